@@ -1,0 +1,122 @@
+//! Element types.
+
+use bytemuck::{CheckedBitPattern, NoUninit};
+use half::{bf16, f16};
+use std::fmt;
+
+/// The type of a tensor's elements, known at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit IEEE float.
+    F32,
+    /// 16-bit IEEE float: 11 bits of precision, up to 65,504.
+    F16,
+    /// The upper half of an `F32`: 8 bits of precision, the range of `F32`.
+    BF16,
+    /// 64-bit IEEE float. CPU and plan devices only, for checking.
+    F64,
+    /// 64-bit signed integer: indices.
+    I64,
+    /// 32-bit unsigned integer.
+    U32,
+    /// 8-bit unsigned integer.
+    U8,
+    /// One byte, 0 or 1.
+    Bool,
+}
+
+impl DType {
+    /// Every dtype, in declaration order: `ALL[d as usize] == d`.
+    pub const ALL: [DType; 8] = [
+        DType::F32,
+        DType::F16,
+        DType::BF16,
+        DType::F64,
+        DType::I64,
+        DType::U32,
+        DType::U8,
+        DType::Bool,
+    ];
+
+    /// Every dtype that CUDA kernels take: all but `F64`.
+    pub const CUDA: [DType; 7] =
+        [DType::F32, DType::F16, DType::BF16, DType::I64, DType::U32, DType::U8, DType::Bool];
+
+    /// Every dtype for which [`is_float`](Self::is_float) holds.
+    pub const FLOATS: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::F64];
+
+    /// Bytes of one element.
+    pub const fn size(self) -> usize {
+        match self {
+            DType::U8 | DType::Bool => 1,
+            DType::F16 | DType::BF16 => 2,
+            DType::F32 | DType::U32 => 4,
+            DType::F64 | DType::I64 => 8,
+        }
+    }
+
+    /// The name in messages, and of the type in CUDA sources.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::F16 => "f16",
+            DType::BF16 => "bf16",
+            DType::F64 => "f64",
+            DType::I64 => "i64",
+            DType::U32 => "u32",
+            DType::U8 => "u8",
+            DType::Bool => "bool",
+        }
+    }
+
+    /// Whether this is a floating-point type.
+    pub const fn is_float(self) -> bool {
+        matches!(self, DType::F32 | DType::F16 | DType::BF16 | DType::F64)
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A host type that is the element of some [`DType`].
+///
+/// It appears only where host slices come in or go out; inside, a dtype is a run-time value.
+pub trait Element: NoUninit + CheckedBitPattern + Send + Sync + fmt::Debug + PartialEq {
+    /// The dtype whose elements have this type.
+    const DTYPE: DType;
+
+    /// The nearest value of this type; integers saturate and truncate toward zero, NaN gives 0, and a bool is
+    /// `x != 0`.
+    fn from_f64(x: f64) -> Self;
+
+    /// The value as an `f64`, exact for every type but large `i64`.
+    fn to_f64(self) -> f64;
+}
+
+macro_rules! elements {
+    ($($t:ty, $dtype:ident, $from:expr, $to:expr;)*) => {$(
+        impl Element for $t {
+            const DTYPE: DType = DType::$dtype;
+            fn from_f64(x: f64) -> Self {
+                ($from)(x)
+            }
+            fn to_f64(self) -> f64 {
+                ($to)(self)
+            }
+        }
+    )*};
+}
+
+elements! {
+    f32, F32, |x| x as f32, f64::from;
+    f16, F16, f16::from_f64, f16::to_f64;
+    bf16, BF16, bf16::from_f64, bf16::to_f64;
+    f64, F64, |x| x, |x| x;
+    i64, I64, |x| x as i64, |x| x as f64;
+    u32, U32, |x| x as u32, f64::from;
+    u8, U8, |x| x as u8, f64::from;
+    bool, Bool, |x| x != 0.0, |x: bool| f64::from(u8::from(x));
+}

@@ -1,0 +1,324 @@
+//! Layouts: how the elements of a view lie in its storage.
+
+use crate::{Error, MAX_RANK, Result, Shape};
+use std::ops::Range;
+
+/// A shape with strides and an offset, both in elements. Transposing, slicing and broadcasting make new layouts
+/// over the same storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    shape: Shape,
+    strides: [usize; MAX_RANK],
+    offset: usize,
+}
+
+impl Layout {
+    /// Row-major from the start of the storage.
+    pub fn contiguous(shape: Shape) -> Layout {
+        Layout { shape, strides: shape.row_major(), offset: 0 }
+    }
+
+    /// The extents.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The distance of neighbours on each axis, in elements; 0 where an axis is broadcast.
+    pub fn strides(&self) -> &[usize] {
+        &self.strides[..self.shape.rank()]
+    }
+
+    /// The position of the first element, in elements.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// The number of axes.
+    pub fn rank(&self) -> usize {
+        self.shape.rank()
+    }
+
+    /// The number of elements.
+    pub fn numel(&self) -> usize {
+        self.shape.numel()
+    }
+
+    /// One past the last element that is touched, counted from the start of the storage; 0 for an empty layout.
+    pub fn end(&self) -> usize {
+        if self.numel() == 0 {
+            return 0;
+        }
+        let last: usize = self.shape.iter().zip(self.strides()).map(|(&d, &s)| (d - 1) * s).sum();
+        self.offset + last + 1
+    }
+
+    /// The range of elements, if they lie in row-major order without gaps.
+    pub fn flat(&self) -> Option<Range<usize>> {
+        let mut step = 1;
+        for axis in (0..self.rank()).rev() {
+            if self.shape[axis] != 1 && self.strides[axis] != step {
+                if self.numel() == 0 {
+                    break;
+                }
+                return None;
+            }
+            step *= self.shape[axis];
+        }
+        Some(self.offset..self.offset + self.numel())
+    }
+
+    /// The range of elements, if they lie without gaps in whatever order: a transposed matrix is dense.
+    pub fn dense(&self) -> Option<Range<usize>> {
+        let mut axes: [usize; MAX_RANK] = std::array::from_fn(|i| i);
+        let axes = &mut axes[..self.rank()];
+        axes.sort_by_key(|&axis| std::cmp::Reverse(self.strides[axis]));
+        self.permute(axes).flat()
+    }
+
+    /// Whether two different coordinates share an element.
+    pub fn overlaps(&self) -> bool {
+        // Sorted by stride, each axis must step over all that lies below it. Sufficient for every view that slices,
+        // permutations and broadcasts of a dense tensor can make.
+        let mut axes: Vec<_> = self.shape.iter().zip(self.strides()).filter(|(d, _)| **d > 1).collect();
+        axes.sort_by_key(|(_, s)| **s);
+        let mut span = 1;
+        self.numel() > 0
+            && axes.into_iter().any(|(&d, &s)| {
+                let clash = s < span;
+                span += (d - 1) * s;
+                clash
+            })
+    }
+
+    /// The axes in a new order. `axes` must be a permutation: checked by [`transposed`](Self::transposed).
+    fn permute(&self, axes: &[usize]) -> Layout {
+        let mut dims = [0; MAX_RANK];
+        let mut out = *self;
+        for (to, &from) in axes.iter().enumerate() {
+            dims[to] = self.shape[from];
+            out.strides[to] = self.strides[from];
+        }
+        // A permutation of a sound shape is sound.
+        if let Ok(shape) = Shape::new(&dims[..axes.len()]) {
+            out.shape = shape;
+        }
+        out
+    }
+
+    /// The axes `a` and `b` exchanged.
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape) if there is no such axis.
+    pub fn transposed(&self, a: usize, b: usize) -> Result<Layout> {
+        self.axis("transpose", a)?;
+        self.axis("transpose", b)?;
+        let mut axes: [usize; MAX_RANK] = std::array::from_fn(|i| i);
+        axes.swap(a, b);
+        Ok(self.permute(&axes[..self.rank()]))
+    }
+
+    /// The part with `range` on `axis`.
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape) if the range is not within the axis.
+    pub fn sliced(&self, axis: usize, range: Range<usize>) -> Result<Layout> {
+        let dim = self.axis("slice", axis)?;
+        if range.start > range.end || range.end > dim {
+            return Err(Error::shape(format!("slice: {range:?} is not within axis {axis} of {}", self.shape)));
+        }
+        let mut dims = [0; MAX_RANK];
+        dims[..self.rank()].copy_from_slice(&self.shape);
+        dims[axis] = range.len();
+        let shape = Shape::new(&dims[..self.rank()])?;
+        Ok(Layout { shape, offset: self.offset + range.start * self.strides[axis], ..*self })
+    }
+
+    /// The same elements in the same order under another shape, or `None` if that needs a copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape) if the number of elements differs.
+    pub fn reshaped(&self, shape: Shape) -> Result<Option<Layout>> {
+        if shape.numel() != self.numel() {
+            let (from, to) = (self.shape, shape);
+            return Err(Error::shape(format!(
+                "reshape: {from} has {} elements, {to} has {}",
+                from.numel(),
+                to.numel()
+            )));
+        }
+        if self.numel() == 0 {
+            return Ok(Some(Layout { offset: self.offset, ..Layout::contiguous(shape) }));
+        }
+        // Walk both shapes from the last axis; each new axis must divide a run of old axes that lie row-major.
+        let old = self.collapsed();
+        let mut out = Layout { shape, strides: shape.row_major(), offset: self.offset };
+        let mut from = old.rank();
+        let (mut left, mut stride) = (1, 1);
+        for to in (0..shape.rank()).rev() {
+            if shape[to] == 1 {
+                continue;
+            }
+            if left == 1 {
+                from -= 1;
+                (left, stride) = (old.shape[from], old.strides[from]);
+            }
+            if left % shape[to] != 0 {
+                return Ok(None);
+            }
+            out.strides[to] = stride;
+            left /= shape[to];
+            stride *= shape[to];
+        }
+        Ok(Some(out))
+    }
+
+    /// Repeated along new leading axes and axes of extent 1, without a copy: those get stride 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape) if this shape does not broadcast to `shape`.
+    pub fn broadcast_to(&self, shape: Shape) -> Result<Layout> {
+        let fits = shape.rank() >= self.rank()
+            && self.shape.iter().rev().zip(shape.iter().rev()).all(|(&a, &b)| a == b || a == 1);
+        if !fits {
+            return Err(Error::shape(format!("broadcast: {} does not broadcast to {shape}", self.shape)));
+        }
+        let lead = shape.rank() - self.rank();
+        let mut strides = [0; MAX_RANK];
+        for axis in 0..self.rank() {
+            if self.shape[axis] == shape[lead + axis] {
+                strides[lead + axis] = self.strides[axis];
+            }
+        }
+        Ok(Layout { shape, strides, offset: self.offset })
+    }
+
+    /// The same elements in the same order with as few axes as possible: no axis of extent 1, neighbours merged.
+    pub fn collapsed(&self) -> Layout {
+        let [out] = Layout::collapse([*self]);
+        out
+    }
+
+    /// [`collapsed`](Self::collapsed) for layouts of one shape that are walked together: axes are merged where
+    /// that is right for all of them.
+    pub fn collapse<const N: usize>(layouts: [Layout; N]) -> [Layout; N] {
+        let shape = layouts[0].shape;
+        debug_assert!(layouts.iter().all(|l| l.shape == shape));
+        let mut dims = [0; MAX_RANK];
+        let mut out = layouts;
+        let mut rank = 0;
+        for (axis, &dim) in shape.iter().enumerate().filter(|(_, dim)| **dim != 1) {
+            let merges = rank > 0
+                && out.iter().zip(&layouts).all(|(o, l)| o.strides[rank - 1] == dim * l.strides[axis]);
+            if merges {
+                dims[rank - 1] *= dim;
+            } else {
+                dims[rank] = dim;
+                rank += 1;
+            }
+            for (o, l) in out.iter_mut().zip(&layouts) {
+                o.strides[rank - 1] = l.strides[axis];
+            }
+        }
+        // Merging a sound shape keeps its number of elements.
+        if let Ok(merged) = Shape::new(&dims[..rank]) {
+            out.iter_mut().for_each(|o| o.shape = merged);
+        }
+        out
+    }
+
+    /// The extent of `axis`.
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape), named after `op`, if there is no such axis.
+    pub fn axis(&self, op: &str, axis: usize) -> Result<usize> {
+        let missing = || Error::shape(format!("{op}: axis {axis} is not within the rank of {}", self.shape));
+        self.shape.get(axis).copied().ok_or_else(missing)
+    }
+
+    /// The positions of the elements in the storage, in row-major order of the coordinates.
+    pub fn positions(&self) -> impl Iterator<Item = usize> + '_ {
+        let inner = self.rank().checked_sub(1);
+        let (len, step) = inner.map_or((1, 0), |axis| (self.shape[axis], self.strides[axis]));
+        let rows = if len == 0 { 0 } else { self.numel() / len };
+        (0..rows).flat_map(move |row| {
+            let start = self.row_position(row);
+            (0..len).map(move |i| start + i * step)
+        })
+    }
+
+    /// The position of the first element of a row, where rows run along the last axis and are counted row-major.
+    pub fn row_position(&self, mut row: usize) -> usize {
+        let mut position = self.offset;
+        for axis in (0..self.rank().saturating_sub(1)).rev() {
+            position += row % self.shape[axis] * self.strides[axis];
+            row /= self.shape[axis];
+        }
+        position
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(dims: &[usize]) -> Layout {
+        Layout::contiguous(Shape::new(dims).unwrap())
+    }
+
+    fn shape(dims: &[usize]) -> Shape {
+        Shape::new(dims).unwrap()
+    }
+
+    #[test]
+    fn transposed_is_dense_but_not_flat() {
+        let t = layout(&[3, 4]).transposed(0, 1).unwrap();
+        assert_eq!(t.flat(), None);
+        assert_eq!(t.dense(), Some(0..12));
+        assert_eq!(t.positions().take(4).collect::<Vec<_>>(), [0, 4, 8, 1]);
+        assert!(!t.overlaps());
+    }
+
+    #[test]
+    fn sliced_rows_stay_flat_and_columns_do_not() {
+        assert_eq!(layout(&[3, 4]).sliced(0, 1..3).unwrap().flat(), Some(4..12));
+        let columns = layout(&[3, 4]).sliced(1, 1..3).unwrap();
+        assert_eq!((columns.flat(), columns.dense(), columns.end()), (None, None, 11));
+        assert!(layout(&[3, 4]).sliced(1, 3..5).is_err());
+        assert!(layout(&[3, 4]).sliced(2, 0..1).is_err());
+    }
+
+    #[test]
+    fn reshape_splits_and_merges_without_a_copy_where_it_can() {
+        let l = layout(&[4, 6]);
+        assert_eq!(l.reshaped(shape(&[2, 2, 3, 2])).unwrap().unwrap().flat(), Some(0..24));
+        let t = l.transposed(0, 1).unwrap();
+        assert_eq!(t.reshaped(shape(&[24])).unwrap(), None);
+        let split = t.reshaped(shape(&[3, 2, 2, 1, 2])).unwrap().unwrap();
+        assert_eq!(split.positions().collect::<Vec<_>>(), t.positions().collect::<Vec<_>>());
+        assert!(l.reshaped(shape(&[5])).is_err());
+        assert_eq!(layout(&[0, 3]).reshaped(shape(&[7, 0])).unwrap().unwrap().numel(), 0);
+        assert_eq!(layout(&[1, 1]).reshaped(shape(&[])).unwrap().unwrap().rank(), 0);
+    }
+
+    #[test]
+    fn broadcast_has_stride_zero_and_overlaps() {
+        let b = layout(&[3, 1]).broadcast_to(shape(&[2, 3, 4])).unwrap();
+        assert_eq!(b.strides(), [0, 1, 0]);
+        assert!(b.overlaps());
+        assert!(layout(&[3]).broadcast_to(shape(&[4])).is_err());
+    }
+
+    #[test]
+    fn collapse_merges_only_what_all_operands_allow() {
+        let a = layout(&[2, 3, 4]);
+        assert_eq!(a.collapsed().shape()[..], [24]);
+        let row = layout(&[4]).broadcast_to(*a.shape()).unwrap();
+        let [a, row] = Layout::collapse([a, row]);
+        assert_eq!((&a.shape()[..], row.strides()), (&[6, 4][..], &[0, 1][..]));
+    }
+}

@@ -1,0 +1,15 @@
+//! Facts that every crate of taut shares: dtypes, shapes, layouts, op names and errors.
+//!
+//! Knows no device and no memory. Everything here is a plain value.
+
+mod dtype;
+mod error;
+mod layout;
+mod op;
+mod shape;
+
+pub use dtype::{DType, Element};
+pub use error::{Error, ErrorKind, Result};
+pub use layout::Layout;
+pub use op::{Activation, Binary, Random, Reduce, Unary};
+pub use shape::{MAX_RANK, Shape};
