@@ -1,1 +1,17 @@
-//! To come.
+//! What taut measures, and how it is told: the works and groups, the figures, tables for the terminal, and the page.
+
+pub mod atomic;
+mod bench;
+pub mod figures;
+pub mod flights;
+pub mod host;
+pub mod memory;
+pub mod model;
+pub mod page;
+pub mod progress;
+pub mod table;
+pub mod throughput;
+pub mod timer;
+pub mod work;
+
+pub use bench::Bench;

@@ -1,1 +1,19 @@
-//! To come.
+//! What the tests stand on: generated shapes, views and values, definitions in f64, and the list of trials.
+//!
+//! The test program is `main.rs` beside this folder, with one file for each family of ops.
+
+mod case;
+mod close;
+mod geometry;
+mod poison;
+mod reference;
+mod suite;
+mod value;
+
+pub use case::{Case, Fill, Rng, cases};
+pub use close::{Interval, same, same_tensors, within};
+pub use geometry::{Geometry, Grid, Step, geometries, geometry, shapes};
+pub use poison::poison;
+pub use reference::{binary, half_up, product_error, sum_error, unary};
+pub use suite::{At, Check, Suite, fail, kind_of, message_of};
+pub use value::{Value, cast, download, round, upload};

@@ -1,1 +1,145 @@
-fn main() {}
+//! `cargo xtask`: the commands of a contributor.
+
+mod bundle;
+mod cargo;
+mod failure;
+mod fetch;
+mod options;
+mod place;
+mod setup;
+
+use failure::{Failure, Result};
+use options::Options;
+use place::Place;
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  bench [--quick] [--only GROUP] [--device cpu|cuda] [..]
+      Measures everything that this machine can: fetches what is missing, builds, runs taut-bench with
+      these flags, and leaves target/bench/latest.json and target/bench/index.html.
+  test [--no-kernels] [..]
+      Runs every test that can run here, on the GPU too where there is one. Other arguments go to
+      `cargo test`: `cargo xtask test relu -- --nocapture`. --no-kernels compiles no CUDA.
+  setup [flights] [nvrtc]
+      Fetches what the two above need, into target/. Without a name: the flights, and NVRTC if there is a GPU.
+  bundle [--only test|bench|GROUP]
+      Packs the test program, the bench program and their data into target/bundle/, for a machine that has
+      an NVIDIA driver and no Rust. There: `run.sh test`, `run.sh bench`.
+  help
+      This text.
+
+Environment
+  TAUT_NVRTC   the NVRTC to compile kernels with, instead of the pinned one (a library or its folder)
+  TAUT_ARCHS   the architectures to compile for: none, all, or a list
+  TAUT_TARGET  the folder for everything that is fetched or written, instead of target/
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    match run(&command.to_string_lossy(), arguments.collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprint!("{failure}");
+            ExitCode::from(failure.status())
+        }
+    }
+}
+
+fn run(command: &str, arguments: Vec<OsString>) -> Result<()> {
+    let place = Place::find();
+    let mut options = Options::new(arguments);
+    if matches!(command, "" | "help" | "-h" | "--help") || options.flag("--help") || options.flag("-h") {
+        print!("{HELP}");
+        return Ok(());
+    }
+    match command {
+        "bench" => bench(&place, options),
+        "test" => test(&place, options),
+        "setup" => setup::setup(&place, options),
+        "bundle" => bundle::bundle(&place, options),
+        other => Err(Failure::new("reading the command line", format!("there is no command `{other}`"))
+            .remedy("`cargo xtask help` lists the commands")),
+    }
+}
+
+/// Measures what this machine can measure.
+fn bench(place: &Place, options: Options) -> Result<()> {
+    let device = options.value("--device");
+    let cuda = match device.as_deref() {
+        Some("cpu") => false,
+        Some("cuda") if !setup::gpu_present() => {
+            return Err(Failure::new("choosing the device", "this machine has no working NVIDIA GPU")
+                .remedy("`nvidia-smi -L` must list one; leave out --device cuda to measure on the CPU"));
+        }
+        _ => setup::gpu_present(),
+    };
+    setup::flights(place)?;
+    // Nothing of CUDA is fetched or compiled where it could not run.
+    let kernels = if cuda { setup::nvrtc(place)? } else { setup::Kernels::None };
+
+    let mut build = cargo::cargo(place, &kernels);
+    let program =
+        cargo::executable(build.args(["build", "--release", "--package", "taut-benches"]), "taut-bench")?;
+    let out = place.target.join("bench");
+    if options.value("--only").is_none_or(|group| group == "host") {
+        host_costs(place, &kernels, &options, &out.join("criterion"))?;
+    }
+    let mut bench = std::process::Command::new(&program);
+    bench.arg("--data").arg(place.target.join("data")).arg("--out").arg(&out).args(options.rest());
+    cargo::status(&mut bench, "running taut-bench")?;
+
+    for name in ["latest.json", "index.html"] {
+        let path = out.join(name);
+        if path.exists() {
+            println!("{}", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Runs the criterion benches, whose results taut-bench finds beside its own and reports as the group `host`.
+fn host_costs(place: &Place, kernels: &setup::Kernels, options: &Options, results: &Path) -> Result<()> {
+    if !place.root.join("benches/benches").is_dir() {
+        return Ok(());
+    }
+    // Results of another commit must not be taken for new ones.
+    let cleared = results.exists().then(|| std::fs::remove_dir_all(results)).transpose();
+    cleared.map_err(|e| Failure::io(format!("clearing {}", results.display()), &e))?;
+    let mut cargo = cargo::cargo(place, kernels);
+    cargo.args([
+        "bench",
+        "--quiet",
+        "--package",
+        "taut-benches",
+        "--bench",
+        "*",
+        "--",
+        "--noplot",
+        "--quiet",
+    ]);
+    if options.has("--quick") {
+        cargo.args(["--warm-up-time", "0.2", "--measurement-time", "0.5"]);
+    }
+    cargo::status(cargo.env("CRITERION_HOME", results), "measuring the host-side costs")
+}
+
+/// Tests what this machine can test. The programs under test find the GPU themselves.
+fn test(place: &Place, mut options: Options) -> Result<()> {
+    let kernels = match options.flag("--no-kernels") {
+        true => setup::Kernels::None,
+        false => setup::nvrtc(place)
+            .map_err(|failure| failure.or("test without CUDA: `cargo xtask test --no-kernels`"))?,
+    };
+    let mut cargo = cargo::cargo(place, &kernels);
+    if kernels.compiled() && cargo::is_ci() && std::env::var_os("TAUT_ARCHS").is_none() {
+        cargo.env("TAUT_ARCHS", "all");
+    }
+    cargo.arg("test");
+    if !options.names_package() {
+        cargo.arg("--workspace");
+    }
+    cargo::status(cargo.args(options.rest()), "testing")
+}

@@ -1,6 +1,6 @@
 //! Element types.
 
-use bytemuck::{CheckedBitPattern, NoUninit};
+use bytemuck::{NoUninit, Pod};
 use half::{bf16, f16};
 use std::fmt;
 
@@ -27,16 +27,8 @@ pub enum DType {
 
 impl DType {
     /// Every dtype, in declaration order: `ALL[d as usize] == d`.
-    pub const ALL: [DType; 8] = [
-        DType::F32,
-        DType::F16,
-        DType::BF16,
-        DType::F64,
-        DType::I64,
-        DType::U32,
-        DType::U8,
-        DType::Bool,
-    ];
+    pub const ALL: [DType; 8] =
+        [DType::F32, DType::F16, DType::BF16, DType::F64, DType::I64, DType::U32, DType::U8, DType::Bool];
 
     /// Every dtype that CUDA kernels take: all but `F64`.
     pub const CUDA: [DType; 7] =
@@ -84,9 +76,15 @@ impl fmt::Display for DType {
 /// A host type that is the element of some [`DType`].
 ///
 /// It appears only where host slices come in or go out; inside, a dtype is a run-time value.
-pub trait Element: NoUninit + CheckedBitPattern + Send + Sync + fmt::Debug + PartialEq {
+pub trait Element: NoUninit + Send + Sync + fmt::Debug + PartialEq + PartialOrd {
     /// The dtype whose elements have this type.
     const DTYPE: DType;
+
+    /// What stands in memory: the type itself, or for `bool` its byte, which may hold anything.
+    type Bits: Pod + Send + Sync;
+
+    /// The values that stand in memory as `bits`.
+    fn from_bits(bits: Vec<Self::Bits>) -> Vec<Self>;
 
     /// The nearest value of this type; integers saturate and truncate toward zero, NaN gives 0, and a bool is
     /// `x != 0`.
@@ -97,9 +95,13 @@ pub trait Element: NoUninit + CheckedBitPattern + Send + Sync + fmt::Debug + Par
 }
 
 macro_rules! elements {
-    ($($t:ty, $dtype:ident, $from:expr, $to:expr;)*) => {$(
+    ($($t:ty, $dtype:ident, $bits:ty, $from_bits:expr, $from:expr, $to:expr;)*) => {$(
         impl Element for $t {
             const DTYPE: DType = DType::$dtype;
+            type Bits = $bits;
+            fn from_bits(bits: Vec<$bits>) -> Vec<Self> {
+                ($from_bits)(bits)
+            }
             fn from_f64(x: f64) -> Self {
                 ($from)(x)
             }
@@ -111,12 +113,12 @@ macro_rules! elements {
 }
 
 elements! {
-    f32, F32, |x| x as f32, f64::from;
-    f16, F16, f16::from_f64, f16::to_f64;
-    bf16, BF16, bf16::from_f64, bf16::to_f64;
-    f64, F64, |x| x, |x| x;
-    i64, I64, |x| x as i64, |x| x as f64;
-    u32, U32, |x| x as u32, f64::from;
-    u8, U8, |x| x as u8, f64::from;
-    bool, Bool, |x| x != 0.0, |x: bool| f64::from(u8::from(x));
+    f32, F32, f32, |bits| bits, |x| x as f32, f64::from;
+    f16, F16, f16, |bits| bits, f16::from_f64, f16::to_f64;
+    bf16, BF16, bf16, |bits| bits, bf16::from_f64, bf16::to_f64;
+    f64, F64, f64, |bits| bits, |x| x, |x| x;
+    i64, I64, i64, |bits| bits, |x| x as i64, |x| x as f64;
+    u32, U32, u32, |bits| bits, |x| x as u32, f64::from;
+    u8, U8, u8, |bits| bits, |x| x as u8, f64::from;
+    bool, Bool, u8, |bits: Vec<u8>| bits.into_iter().map(|b| b != 0).collect(), |x| x != 0.0, |x: bool| f64::from(u8::from(x));
 }

@@ -126,7 +126,10 @@ impl Layout {
     pub fn sliced(&self, axis: usize, range: Range<usize>) -> Result<Layout> {
         let dim = self.axis("slice", axis)?;
         if range.start > range.end || range.end > dim {
-            return Err(Error::shape(format!("slice: {range:?} is not within axis {axis} of {}", self.shape)));
+            return Err(Error::shape(format!(
+                "slice: {range:?} is not within axis {axis} of {}",
+                self.shape
+            )));
         }
         let mut dims = [0; MAX_RANK];
         dims[..self.rank()].copy_from_slice(&self.shape);
@@ -230,6 +233,26 @@ impl Layout {
         out
     }
 
+    /// The axes that are not in `axes`, with the offset, and those that are, from 0: the position of an element is the
+    /// sum of both parts. The axes must exist.
+    pub fn split(&self, axes: &[usize]) -> (Layout, Layout) {
+        let pick = |chosen: bool, offset| {
+            let mut part = Layout { shape: Shape::SCALAR, strides: [0; MAX_RANK], offset };
+            let mut dims = [0; MAX_RANK];
+            let mut rank = 0;
+            for axis in (0..self.rank()).filter(|axis| axes.contains(axis) == chosen) {
+                (dims[rank], part.strides[rank]) = (self.shape[axis], self.strides[axis]);
+                rank += 1;
+            }
+            // Some axes of a sound shape make a sound shape.
+            if let Ok(shape) = Shape::new(&dims[..rank]) {
+                part.shape = shape;
+            }
+            part
+        };
+        (pick(false, self.offset), pick(true, 0))
+    }
+
     /// The extent of `axis`.
     ///
     /// # Errors
@@ -244,7 +267,7 @@ impl Layout {
     pub fn positions(&self) -> impl Iterator<Item = usize> + '_ {
         let inner = self.rank().checked_sub(1);
         let (len, step) = inner.map_or((1, 0), |axis| (self.shape[axis], self.strides[axis]));
-        let rows = if len == 0 { 0 } else { self.numel() / len };
+        let rows = self.numel().checked_div(len).unwrap_or(0);
         (0..rows).flat_map(move |row| {
             let start = self.row_position(row);
             (0..len).map(move |i| start + i * step)

@@ -1,1 +1,25 @@
-//! To come.
+//! The CUDA side of taut: context, streams, virtual memory, and one launcher for each kernel family.
+//!
+//! The only crate that names `cudarc`. Launchers never allocate: a pure function of shapes, dtypes and [`Card`] facts
+//! says which kernel runs and how much workspace it takes, and the caller brings that workspace.
+#![allow(unsafe_code)]
+
+mod backing;
+mod card;
+mod context;
+mod driver;
+mod event;
+mod functions;
+mod gpu;
+pub mod launch;
+mod operand;
+pub mod probe;
+mod staging;
+mod stream;
+
+pub use backing::CudaBacking;
+pub use card::Card;
+pub use event::Event;
+pub use gpu::Gpu;
+pub use operand::Operand;
+pub use stream::{Arg, Grid, Param, Stream};

@@ -1,0 +1,73 @@
+//! One run of the bench program: the device, the options, and what was measured so far.
+
+use crate::{
+    figures::{Figure, Machine, Report, commit},
+    progress::Progress,
+    table::tables,
+};
+use std::path::PathBuf;
+use taut::{Device, Result};
+
+/// One run.
+#[derive(Debug)]
+pub struct Bench {
+    /// Where the work runs.
+    pub device: Device,
+    /// Whether to end within two minutes on two cores.
+    pub quick: bool,
+    /// The folder of the real inputs.
+    pub data: PathBuf,
+    /// All figures so far.
+    pub report: Report,
+}
+
+impl Bench {
+    /// A run on `device` that has measured nothing yet.
+    pub fn new(device: Device, quick: bool, data: PathBuf) -> Bench {
+        let mut machine = Machine::here();
+        if let Some(gpu) = device.gpu() {
+            machine.gpu = Some(gpu.card().name.clone());
+            machine.driver = driver_version();
+            machine.cuda = gpu.cuda_version();
+        }
+        Bench { device, quick, data, report: Report::new(machine, commit()) }
+    }
+
+    /// The device's name in figures.
+    pub fn device_name(&self) -> &'static str {
+        if self.device.is_cuda() { "cuda" } else { "cpu" }
+    }
+
+    /// Takes up figures.
+    pub fn add(&mut self, figures: impl IntoIterator<Item = Figure>) {
+        self.report.figures.extend(figures);
+    }
+
+    /// Measures one group of `steps` steps with a progress bar, and prints its tables.
+    pub fn group(
+        &mut self,
+        name: &str,
+        steps: usize,
+        measure: impl FnOnce(&mut Bench, &mut Progress) -> Result<()>,
+    ) -> Result<()> {
+        let before = self.report.figures.len();
+        let mut progress = Progress::new(name, steps as u64);
+        measure(self, &mut progress)?;
+        drop(progress);
+        let new: Vec<&Figure> = self.report.figures[before..].iter().collect();
+        for mut table in tables(&new) {
+            table.title = format!("\n{name}, {}", self.device);
+            println!("{table}");
+        }
+        Ok(())
+    }
+}
+
+/// The version of the driver, as it tells the system.
+fn driver_version() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/driver/nvidia/version").ok()?;
+    // "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build ..."
+    let version =
+        |word: &&str| word.split('.').count() >= 2 && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    text.split_whitespace().find(version).map(str::to_owned)
+}

@@ -1,0 +1,93 @@
+//! The bench program: measures the groups that are asked for, prints tables, and writes `latest.json` and `index.html`.
+
+use std::{path::PathBuf, process::ExitCode};
+use taut::Device;
+use taut_benches::{Bench, figures, host, memory, model, page, throughput};
+
+const HELP: &str = "\
+taut-bench [--quick] [--only GROUP].. [--device cpu|cuda] [--data DIR] [--out DIR]
+
+Groups: host, throughput, memory, model. Without --only, all of them.
+";
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+struct Options {
+    quick: bool,
+    only: Vec<String>,
+    device: Option<String>,
+    data: PathBuf,
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match parse().and_then(|options| options.map_or(Ok(()), run)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("taut-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The options, or none where the help was asked for.
+fn parse() -> Outcome<Option<Options>> {
+    use lexopt::prelude::*;
+    let (data, out) = ("target/data".into(), "target/bench".into());
+    let mut options = Options { quick: false, only: Vec::new(), device: None, data, out };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("quick") => options.quick = true,
+            Long("only") => options.only.push(parser.value()?.string()?),
+            Long("device") => options.device = Some(parser.value()?.string()?),
+            Long("data") => options.data = parser.value()?.into(),
+            Long("out") => options.out = parser.value()?.into(),
+            Long("help") | Short('h') => {
+                print!("{HELP}");
+                return Ok(None);
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let known = [host::GROUP, throughput::GROUP, memory::GROUP, model::GROUP];
+    match options.only.iter().find(|group| !known.contains(&group.as_str())) {
+        Some(group) => Err(format!("there is no group `{group}`; there are {}", known.join(", ")).into()),
+        None => Ok(Some(options)),
+    }
+}
+
+fn run(options: Options) -> Outcome<()> {
+    let device = match options.device.as_deref() {
+        None => Device::best(),
+        Some("cpu") => Device::cpu(),
+        Some("cuda") => Device::cuda(0)?,
+        Some(other) => return Err(format!("there is no device `{other}`: cpu or cuda").into()),
+    };
+    println!("taut-bench on {device}{}", if options.quick { ", quick" } else { "" });
+    let wanted = |group: &str| options.only.is_empty() || options.only.iter().any(|only| only == group);
+    let mut bench = Bench::new(device, options.quick, options.data.clone());
+    if wanted(host::GROUP) {
+        host::measure(&mut bench, &options.out.join("criterion"))?;
+    }
+    if wanted(memory::GROUP) {
+        memory::mlp(&mut bench)?;
+    }
+    if wanted(throughput::GROUP) {
+        throughput::measure(&mut bench)?;
+    }
+    if wanted(model::GROUP) {
+        model::measure(&mut bench)?;
+    }
+
+    // Groups that did not run keep the figures of an earlier run of this commit.
+    let json = options.out.join("latest.json");
+    if let Ok(old) = figures::Report::read(&json) {
+        bench.report.keep(old);
+    }
+    bench.report.write(&json)?;
+    let sections = [model::section, memory::section, throughput::section, host::section];
+    let sections: Vec<_> = sections.iter().map(|section| section(&bench)).collect();
+    page::write(&options.out.join("index.html"), &bench.report, &sections)?;
+    Ok(())
+}

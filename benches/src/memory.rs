@@ -1,0 +1,126 @@
+//! The group `memory`: what each technique saves, and what it costs in time.
+
+use crate::{
+    Bench,
+    figures::Figure,
+    page::{Plot, Section},
+    work::mlp,
+};
+use std::time::{Duration, Instant};
+use taut::{Device, Error, ErrorKind, Result, Stats};
+
+/// The name of the group.
+pub const GROUP: &str = "memory";
+
+/// What one run of a work took.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The pool's counts at the end of the first repetition, on a device of its own.
+    pub stats: Stats,
+    /// The time of each repetition but the first, which also fills the pool.
+    pub times: Vec<Duration>,
+}
+
+/// Runs `work` on a device of its own and on a plan of it, and refuses a plan that is not right to the byte.
+///
+/// `work` makes its weights when it is called, and returns what repeats.
+pub fn measure<F>(device: &Device, repetitions: usize, work: impl Fn(&Device) -> Result<F>) -> Result<Run>
+where
+    F: Fn(&Device) -> Result<()>,
+{
+    let real = device.fresh()?;
+    let repeat = work(&real)?;
+    repeat(&real)?;
+    real.synchronize()?;
+    let stats = real.stats();
+    let mut times = Vec::new();
+    for _ in 0..repetitions {
+        let start = Instant::now();
+        repeat(&real)?;
+        real.synchronize()?;
+        times.push(start.elapsed());
+    }
+
+    let plan = Device::plan(real.spec());
+    work(&plan)?(&plan)?;
+    let planned = plan.stats();
+    let peaks =
+        |s: &Stats| [s.peak_tensor_bytes, s.peak_workspace_bytes, s.peak_live_bytes, s.peak_reserved_bytes];
+    if peaks(&planned) != peaks(&stats) {
+        let (planned, measured) = (peaks(&planned), peaks(&stats));
+        return Err(Error::new(
+            ErrorKind::Device,
+            format!(
+                "memory: tensor, workspace, live and reserved bytes were planned as {planned:?} and measured as {measured:?}"
+            ),
+        ));
+    }
+    Ok(Run { stats, times })
+}
+
+/// A run as figures of this group.
+pub fn figures(work: &str, device: &str, run: &Run) -> Vec<Figure> {
+    let bytes = |metric, bytes: u64| Figure::new([GROUP, work, device, metric], "bytes", vec![bytes as f64]);
+    let mut figures = vec![
+        bytes("tensor peak", run.stats.peak_tensor_bytes),
+        bytes("workspace peak", run.stats.peak_workspace_bytes),
+        bytes("reserved peak", run.stats.peak_reserved_bytes),
+    ];
+    figures.extend(run.stats.driver_bytes.map(|driver| bytes("driver", driver)));
+    let times = run.times.iter().map(Duration::as_secs_f64).collect();
+    figures.push(Figure::new([GROUP, work, device, "time"], "s", times));
+    figures
+}
+
+/// Measures the network with every technique.
+pub fn mlp(bench: &mut Bench) -> Result<()> {
+    let config = match (bench.device.is_cuda(), bench.quick) {
+        (true, _) => mlp::Config::CARD,
+        (false, false) => mlp::Config::CPU,
+        (false, true) => mlp::Config::QUICK,
+    };
+    let repetitions = if bench.quick { 1 } else { 3 };
+    let name = format!("MLP {} x {}, batch {}", config.layers, config.width, config.batch);
+    bench.group("memory", mlp::Technique::ALL.len(), |bench, progress| {
+        for technique in mlp::Technique::ALL {
+            let work = format!("{name}: {}", technique.name());
+            progress.step(&work);
+            let run = measure(&bench.device, repetitions, |device| {
+                let work = mlp::Work::new(config, technique, device)?;
+                Ok(move |device: &Device| work.run(device).map(drop))
+            })?;
+            bench.add(figures(&work, bench.device_name(), &run));
+            progress.advance(1);
+        }
+        Ok(())
+    })
+}
+
+/// This group's part of the page: the bars are stacked from what tensors, workspace and the pool's slack take.
+pub fn section(bench: &Bench) -> Section {
+    let intro = "The same work with one technique added at a time. Tensor bytes are the same number on every device; workspace \
+        is what kernels take while they run; reserved is what the pool asked the driver for. Every row was planned without a \
+        GPU and came out equal to the byte.";
+    let mut section = Section::new(GROUP, "Memory", intro);
+    let all = bench.report.group(GROUP);
+    let mut plots: Vec<Plot> = Vec::new();
+    for tensor in all.iter().filter(|f| f.metric == "tensor peak") {
+        let of = |metric: &str| {
+            let same =
+                all.iter().find(|f| f.work == tensor.work && f.device == tensor.device && f.metric == metric);
+            same.map_or(0.0, |f| f.median)
+        };
+        let (title, label) = tensor.work.split_once(": ").unwrap_or(("", &tensor.work));
+        let title = format!("{title}, {}", tensor.device);
+        let slack = (of("reserved peak") - tensor.median - of("workspace peak")).max(0.0);
+        if plots.last().is_none_or(|plot| plot.title != title) {
+            plots.push(Plot::new(title, "bytes").parts(["tensors", "workspace", "slack of the pool"]));
+        }
+        if let Some(plot) = plots.last_mut() {
+            plot.bar(label, &[tensor.median, of("workspace peak"), slack]);
+        }
+    }
+    section.plots = plots;
+    section.tables = crate::table::tables(&all);
+    section
+}

@@ -1,0 +1,139 @@
+//! One card, opened: its streams and its staging buffers. Memory is the pool's, over a [`CudaBacking`].
+
+use crate::{Card, Event, Operand, Stream, context::Context, staging::Staging};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+};
+use taut_core::{Error, Result};
+use taut_memory::StreamId;
+
+/// A card with its context, streams and kernels. Its tensors' memory is elsewhere: in pools.
+pub struct Gpu {
+    context: Arc<Context>,
+    streams: RwLock<Vec<Arc<StreamSlot>>>,
+    upload: Mutex<Option<Staging>>,
+    download: Mutex<Option<Staging>>,
+}
+
+/// A stream with the event that other streams wait for.
+struct StreamSlot {
+    stream: Arc<Stream>,
+    fence: Mutex<Event>,
+}
+
+impl Gpu {
+    /// Opens card `index`, or returns it where it is open already.
+    ///
+    /// # Errors
+    ///
+    /// [`Device`](taut_core::ErrorKind::Device) if there is no driver, no such card, the driver or the card is too
+    /// old, or this build has no kernels; the message says which.
+    pub fn open(index: u32) -> Result<Arc<Gpu>> {
+        static OPEN: Mutex<Vec<(u32, Weak<Gpu>)>> = Mutex::new(Vec::new());
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gpu) = open.iter().find(|(i, _)| *i == index).and_then(|(_, gpu)| gpu.upgrade()) {
+            return Ok(gpu);
+        }
+        let gpu = Arc::new(Gpu {
+            context: Context::open(index)?,
+            streams: RwLock::default(),
+            upload: Mutex::default(),
+            download: Mutex::default(),
+        });
+        for id in [StreamId::COMPUTE, StreamId::UPLOAD, StreamId::DOWNLOAD] {
+            let stream = gpu.add_stream()?;
+            debug_assert_eq!(stream.id(), id);
+        }
+        open.retain(|(_, gpu)| gpu.strong_count() > 0);
+        open.push((index, Arc::downgrade(&gpu)));
+        Ok(gpu)
+    }
+
+    /// The facts of the card.
+    pub fn card(&self) -> &Card {
+        self.context.card()
+    }
+
+    /// The newest CUDA version that the driver knows.
+    pub fn cuda_version(&self) -> Option<String> {
+        crate::driver::version().ok().map(|version| format!("{}.{}", version / 1000, version % 1000 / 10))
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// A stream of its own beside the three that every card has.
+    ///
+    /// # Errors
+    ///
+    /// [`Device`](taut_core::ErrorKind::Device) if the card has 64 already.
+    pub fn add_stream(&self) -> Result<Arc<Stream>> {
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        if streams.len() >= 64 {
+            return Err(Error::device("stream: a card has at most 64"));
+        }
+        let id = StreamId(streams.len() as u8);
+        let stream = Arc::new(Stream::new(&self.context, id)?);
+        let fence = Mutex::new(Event::untimed(&self.context)?);
+        streams.push(Arc::new(StreamSlot { stream: stream.clone(), fence }));
+        Ok(stream)
+    }
+
+    fn slot(&self, id: StreamId) -> Result<Arc<StreamSlot>> {
+        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
+        let slot = streams.get(usize::from(id.0)).cloned();
+        slot.ok_or_else(|| Error::device(format!("stream: the card has no stream {}", id.0)))
+    }
+
+    /// The stream of that number.
+    pub fn stream(&self, id: StreamId) -> Result<Arc<Stream>> {
+        Ok(self.slot(id)?.stream.clone())
+    }
+
+    /// Makes later work of `waiter` wait for all that `after` has been given so far. Does not block the host.
+    pub fn order(&self, waiter: StreamId, after: StreamId) -> Result<()> {
+        if waiter == after {
+            return Ok(());
+        }
+        let (waiter, after) = (self.slot(waiter)?, self.slot(after)?);
+        // One event serves all waits for this stream: a wait holds what was recorded when it was made.
+        let fence = after.fence.lock().unwrap_or_else(PoisonError::into_inner);
+        fence.record(&after.stream)?;
+        fence.hold(&waiter.stream)
+    }
+
+    /// Blocks until every stream is done, and reports what failed.
+    pub fn synchronize(&self) -> Result<()> {
+        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner).clone();
+        streams.iter().try_for_each(|slot| slot.stream.synchronize())
+    }
+
+    /// Copies host bytes over a flat operand, through pinned memory, on the upload stream. Returns when `src` may
+    /// change: the copy itself may still be under way. What the staging buffers can not hold waits for room in them.
+    pub fn upload(&self, src: &[u8], dst: Operand<'_>) -> Result<()> {
+        self.context.bind()?;
+        let mut staging = self.upload.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = self.stream(StreamId::UPLOAD)?;
+        let src = &src[..dst.span_bytes().min(src.len())];
+        // SAFETY: an operand lies within its block, and the slice is no longer than it.
+        unsafe { Staging::ready(&mut staging, &self.context)?.upload(&stream, src, dst.pointer()) }
+    }
+
+    /// Copies a flat operand to the host, through pinned memory, on the download stream. Blocks until it is there.
+    pub fn download(&self, src: Operand<'_>, dst: &mut [u8]) -> Result<()> {
+        self.context.bind()?;
+        let mut staging = self.download.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = self.stream(StreamId::DOWNLOAD)?;
+        let bytes = src.span_bytes().min(dst.len());
+        // SAFETY: an operand lies within its block, and the slice is no longer than it.
+        unsafe { Staging::ready(&mut staging, &self.context)?.download(&stream, src.pointer(), &mut dst[..bytes]) }
+    }
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gpu").field("card", self.card()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,42 @@
+//! Launches of `fill.cu`.
+
+use super::walk::packed_grid;
+use crate::{Arg, Operand, Stream};
+use taut_core::{Error, Result};
+use taut_kernels::{Kernel, pack_len};
+
+/// Every element of `dst` gets the low bits of `bits`. `dst` is flat.
+///
+/// # Errors
+///
+/// [`Shape`](taut_core::ErrorKind::Shape) if `dst` is not flat, [`Driver`](taut_core::ErrorKind::Driver) if the launch
+/// fails.
+pub fn fill(stream: &Stream, bits: u64, dst: Operand<'_>) -> Result<()> {
+    let Some((pointer, n)) = flat("fill", &dst)? else { return Ok(()) };
+    let grid = packed_grid(n, pack_len(&[dst.dtype]))?;
+    let args = [Arg::new(&pointer), Arg::new(&n), Arg::new(&bits)];
+    // SAFETY: `fill(out, n, bits)`, and the `n` elements from the pointer on are those of `dst`.
+    unsafe { stream.launch(Kernel::Fill(dst.dtype.size()), grid, args) }
+}
+
+/// Element `i` of `dst` gets `start + i * step`, computed in f64 and converted. `dst` is flat, and not of bools.
+///
+/// # Errors
+///
+/// As [`fill`].
+pub fn arange(stream: &Stream, start: f64, step: f64, dst: Operand<'_>) -> Result<()> {
+    let Some((pointer, n)) = flat("arange", &dst)? else { return Ok(()) };
+    let grid = packed_grid(n, pack_len(&[dst.dtype]))?;
+    let args = [Arg::new(&pointer), Arg::new(&n), Arg::new(&start), Arg::new(&step)];
+    // SAFETY: `arange(out, n, start, step)`, and the `n` elements from the pointer on are those of `dst`.
+    unsafe { stream.launch(Kernel::Arange(dst.dtype), grid, args) }
+}
+
+/// The first element of a flat operand and the number of elements; `None` if there are none.
+pub(super) fn flat(op: &str, dst: &Operand<'_>) -> Result<Option<(u64, u64)>> {
+    match dst.layout.flat() {
+        Some(range) if range.is_empty() => Ok(None),
+        Some(range) => Ok(Some((dst.pointer(), range.len() as u64))),
+        None => Err(Error::shape(format!("{op}: the destination {} is not contiguous", dst.layout.shape()))),
+    }
+}

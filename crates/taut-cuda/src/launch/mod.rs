@@ -1,0 +1,11 @@
+//! One launcher for each kernel family: a pure choice, then the launch. None allocates; empty tensors return before
+//! any launch.
+
+pub mod binary;
+pub mod copy;
+pub mod fill;
+pub mod matmul;
+pub mod random;
+pub mod reduce;
+pub mod unary;
+mod walk;

@@ -1,0 +1,72 @@
+//! Yardsticks that only this crate can take: the driver's own calls, bare.
+
+use crate::{Arg, Grid, Operand, Stream, launch};
+use cudarc::driver::sys;
+use std::{
+    ptr,
+    time::{Duration, Instant},
+};
+use taut_core::{Error, Result};
+use taut_kernels::Kernel;
+
+/// The host time of one launch, done in two ways.
+#[derive(Clone, Copy, Debug)]
+pub struct LaunchCost {
+    /// A loop of `cuLaunchKernel` and nothing else.
+    pub bare: Duration,
+    /// A loop of [`Stream::launch`] with its checks.
+    pub thin: Duration,
+    /// A loop of a whole launcher: choice, arguments, [`Stream::launch`].
+    pub launcher: Duration,
+}
+
+/// Times `count` launches of the same small kernel, which writes zeros to the flat f32 operand `dst`. Drains the stream
+/// before each loop and after it, outside of the times.
+pub fn launch_cost(stream: &Stream, dst: Operand<'_>, count: u32) -> Result<LaunchCost> {
+    let kernel = Kernel::Fill(4);
+    if dst.dtype.size() != 4 || dst.layout.flat().is_none() || dst.layout.numel() > 1024 {
+        return Err(Error::shape("launch_cost: takes up to 1,024 flat elements of 4 bytes"));
+    }
+    let (pointer, n, bits) = (dst.pointer(), dst.layout.numel() as u64, 0u64);
+    let grid = Grid::linear(1, taut_kernels::args::THREADS);
+    let args = || [Arg::new(&pointer), Arg::new(&n), Arg::new(&bits)];
+
+    let context = stream.context();
+    context.bind()?;
+    let function = context.functions().get(kernel, 0)?;
+    let bare = timed(stream, count, || {
+        // SAFETY: `fill(out, n, bits)` over the elements of `dst`.
+        let code = unsafe {
+            sys::cuLaunchKernel(
+                function,
+                1,
+                1,
+                1,
+                grid.threads,
+                1,
+                1,
+                0,
+                stream.raw(),
+                args().as_ptr().cast_mut().cast(),
+                ptr::null_mut(),
+            )
+        };
+        if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { context.check(code, "bare launch") }
+    })?;
+    let thin = timed(stream, count, || {
+        // SAFETY: `fill(out, n, bits)` over the elements of `dst`.
+        unsafe { stream.launch(kernel, grid, args()) }
+    })?;
+    let launcher = timed(stream, count, || launch::fill::fill(stream, 0, dst))?;
+    Ok(LaunchCost { bare, thin, launcher })
+}
+
+/// The mean time of a call.
+fn timed(stream: &Stream, count: u32, call: impl Fn() -> Result<()>) -> Result<Duration> {
+    stream.synchronize()?;
+    let start = Instant::now();
+    (0..count).try_for_each(|_| call())?;
+    let elapsed = start.elapsed();
+    stream.synchronize()?;
+    Ok(elapsed / count.max(1))
+}

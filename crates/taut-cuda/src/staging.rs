@@ -1,0 +1,108 @@
+//! Pinned host memory through which bytes move between host and card.
+
+use crate::{Event, Stream, context::Context};
+use cudarc::driver::sys;
+use std::{ptr, slice, sync::Arc};
+use taut_core::Result;
+
+/// The size of one buffer: long enough for the full speed of the bus, short enough to fill while the other moves.
+const BUFFER_BYTES: usize = 8 << 20;
+
+/// Two pinned buffers, one being filled or emptied by the host while the card copies the other.
+pub(crate) struct Staging {
+    buffers: [Pinned; 2],
+    /// Which buffer comes next: its last copy is the older one.
+    next: usize,
+}
+
+impl Staging {
+    /// The staging of a direction, made when first needed.
+    pub(crate) fn ready<'a>(slot: &'a mut Option<Staging>, context: &Arc<Context>) -> Result<&'a mut Staging> {
+        if slot.is_none() {
+            *slot = Some(Staging { buffers: [Pinned::new(context)?, Pinned::new(context)?], next: 0 });
+        }
+        slot.as_mut().ok_or_else(|| taut_core::Error::driver("staging: not there"))
+    }
+
+    /// # Safety
+    ///
+    /// `dst` starts `src.len()` bytes of committed memory, ordered before `stream`.
+    pub(crate) unsafe fn upload(&mut self, stream: &Stream, src: &[u8], dst: u64) -> Result<()> {
+        for (index, chunk) in src.chunks(BUFFER_BYTES).enumerate() {
+            let buffer = &mut self.buffers[self.next];
+            self.next = 1 - self.next;
+            buffer.bytes()?[..chunk.len()].copy_from_slice(chunk);
+            let dst = dst + (index * BUFFER_BYTES) as u64;
+            // SAFETY: the chunk stands in pinned memory that is not touched before the event; `dst` by contract.
+            let code = unsafe { sys::cuMemcpyHtoDAsync_v2(dst, buffer.start.cast(), chunk.len(), stream.raw()) };
+            stream.context().check(code, "upload")?;
+            buffer.done.record(stream)?;
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    ///
+    /// `src` starts `dst.len()` bytes of committed memory, ordered before `stream`.
+    pub(crate) unsafe fn download(&mut self, stream: &Stream, src: u64, dst: &mut [u8]) -> Result<()> {
+        // The card copies chunk i + 1 while the host empties chunk i.
+        let mut waiting: Option<(usize, &mut [u8])> = None;
+        for (index, chunk) in dst.chunks_mut(BUFFER_BYTES).enumerate() {
+            let which = self.next;
+            self.next = 1 - self.next;
+            let buffer = &mut self.buffers[which];
+            buffer.bytes()?;
+            let src = src + (index * BUFFER_BYTES) as u64;
+            // SAFETY: the buffer is idle and long enough; `src` by contract.
+            let code = unsafe { sys::cuMemcpyDtoHAsync_v2(buffer.start.cast(), src, chunk.len(), stream.raw()) };
+            stream.context().check(code, "download")?;
+            buffer.done.record(stream)?;
+            if let Some((which, chunk)) = waiting.replace((which, chunk)) {
+                chunk.copy_from_slice(&self.buffers[which].bytes()?[..chunk.len()]);
+            }
+        }
+        if let Some((which, chunk)) = waiting {
+            chunk.copy_from_slice(&self.buffers[which].bytes()?[..chunk.len()]);
+        }
+        Ok(())
+    }
+}
+
+/// A pinned buffer and the end of its last copy.
+struct Pinned {
+    start: *mut u8,
+    done: Event,
+    context: Arc<Context>,
+}
+
+// SAFETY: pinned memory is ordinary host memory, and the buffer has one owner.
+unsafe impl Send for Pinned {}
+
+impl Pinned {
+    fn new(context: &Arc<Context>) -> Result<Pinned> {
+        let done = Event::untimed(context)?;
+        let mut start = ptr::null_mut();
+        // SAFETY: `start` is a valid place for a pointer, and the context is current.
+        context.check(unsafe { sys::cuMemHostAlloc(&mut start, BUFFER_BYTES, 0) }, "pin host memory")?;
+        // SAFETY: the driver gave this many bytes; zeroed so that they may be seen as a slice.
+        unsafe { ptr::write_bytes(start.cast::<u8>(), 0, BUFFER_BYTES) };
+        Ok(Pinned { start: start.cast(), done, context: context.clone() })
+    }
+
+    /// The bytes, once the last copy is done.
+    fn bytes(&mut self) -> Result<&mut [u8]> {
+        self.done.synchronize()?;
+        // SAFETY: allocated with this length, initialized, borrowed from the one owner, and no copy is under way.
+        Ok(unsafe { slice::from_raw_parts_mut(self.start, BUFFER_BYTES) })
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let _ = self.done.synchronize();
+        if self.context.bind().is_ok() {
+            // SAFETY: allocated by `new`, and not used after this.
+            unsafe { sys::cuMemFreeHost(self.start.cast()) };
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Where pages come from.
+
+use crate::{HostBacking, Result};
+use std::{fmt, ops::Range};
+
+/// The size of one page on every backing of taut, 2 MiB: what CUDA maps at least.
+///
+/// The same everywhere, so that a plan and a run reserve the same bytes.
+pub const GRANULE_BYTES: u64 = 2 << 20;
+
+/// The address range that every backing of taut reserves, 1 TiB, where the system grants it.
+pub const SPAN_BYTES: u64 = 1 << 40;
+
+/// A queue of device work, by number. At most [`StreamId::COUNT`] on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(pub u8);
+
+impl StreamId {
+    /// The stream of a device that ops run on unless they are told otherwise.
+    pub const COMPUTE: StreamId = StreamId(0);
+
+    /// The stream of copies from the host.
+    pub const UPLOAD: StreamId = StreamId(1);
+
+    /// The stream of copies to the host.
+    pub const DOWNLOAD: StreamId = StreamId(2);
+
+    /// Streams that a device can have: ids are below this.
+    pub const COUNT: u8 = 64;
+}
+
+/// The pages under a [`Pool`](crate::Pool): a reserved range of addresses, and memory put under parts of it.
+///
+/// The pool calls `commit`, `decommit` and `order` with its lock held, so none of them may call the pool.
+pub trait Backing: Send + Sync + fmt::Debug {
+    /// The size of one page: a power of two, at least [`ALIGN_BYTES`](crate::ALIGN_BYTES).
+    fn granule_bytes(&self) -> u64;
+
+    /// The memory of the device. No pool reserves more, whatever its budget.
+    fn capacity_bytes(&self) -> u64;
+
+    /// What the device takes for itself (context and modules). Budgets include it. 0 on the host.
+    fn overhead_bytes(&self) -> u64;
+
+    /// The address of offset 0 of the reserved range: a multiple of the page size, not 0.
+    fn base(&self) -> u64;
+
+    /// The length of the reserved range.
+    fn span_bytes(&self) -> u64;
+
+    /// Puts memory under these pages (indices of pages from the base), all of them or, with an error, none.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if there is not enough; the pool then gives back what it can
+    /// and tries once more. Another kind is a fault of the device.
+    fn commit(&self, pages: Range<u64>) -> Result<()>;
+
+    /// Takes the memory away from under committed pages, all of them or, with an error, none.
+    ///
+    /// May synchronize: no block lies there, but work that was submitted earlier can still be using the pages.
+    ///
+    /// # Errors
+    ///
+    /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
+    fn decommit(&self, pages: Range<u64>) -> Result<()>;
+
+    /// Makes all further work on `waiter` wait for all work that was submitted to `after` so far. Does not block the
+    /// host, and does nothing where there are no streams.
+    ///
+    /// # Errors
+    ///
+    /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
+    fn order(&self, waiter: StreamId, after: StreamId) -> Result<()>;
+
+    /// What the driver says is in use on the card, by everybody. `None` on the host and on phantom pages.
+    fn driver_bytes(&self) -> Option<u64>;
+
+    /// The host pages that this backing stands for. A pool takes them over, and uses them in place of `commit` and
+    /// `decommit`: that is what makes [`Block::host`](crate::Block::host) safe.
+    fn host(&self) -> Option<&HostBacking> {
+        None
+    }
+
+    /// Whether the host can read the memory.
+    fn is_host(&self) -> bool {
+        self.host().is_some()
+    }
+}
+
+/// Pages that do not exist: the plan device. Every decision is taken and counted, and nothing is stored.
+#[derive(Debug)]
+pub struct PhantomBacking {
+    capacity_bytes: u64,
+    overhead_bytes: u64,
+}
+
+impl PhantomBacking {
+    /// Stands for a device with this much memory, of which the driver takes `overhead_bytes`.
+    pub fn new(capacity_bytes: u64, overhead_bytes: u64) -> PhantomBacking {
+        PhantomBacking { capacity_bytes, overhead_bytes }
+    }
+}
+
+impl Backing for PhantomBacking {
+    fn granule_bytes(&self) -> u64 {
+        GRANULE_BYTES
+    }
+
+    fn capacity_bytes(&self) -> u64 {
+        self.capacity_bytes
+    }
+
+    fn overhead_bytes(&self) -> u64 {
+        self.overhead_bytes
+    }
+
+    fn base(&self) -> u64 {
+        // Not 0: the address of a block is never null, here as elsewhere.
+        SPAN_BYTES
+    }
+
+    fn span_bytes(&self) -> u64 {
+        SPAN_BYTES
+    }
+
+    fn commit(&self, _pages: Range<u64>) -> Result<()> {
+        Ok(())
+    }
+
+    fn decommit(&self, _pages: Range<u64>) -> Result<()> {
+        Ok(())
+    }
+
+    fn order(&self, _waiter: StreamId, _after: StreamId) -> Result<()> {
+        Ok(())
+    }
+
+    fn driver_bytes(&self) -> Option<u64> {
+        None
+    }
+}

@@ -1,0 +1,140 @@
+//! One piece of memory.
+
+use crate::{ALIGN_BYTES, Change, Kind, Pool, ScopeId, Site, StreamId, host::Region};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// Memory that a [`Pool`] handed out, for its owner alone. Dropping it gives it back.
+///
+/// Giving it back waits for nothing: the block remembers the streams that used it, and whoever gets the memory next is
+/// made to wait for those.
+///
+/// ```
+/// use std::sync::Arc;
+/// use taut_memory::{HostBacking, Kind, Pool, Site, StreamId};
+///
+/// let pool = Pool::new(Arc::new(HostBacking::new()?));
+/// let mut block = pool.allocate(6, StreamId::COMPUTE, Site::new("zeros", Kind::Input))?;
+/// if let Some(bytes) = block.host_mut() {
+///     bytes.copy_from_slice(b"abcdef");
+/// }
+/// assert_eq!(block.host(), Some(&b"abcdef"[..]));
+/// assert_eq!(block.address() % 256, 0);
+///
+/// block.set_kind(Kind::Saved);
+/// assert_eq!(pool.stats().live_by_kind[Kind::Saved as usize], 6);
+/// drop(block);
+/// assert_eq!(pool.stats().live_bytes, 0);
+/// # Ok::<(), taut_memory::Error>(())
+/// ```
+pub struct Block {
+    pub(crate) pool: Pool,
+    /// On the host. Nobody else has one over the same bytes.
+    pub(crate) region: Option<Region>,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    pub(crate) id: u64,
+    /// Where the pool counts it among the owners.
+    pub(crate) owner: usize,
+    pub(crate) site: Site,
+    pub(crate) scope: ScopeId,
+    /// Bit `s`: used on stream `s`.
+    pub(crate) streams: AtomicU64,
+}
+
+impl Block {
+    /// Its length, as requested.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Its first byte, on the device: a multiple of [`ALIGN_BYTES`], never 0. An empty block has the address at which
+    /// the pool begins.
+    pub fn address(&self) -> u64 {
+        self.pool.0.base + self.offset
+    }
+
+    /// Why it exists, with its present kind.
+    pub fn site(&self) -> Site {
+        self.site
+    }
+
+    /// The scope that it was allocated in.
+    pub fn scope(&self) -> ScopeId {
+        self.scope
+    }
+
+    /// What it is for.
+    pub fn kind(&self) -> Kind {
+        self.site.kind
+    }
+
+    /// Says that it is for something else from now on: an activation that backward keeps is [`Kind::Saved`].
+    pub fn set_kind(&mut self, kind: Kind) {
+        let from = std::mem::replace(&mut self.site.kind, kind);
+        if from == kind {
+            return;
+        }
+        let mut state = self.pool.0.lock();
+        state.stats.change(from, kind, self.bytes);
+        state.owners.remove(self.owner, self.bytes);
+        self.owner = state.owners.add(self.scope, self.site, self.bytes);
+        state.event(Change::Kind(from), self.id, self.bytes, self.site, self.scope);
+    }
+
+    /// Says that work on `stream` uses it too: its memory is reused only after the work that was submitted there
+    /// before the block was dropped. The stream that it was allocated on needs no saying.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such stream ([`StreamId::COUNT`]): ignoring it would let the memory be reused too early.
+    pub fn used_by(&self, stream: StreamId) {
+        assert!(stream.0 < StreamId::COUNT, "used_by: there is no stream {}", stream.0);
+        // Only `drop` reads it, and whoever drops the last handle has seen what was done through the others.
+        self.streams.fetch_or(1 << stream.0, Ordering::Relaxed);
+    }
+
+    /// The streams that used it so far, the one that it was allocated on among them.
+    pub fn users(&self) -> impl Iterator<Item = StreamId> + use<> {
+        let streams = self.streams.load(Ordering::Relaxed);
+        (0..StreamId::COUNT).filter(move |n| streams >> n & 1 == 1).map(StreamId)
+    }
+
+    /// Its bytes, if they are the host's: what was written, or what an earlier block left, or zeros in fresh memory.
+    pub fn host(&self) -> Option<&[u8]> {
+        self.region.as_ref().map(Region::bytes)
+    }
+
+    /// Its bytes to be written, if they are the host's.
+    pub fn host_mut(&mut self) -> Option<&mut [u8]> {
+        self.region.as_mut().map(Region::bytes_mut)
+    }
+
+    /// The pool that it came from.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let mut state = self.pool.0.lock();
+        if self.bytes > 0 {
+            let end = self.offset + self.bytes.next_multiple_of(ALIGN_BYTES);
+            state.arena.give(self.offset..end, *self.streams.get_mut());
+        }
+        state.stats.sub(self.site.kind, self.bytes);
+        state.owners.remove(self.owner, self.bytes);
+        state.event(Change::Free, self.id, self.bytes, self.site, self.scope);
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Block");
+        out.field("id", &self.id).field("bytes", &self.bytes).field("address", &self.address());
+        out.field("site", &self.site).field("scope", &self.scope).finish()
+    }
+}

@@ -1,0 +1,235 @@
+//! The pool: what a device hands out.
+
+use crate::{
+    ALIGN_BYTES, Backing, Block, Change, Error, Result, ScopeId, Site, Stats, StreamId, TraceEvent,
+    arena::Arena, host::Mapping, owners::Owners, report::Size,
+};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+};
+
+/// All memory of a device. A clone is another handle to the same pool.
+///
+/// Memory is taken from the [`Backing`] in whole pages as it is needed, and kept for reuse until
+/// [`release`](Self::release) is called or the budget calls for it. Calls from several threads are safe; placement is
+/// repeatable where one thread makes them.
+///
+/// ```
+/// use std::sync::Arc;
+/// use taut_memory::{Budget, ErrorKind, HostBacking, Kind, Pool, Site, StreamId};
+///
+/// let pool = Pool::new(Arc::new(HostBacking::new()?));
+/// pool.set_budget(Budget::Bytes(16 << 20))?;
+/// let site = Site::new("zeros", Kind::Input);
+/// let block = pool.allocate(9 << 20, StreamId::COMPUTE, site)?;
+///
+/// let error = pool.allocate(9 << 20, StreamId::COMPUTE, site).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+/// assert!(error.to_string().contains("zeros input 9.00 MiB (9437184 bytes) in 1 block"));
+///
+/// drop(block);
+/// assert!(pool.allocate(9 << 20, StreamId::COMPUTE, site).is_ok());
+/// assert_eq!(pool.release()?, 10 << 20); // five pages of 2 MiB
+/// # Ok::<(), taut_memory::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Pool(pub(crate) Arc<Inner>);
+
+/// How much a pool may reserve, overhead included. Never more than the capacity of the device.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Budget {
+    /// So many bytes.
+    Bytes(u64),
+    /// A fraction of the capacity of the device: above 0, at most 1.
+    Fraction(f64),
+    /// The capacity of the device.
+    Unlimited,
+}
+
+pub(crate) struct Inner {
+    pub(crate) backing: Arc<dyn Backing>,
+    /// The host pages, if that is what the backing stands for.
+    pub(crate) host: Option<Mapping>,
+    pub(crate) base: u64,
+    pub(crate) granule_bytes: u64,
+    state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) arena: Arena,
+    pub(crate) stats: Stats,
+    pub(crate) owners: Owners,
+    pub(crate) budget_bytes: u64,
+    recording: bool,
+    events: Vec<TraceEvent>,
+}
+
+impl Pool {
+    /// A pool over `backing`, with the budget [`Budget::Unlimited`]. Commits nothing yet.
+    ///
+    /// # Panics
+    ///
+    /// If the page size of the backing is not a power of two of at least [`ALIGN_BYTES`].
+    pub fn new(backing: Arc<dyn Backing>) -> Pool {
+        let host = backing.host();
+        // The facts of the pages that will really be used, whatever a wrapper around them says.
+        let pages = host.map_or(&*backing, |host| host as &dyn Backing);
+        let (base, granule_bytes) = (pages.base(), pages.granule_bytes());
+        assert!(
+            granule_bytes.is_power_of_two() && granule_bytes >= ALIGN_BYTES,
+            "pool: a page of {granule_bytes} bytes is not a power of two of at least {ALIGN_BYTES}"
+        );
+        let state = State {
+            arena: Arena::new(pages.span_bytes(), granule_bytes),
+            stats: Stats::default(),
+            owners: Owners::default(),
+            budget_bytes: backing.capacity_bytes(),
+            recording: false,
+            events: Vec::new(),
+        };
+        let host = host.and_then(|host| host.take());
+        Pool(Arc::new(Inner { backing, host, base, granule_bytes, state: Mutex::new(state) }))
+    }
+
+    /// A block of `bytes`, to be used on `stream`. Its contents are those that an earlier block left there, or on the
+    /// host, in fresh memory, zeros. 0 bytes take no memory.
+    ///
+    /// Where the memory was last used on other streams, `stream` is made to wait for them. Does not block the host,
+    /// except where pages must be taken from or given back to the device.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory), saying who holds what, if the budget or the device has no room;
+    /// [`Device`](crate::ErrorKind::Device) if there is no such stream; [`Driver`](crate::ErrorKind::Driver) for a
+    /// fault of the device. Live blocks and statistics are then as before, though pages kept for reuse may have been
+    /// given back.
+    pub fn allocate(&self, bytes: u64, stream: StreamId, site: Site) -> Result<Block> {
+        if stream.0 >= StreamId::COUNT {
+            let (n, most) = (stream.0, StreamId::COUNT - 1);
+            return Err(Error::device(format!("{}: there is no stream {n}, the last is {most}", site.op)));
+        }
+        let mut state = self.0.lock();
+        let offset = if bytes == 0 { 0 } else { self.0.place(&mut state, bytes, stream, site)? };
+        let region = self.0.host.as_ref().and_then(|mapping| mapping.region(offset, bytes));
+        let scope = ScopeId::current();
+        let id = state.stats.allocations;
+        state.stats.allocations += 1;
+        state.stats.add(site.kind, bytes);
+        let owner = state.owners.add(scope, site, bytes);
+        state.event(Change::Allocate, id, bytes, site, scope);
+        drop(state);
+        let streams = AtomicU64::new(1 << stream.0);
+        Ok(Block { pool: self.clone(), region, offset, bytes, id, owner, site, scope, streams })
+    }
+
+    /// What is in use now, and was at most. Asks the driver for `driver_bytes`, where there is one.
+    pub fn stats(&self) -> Stats {
+        let driver_bytes = self.0.backing.driver_bytes();
+        Stats { driver_bytes, ..self.0.lock().stats }
+    }
+
+    /// Sets every peak to the present value.
+    pub fn reset_peaks(&self) {
+        self.0.lock().stats.reset_peaks();
+    }
+
+    /// Limits what the pool reserves, overhead included, from now on; pages kept for reuse are given back as far as it
+    /// calls for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Device`](crate::ErrorKind::Device) for a fraction outside of `(0, 1]` or NaN;
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if live blocks and overhead already need more. The old budget
+    /// then stays.
+    pub fn set_budget(&self, budget: Budget) -> Result<()> {
+        let capacity = self.0.backing.capacity_bytes();
+        let wanted = match budget {
+            Budget::Bytes(bytes) => bytes.min(capacity),
+            Budget::Fraction(part) if part > 0.0 && part <= 1.0 => (capacity as f64 * part) as u64,
+            Budget::Fraction(part) => {
+                return Err(Error::device(format!(
+                    "set_budget: {part} is no fraction, above 0 and at most 1"
+                )));
+            }
+            Budget::Unlimited => capacity,
+        };
+        let mut state = self.0.lock();
+        let needed = self.0.least_bytes(&state);
+        if needed > wanted {
+            let (wanted, needed) = (Size(wanted), Size(needed));
+            return Err(Error::out_of_memory(format!(
+                "set_budget: {wanted} is less than the {needed} in use"
+            )));
+        }
+        self.0.shrink(&mut state, wanted.saturating_sub(self.0.backing.overhead_bytes()), &(0..0))?;
+        state.budget_bytes = wanted;
+        Ok(())
+    }
+
+    /// The memory of the device.
+    pub fn capacity_bytes(&self) -> u64 {
+        self.0.backing.capacity_bytes()
+    }
+
+    /// The most that the pool may reserve, overhead included.
+    pub fn budget_bytes(&self) -> u64 {
+        self.0.lock().budget_bytes
+    }
+
+    /// Gives every page that holds no live block back to the device, and returns how many bytes those were. May
+    /// synchronize.
+    ///
+    /// # Errors
+    ///
+    /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
+    pub fn release(&self) -> Result<u64> {
+        let mut state = self.0.lock();
+        self.0.shrink(&mut state, 0, &(0..0))
+    }
+
+    /// Starts or stops the timeline, which grows with every block. What was recorded stays until it is taken.
+    pub fn record(&self, on: bool) {
+        self.0.lock().recording = on;
+    }
+
+    /// The events recorded since the last call.
+    pub fn take_trace(&self) -> Vec<TraceEvent> {
+        std::mem::take(&mut self.0.lock().events)
+    }
+}
+
+impl PartialEq for Pool {
+    /// Whether both are handles of one pool.
+    fn eq(&self, other: &Pool) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Pool {}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.0.lock();
+        let mut out = f.debug_struct("Pool");
+        out.field("backing", &self.0.backing).field("live_bytes", &state.stats.live_bytes);
+        out.field("reserved_bytes", &state.stats.reserved_bytes).field("budget_bytes", &state.budget_bytes);
+        out.finish()
+    }
+}
+
+impl Inner {
+    /// A thread that panicked left the state whole, or short of what it was about to add: it is usable.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    pub(crate) fn event(&mut self, change: Change, id: u64, bytes: u64, site: Site, scope: ScopeId) {
+        if self.recording {
+            let Stats { live_bytes, reserved_bytes, .. } = self.stats;
+            self.events.push(TraceEvent { change, id, bytes, site, scope, live_bytes, reserved_bytes });
+        }
+    }
+}

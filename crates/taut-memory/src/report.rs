@@ -1,0 +1,102 @@
+//! The out-of-memory error: who holds what.
+
+use crate::{Error, ScopeId, Site, owners::Owners};
+use std::fmt::{self, Write};
+
+/// Owners that an error lists.
+const LISTED_OWNERS: usize = 10;
+
+/// What an out-of-memory error says.
+pub(crate) struct Shortage<'a> {
+    pub(crate) site: Site,
+    pub(crate) requested_bytes: u64,
+    pub(crate) live_bytes: u64,
+    pub(crate) reserved_bytes: u64,
+    pub(crate) overhead_bytes: u64,
+    pub(crate) budget_bytes: u64,
+    pub(crate) owners: &'a Owners,
+    pub(crate) cause: Cause,
+}
+
+pub(crate) enum Cause {
+    /// Even without any page kept for reuse, the pool would reach these bytes, overhead included.
+    Budget { needed_bytes: u64 },
+    /// No free range of addresses is long enough.
+    Addresses,
+    /// The device refused, with this message.
+    Device(Error),
+}
+
+impl Shortage<'_> {
+    pub(crate) fn error(&self) -> Error {
+        Error::out_of_memory(self.to_string())
+    }
+}
+
+impl fmt::Display for Shortage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Site { op, kind } = self.site;
+        write!(
+            f,
+            "{op}: out of memory: {} of {kind}{} requested",
+            Size(self.requested_bytes),
+            In(ScopeId::current())
+        )?;
+        write!(f, ", live {}, reserved {}", Size(self.live_bytes), Size(self.reserved_bytes))?;
+        write!(f, ", overhead {}, budget {}", Size(self.overhead_bytes), Size(self.budget_bytes))?;
+        match &self.cause {
+            Cause::Budget { needed_bytes } => write!(f, "; fits in a budget of {}", Size(*needed_bytes))?,
+            Cause::Addresses => f.write_str("; no free range of addresses is that long")?,
+            Cause::Device(error) => write!(f, "; the device refused: {error}")?,
+        }
+        let largest = self.owners.largest(LISTED_OWNERS);
+        for (i, owner) in largest.iter().enumerate() {
+            f.write_str(if i == 0 { "; largest owners: " } else { ", " })?;
+            write!(f, "{} {}{} ", owner.site.op, owner.site.kind, In(owner.scope))?;
+            write!(f, "{} in {} block", Size(owner.bytes), owner.blocks)?;
+            if owner.blocks > 1 {
+                f.write_char('s')?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// ` in model/layer3`, or nothing outside of every scope.
+struct In(ScopeId);
+
+impl fmt::Display for In {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == ScopeId::ROOT { Ok(()) } else { write!(f, " in {}", self.0) }
+    }
+}
+
+/// Bytes for people, then exactly: `1.50 MiB (1572864 bytes)`.
+pub(crate) struct Size(pub(crate) u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0;
+        let units = [(60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        match units.into_iter().find(|&(bits, _)| bytes >> bits > 0) {
+            Some((bits, unit)) => {
+                write!(f, "{:.2} {unit} ({bytes} bytes)", bytes as f64 / (1u64 << bits) as f64)
+            }
+            None => write!(f, "{bytes} bytes"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(Size(0).to_string(), "0 bytes");
+        assert_eq!(Size(1023).to_string(), "1023 bytes");
+        assert_eq!(Size(1024).to_string(), "1.00 KiB (1024 bytes)");
+        assert_eq!(Size(3 << 19).to_string(), "1.50 MiB (1572864 bytes)");
+        assert_eq!(Size(u64::MAX).to_string(), "16.00 EiB (18446744073709551615 bytes)");
+    }
+}

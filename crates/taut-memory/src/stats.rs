@@ -1,0 +1,79 @@
+//! What is in use, and what was at most.
+
+use crate::Kind;
+
+/// The state of a [`Pool`](crate::Pool) at one moment.
+///
+/// Live bytes are those that were asked for, exactly: the space between blocks is not counted. A peak is the highest
+/// value since the pool was made or [`reset_peaks`](crate::Pool::reset_peaks) was called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Bytes of all live blocks.
+    pub live_bytes: u64,
+    /// The peak of `live_bytes`.
+    pub peak_live_bytes: u64,
+    /// Bytes of live blocks of every kind but [`Kind::Workspace`]: the same on every device.
+    pub tensor_bytes: u64,
+    /// The peak of `tensor_bytes`.
+    pub peak_tensor_bytes: u64,
+    /// Bytes of live blocks of [`Kind::Workspace`].
+    pub workspace_bytes: u64,
+    /// The peak of `workspace_bytes`.
+    pub peak_workspace_bytes: u64,
+    /// Bytes of all committed pages: under live blocks, between them, and kept for reuse.
+    pub reserved_bytes: u64,
+    /// The peak of `reserved_bytes`.
+    pub peak_reserved_bytes: u64,
+    /// What the driver says is in use on the card, by everybody. `None` where there is no card.
+    pub driver_bytes: Option<u64>,
+    /// Bytes of live blocks by kind, indexed by `kind as usize`.
+    pub live_by_kind: [u64; 8],
+    /// The peaks of `live_by_kind`, each at its own moment: their sum is no peak of anything.
+    pub peak_by_kind: [u64; 8],
+    /// Blocks handed out since the pool was made, empty ones too.
+    pub allocations: u64,
+}
+
+impl Stats {
+    pub(crate) fn add(&mut self, kind: Kind, bytes: u64) {
+        self.live_by_kind[kind as usize] += bytes;
+        self.total();
+    }
+
+    pub(crate) fn sub(&mut self, kind: Kind, bytes: u64) {
+        self.live_by_kind[kind as usize] -= bytes;
+        self.total();
+    }
+
+    /// From one kind to another, at once: the live bytes stay, so no peak of theirs moves.
+    pub(crate) fn change(&mut self, from: Kind, to: Kind, bytes: u64) {
+        self.live_by_kind[from as usize] -= bytes;
+        self.live_by_kind[to as usize] += bytes;
+        self.total();
+    }
+
+    pub(crate) fn reserve(&mut self, reserved_bytes: u64) {
+        self.reserved_bytes = reserved_bytes;
+        self.peak_reserved_bytes = self.peak_reserved_bytes.max(reserved_bytes);
+    }
+
+    pub(crate) fn reset_peaks(&mut self) {
+        self.peak_live_bytes = self.live_bytes;
+        self.peak_tensor_bytes = self.tensor_bytes;
+        self.peak_workspace_bytes = self.workspace_bytes;
+        self.peak_reserved_bytes = self.reserved_bytes;
+        self.peak_by_kind = self.live_by_kind;
+    }
+
+    fn total(&mut self) {
+        self.live_bytes = self.live_by_kind.iter().sum();
+        self.workspace_bytes = self.live_by_kind[Kind::Workspace as usize];
+        self.tensor_bytes = self.live_bytes - self.workspace_bytes;
+        self.peak_live_bytes = self.peak_live_bytes.max(self.live_bytes);
+        self.peak_tensor_bytes = self.peak_tensor_bytes.max(self.tensor_bytes);
+        self.peak_workspace_bytes = self.peak_workspace_bytes.max(self.workspace_bytes);
+        for (peak, live) in self.peak_by_kind.iter_mut().zip(self.live_by_kind) {
+            *peak = live.max(*peak);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A backing that remembers what it was asked for, and refuses when it is told to; and what the tests share.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::{
+    collections::BTreeSet,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard},
+};
+use taut_memory::{
+    Backing, Error, GRANULE_BYTES, HostBacking, Kind, PhantomBacking, Pool, Result, Site, StreamId,
+};
+
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const PAGE: u64 = GRANULE_BYTES;
+pub(crate) const SITE: Site = Site::new("relu", Kind::Activations);
+pub(crate) const S0: StreamId = StreamId::COMPUTE;
+pub(crate) const S1: StreamId = StreamId(1);
+pub(crate) const S2: StreamId = StreamId(63);
+
+/// A pool over phantom pages, and the record of them.
+pub(crate) fn phantom(capacity_bytes: u64, overhead_bytes: u64) -> (Arc<Recorder>, Pool) {
+    let recorder = Arc::new(Recorder::phantom(capacity_bytes, overhead_bytes));
+    (recorder.clone(), Pool::new(recorder))
+}
+
+/// A pool over host pages.
+pub(crate) fn host() -> Pool {
+    Pool::new(Arc::new(HostBacking::new().expect("host pages")))
+}
+
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    inner: Box<dyn Backing>,
+    overhead_bytes: u64,
+    log: Mutex<Log>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    /// Waiter and after, of each call.
+    pub(crate) orders: Vec<(u8, u8)>,
+    pub(crate) committed: BTreeSet<u64>,
+    pub(crate) commits: usize,
+    pub(crate) decommits: Vec<Range<u64>>,
+    /// Commits beyond so many pages fail.
+    pub(crate) most_pages: usize,
+    pub(crate) refuse_orders: bool,
+    pub(crate) refuse_decommits: bool,
+}
+
+impl Recorder {
+    pub(crate) fn phantom(capacity_bytes: u64, overhead_bytes: u64) -> Recorder {
+        Recorder::over(Box::new(PhantomBacking::new(capacity_bytes, overhead_bytes)), overhead_bytes)
+    }
+
+    pub(crate) fn host(overhead_bytes: u64) -> Recorder {
+        Recorder::over(Box::new(HostBacking::new().expect("host pages")), overhead_bytes)
+    }
+
+    fn over(inner: Box<dyn Backing>, overhead_bytes: u64) -> Recorder {
+        let log = Log {
+            orders: Vec::new(),
+            committed: BTreeSet::new(),
+            commits: 0,
+            decommits: Vec::new(),
+            most_pages: usize::MAX,
+            refuse_orders: false,
+            refuse_decommits: false,
+        };
+        Recorder { inner, overhead_bytes, log: Mutex::new(log) }
+    }
+
+    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().expect("no test thread panicked")
+    }
+}
+
+impl Backing for Recorder {
+    fn granule_bytes(&self) -> u64 {
+        GRANULE_BYTES
+    }
+
+    fn capacity_bytes(&self) -> u64 {
+        self.inner.capacity_bytes()
+    }
+
+    fn overhead_bytes(&self) -> u64 {
+        self.overhead_bytes
+    }
+
+    fn base(&self) -> u64 {
+        self.inner.base()
+    }
+
+    fn span_bytes(&self) -> u64 {
+        self.inner.span_bytes()
+    }
+
+    fn commit(&self, pages: Range<u64>) -> Result<()> {
+        let mut log = self.log();
+        log.commits += 1;
+        if log.committed.len() + (pages.end - pages.start) as usize > log.most_pages {
+            return Err(Error::out_of_memory("commit: the card is full"));
+        }
+        for page in pages {
+            assert!(log.committed.insert(page), "page {page} is committed twice");
+        }
+        Ok(())
+    }
+
+    fn decommit(&self, pages: Range<u64>) -> Result<()> {
+        let mut log = self.log();
+        if log.refuse_decommits {
+            return Err(Error::driver("decommit: a fault"));
+        }
+        log.decommits.push(pages.clone());
+        for page in pages {
+            assert!(log.committed.remove(&page), "page {page} is not committed");
+        }
+        Ok(())
+    }
+
+    fn order(&self, waiter: StreamId, after: StreamId) -> Result<()> {
+        let mut log = self.log();
+        if log.refuse_orders {
+            return Err(Error::driver("order: a fault"));
+        }
+        log.orders.push((waiter.0, after.0));
+        Ok(())
+    }
+
+    fn driver_bytes(&self) -> Option<u64> {
+        self.inner.driver_bytes()
+    }
+
+    fn host(&self) -> Option<&HostBacking> {
+        self.inner.host()
+    }
+}

@@ -1,0 +1,46 @@
+//! The twin of `fill.cu`.
+
+use super::{Scalar, TASK, with_scalar};
+use crate::tensor::ViewMut;
+use bytemuck::Pod;
+use rayon::prelude::*;
+use taut_core::{DType, Result};
+
+/// The bits of an element of `value`, in the low bytes.
+pub(crate) fn bits(value: f64, dtype: DType) -> u64 {
+    with_scalar!(dtype, T => {
+        let mut bits = [0; 8];
+        let element = T::from_f64(value);
+        let bytes = bytemuck::bytes_of(&element);
+        bits[..bytes.len()].copy_from_slice(bytes);
+        u64::from_le_bytes(bits)
+    })
+}
+
+/// Writes the same element everywhere in the flat `dst`.
+pub(crate) fn fill(bits: u64, dst: ViewMut<'_>) -> Result<()> {
+    match dst.dtype.size() {
+        1 => run(bits as u8, dst),
+        2 => run(bits as u16, dst),
+        4 => run(bits as u32, dst),
+        _ => run(bits, dst),
+    }
+}
+
+fn run<T: Pod + Send + Sync>(element: T, mut dst: ViewMut<'_>) -> Result<()> {
+    dst.flat::<T>()?.par_chunks_mut(TASK).for_each(|chunk| chunk.fill(element));
+    Ok(())
+}
+
+/// Writes `start + i * step` to element `i` of the flat `dst`.
+pub(crate) fn arange(start: f64, step: f64, mut dst: ViewMut<'_>) -> Result<()> {
+    with_scalar!(dst.dtype, T => {
+        let tasks = dst.flat::<T>()?.par_chunks_mut(TASK).enumerate();
+        tasks.for_each(|(task, chunk)| {
+            for (i, out) in chunk.iter_mut().enumerate() {
+                *out = T::from_f64(start + (task * TASK + i) as f64 * step);
+            }
+        });
+        Ok(())
+    })
+}

@@ -1,0 +1,26 @@
+//! The CPU device: the same families as on CUDA, in safe Rust, parallel through rayon.
+
+pub(crate) mod binary;
+pub(crate) mod copy;
+pub(crate) mod fill;
+pub(crate) mod matmul;
+mod philox;
+pub(crate) mod random;
+pub(crate) mod reduce;
+mod scalar;
+mod source;
+pub(crate) mod unary;
+
+use scalar::{Acc, Scalar, Truth, with_scalar};
+pub(crate) use source::Source;
+
+/// Elements that are converted, computed and stored at a time: few enough to stay in the first cache.
+const BLOCK: usize = 1024;
+/// Elements that one task takes.
+const TASK: usize = 32 * BLOCK;
+
+/// Runs `f` compiled for the widest vector instructions that this CPU has, fused multiply-add among them.
+#[inline(always)]
+fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}

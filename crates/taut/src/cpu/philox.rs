@@ -1,0 +1,181 @@
+//! Philox 4x32-10 and what is made of it: the twin of `kernels/random.cu`, operation by operation, so that every device
+//! gives the same bits. The steps and their sources stand there.
+#![expect(
+    clippy::excessive_precision,
+    clippy::unreadable_literal,
+    reason = "coefficients as they were published"
+)]
+
+/// The four words of a block under a key.
+#[inline(always)]
+fn philox(counter: [u32; 4], [mut k0, mut k1]: [u32; 2]) -> [u32; 4] {
+    let mut c = counter;
+    for _ in 0..10 {
+        let a = 0xD251_1F53 * u64::from(c[0]);
+        let b = 0xCD9E_8D57 * u64::from(c[2]);
+        c = [high(b) ^ c[1] ^ k0, low(b), high(a) ^ c[3] ^ k1, low(a)];
+        k0 = k0.wrapping_add(0x9E37_79B9);
+        k1 = k1.wrapping_add(0xBB67_AE85);
+    }
+    c
+}
+
+/// The four words of elements `4 * block` to `4 * block + 3`.
+#[inline(always)]
+fn words(seed: u64, block: u64) -> [u32; 4] {
+    philox([low(block), high(block), 0, 0], [low(seed), high(seed)])
+}
+
+#[inline(always)]
+fn low(x: u64) -> u32 {
+    x as u32
+}
+
+#[inline(always)]
+fn high(x: u64) -> u32 {
+    (x >> 32) as u32
+}
+
+/// Four numbers uniform in `[0, 1)`, multiples of 2^-24.
+#[inline(always)]
+pub(crate) fn uniform4(seed: u64, block: u64) -> [f32; 4] {
+    words(seed, block).map(|x| (x >> 8) as f32 * UNIT)
+}
+
+/// Four numbers of the standard normal distribution.
+#[inline(always)]
+pub(crate) fn normal4(seed: u64, block: u64) -> [f32; 4] {
+    let [a, b, c, d] = words(seed, block);
+    let ([z0, z1], [z2, z3]) = (normal2(a, b), normal2(c, d));
+    [z0, z1, z2, z3]
+}
+
+/// 2^-24.
+const UNIT: f32 = 1.0 / 16_777_216.0;
+
+/// Box and Muller's pair from two words.
+#[inline(always)]
+fn normal2(x: u32, y: u32) -> [f32; 2] {
+    let u = ((x >> 8) + 1) as f32 * UNIT;
+    let r = (-2.0 * natural_log(u)).sqrt();
+    let (cos, sin) = turn(y >> 8);
+    [r * cos, r * sin]
+}
+
+/// The logarithm of a normal number in `(0, 1]`, by the polynomial of Cephes' `logf`.
+#[inline(always)]
+fn natural_log(u: f32) -> f32 {
+    const P: [f32; 9] = [
+        7.0376836292e-2,
+        -1.1514610310e-1,
+        1.1676998740e-1,
+        -1.2420140846e-1,
+        1.4249322787e-1,
+        -1.6668057665e-1,
+        2.0000714765e-1,
+        -2.4999993993e-1,
+        3.3333331174e-1,
+    ];
+    let bits = u.to_bits();
+    let mut e = (bits >> 23) as i32 - 126;
+    let mut m = f32::from_bits(bits & 0x007f_ffff | 0x3f00_0000);
+    if m < std::f32::consts::FRAC_1_SQRT_2 {
+        e -= 1;
+        m += m;
+    }
+    let t = m - 1.0;
+    let z = t * t;
+    let p = P[1..].iter().fold(P[0], |p, &next| p.mul_add(t, next));
+    let e = e as f32;
+    let l = (p * t) * z;
+    let l = e.mul_add(-2.12194440e-4, l);
+    let l = (-0.5f32).mul_add(z, l);
+    let l = t + l;
+    e.mul_add(0.693359375, l)
+}
+
+/// Cosine and sine of `j / 2^24` of a whole turn, by the polynomials of Cephes' `sinf` and `cosf`.
+#[inline(always)]
+fn turn(j: u32) -> (f32, f32) {
+    let q = (j + (1 << 21)) >> 22;
+    // 2 pi / 2^24
+    let a = (j as i32 - (q << 22) as i32) as f32 * 3.7450703e-7;
+    let w = a * a;
+    let s = (-1.9515295891e-4f32).mul_add(w, 8.3321608736e-3).mul_add(w, -1.6666654611e-1);
+    let s = (s * w).mul_add(a, a);
+    let c = 2.443315711809948e-5f32.mul_add(w, -1.388731625493765e-3).mul_add(w, 4.166664568298827e-2);
+    let c = (c * w).mul_add(w, (-0.5f32).mul_add(w, 1.0));
+    match q % 4 {
+        0 => (c, s),
+        1 => (-s, c),
+        2 => (-c, -s),
+        _ => (s, -c),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The known answers that Random123 1.14 publishes in `tests/kat_vectors`.
+    #[test]
+    fn known_answers() {
+        let ones = u32::MAX;
+        for (counter, key, want) in [
+            ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+            ([ones; 4], [ones; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
+            (
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0],
+                [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+            ),
+        ] {
+            assert_eq!(philox(counter, key), want);
+        }
+    }
+
+    #[test]
+    fn the_logarithm_is_close() {
+        let largest = 1 << 24;
+        let samples = (1..5000).chain((1..largest).step_by(977)).chain(largest - 5000..=largest);
+        for u in samples.map(|k| k as f32 * UNIT) {
+            let (got, want) = (f64::from(natural_log(u)), f64::from(u).ln());
+            assert!((got - want).abs() <= 1.2e-7 * want.abs().max(1e-10), "ln {u}: {got} for {want}");
+        }
+    }
+
+    #[test]
+    fn the_turn_is_close_and_on_the_circle() {
+        for j in (0..1 << 24).step_by(101).chain([1 << 21, 3 << 21, 1 << 22, 1 << 23, (1 << 24) - 1]) {
+            let ((cos, sin), angle) = (turn(j), f64::from(j) / f64::from(1 << 24) * std::f64::consts::TAU);
+            let worst = (f64::from(cos) - angle.cos()).abs().max((f64::from(sin) - angle.sin()).abs());
+            assert!(worst < 1.2e-7, "{j}: off by {worst}");
+        }
+        assert_eq!((turn(0), turn(1 << 22), turn(1 << 23)), ((1.0, 0.0), (-0.0, 1.0), (-1.0, -0.0)));
+    }
+
+    #[test]
+    fn moments_are_those_of_the_distributions() {
+        let blocks = 1 << 16;
+        let moments = |four: fn(u64, u64) -> [f32; 4]| {
+            let all = (0..blocks).flat_map(|block| four(7, block)).map(f64::from);
+            let (sum, squares) = all.fold((0.0, 0.0), |(s, q), x| (s + x, q + x * x));
+            let n = f64::from(1 << 18);
+            (sum / n, squares / n - (sum / n).powi(2))
+        };
+        // Five standard errors of the mean and of the variance.
+        let (mean, variance) = moments(uniform4);
+        assert!((mean - 0.5).abs() < 2.9e-3 && (variance - 1.0 / 12.0).abs() < 7.3e-4, "{mean} {variance}");
+        let (mean, variance) = moments(normal4);
+        assert!(mean.abs() < 9.8e-3 && (variance - 1.0).abs() < 1.4e-2, "{mean} {variance}");
+    }
+
+    #[test]
+    fn the_ends_stay_finite() {
+        // The smallest u gives the largest normal; u = 1 gives 0.
+        let [z0, z1] = normal2(0, 0);
+        assert!((z0 - 5.767_9).abs() < 1e-3 && z1 == 0.0);
+        assert_eq!(normal2(u32::MAX, 0)[0].abs(), 0.0);
+        assert!(uniform4(0, 0).iter().all(|u| (0.0..1.0).contains(u)));
+    }
+}

@@ -1,0 +1,299 @@
+//! Elements as the CPU computes with them.
+
+use bytemuck::{Pod, Zeroable};
+use half::{bf16, f16, slice::HalfFloatSliceExt};
+use taut_core::{Binary, Unary};
+
+/// A type in memory: widened before an op, narrowed once after it.
+pub(crate) trait Scalar: Pod + Send + Sync {
+    /// What it computes in: f32 for floats up to that, f64, or i64 for integers, whose low bits are right when they
+    /// wrap.
+    type Acc: Acc;
+
+    /// Converts without loss.
+    fn widen(src: &[Self], dst: &mut [Self::Acc]);
+    /// A scalar operand: as exact as what is computed in, but for integers an element.
+    fn param(x: f64) -> Self::Acc;
+    /// Rounds or wraps.
+    fn narrow(src: &[Self::Acc], dst: &mut [Self]);
+    /// Converts as [`Tensor::cast`](crate::Tensor::cast) says.
+    fn from_f32(x: f32) -> Self;
+    /// Converts as [`Tensor::cast`](crate::Tensor::cast) says.
+    fn from_f64(x: f64) -> Self;
+    /// Converts as [`Tensor::cast`](crate::Tensor::cast) says.
+    fn from_i64(x: i64) -> Self;
+}
+
+/// A type to compute in.
+pub(crate) trait Acc: Pod + Send + Sync + PartialOrd {
+    /// What sums of many are kept in: f64 for floats.
+    type Total: Pod + Send + Sync;
+
+    fn unary(op: Unary, param: Self) -> impl Fn(Self) -> Self + Sync;
+    fn binary(op: Binary) -> impl Fn(Self, Self) -> Self + Sync + Copy;
+    fn add(a: Self, b: Self) -> Self;
+    /// The sum of a block, added to `total`.
+    fn sum(total: Self::Total, block: &[Self]) -> Self::Total;
+    fn add_total(a: Self::Total, b: Self::Total) -> Self::Total;
+    /// A total as an element; `count` divides it for a mean.
+    fn finish<T: Scalar>(total: Self::Total, count: Option<usize>) -> T;
+    fn is_nan(self) -> bool;
+    fn cast<T: Scalar>(self) -> T;
+}
+
+macro_rules! float_acc {
+    ($t:ty, $cast:ident) => {
+        impl Acc for $t {
+            type Total = f64;
+
+            fn unary(op: Unary, param: Self) -> impl Fn(Self) -> Self + Sync {
+                #[inline(always)]
+                move |x| match op {
+                    Unary::Relu => {
+                        if x < 0.0 {
+                            0.0
+                        } else {
+                            x
+                        }
+                    }
+                    Unary::LeakyRelu { .. } => {
+                        if x < 0.0 {
+                            param * x
+                        } else {
+                            x
+                        }
+                    }
+                    Unary::Neg => -x,
+                    Unary::AddScalar { .. } => x + param,
+                    Unary::MulScalar { .. } => x * param,
+                }
+            }
+
+            fn binary(op: Binary) -> impl Fn(Self, Self) -> Self + Sync + Copy {
+                #[inline(always)]
+                move |a, b| match op {
+                    Binary::Add => a + b,
+                    Binary::Sub => a - b,
+                    Binary::Mul => a * b,
+                    Binary::Div => a / b,
+                }
+            }
+
+            fn add(a: Self, b: Self) -> Self {
+                a + b
+            }
+
+            fn sum(total: f64, block: &[Self]) -> f64 {
+                // Sixteen sums side by side, which the compiler keeps in registers.
+                let mut lanes = [0.0; 16];
+                let chunks = block.chunks_exact(16);
+                let rest: Self = chunks.remainder().iter().sum();
+                for chunk in chunks {
+                    lanes.iter_mut().zip(chunk).for_each(|(lane, x)| *lane += x);
+                }
+                total + f64::from(lanes.iter().sum::<Self>() + rest)
+            }
+
+            fn add_total(a: f64, b: f64) -> f64 {
+                a + b
+            }
+
+            fn finish<T: Scalar>(total: f64, count: Option<usize>) -> T {
+                T::from_f64(count.map_or(total, |n| total / n as f64))
+            }
+
+            fn is_nan(self) -> bool {
+                self.is_nan()
+            }
+
+            fn cast<T: Scalar>(self) -> T {
+                T::$cast(self)
+            }
+        }
+    };
+}
+
+float_acc!(f32, from_f32);
+float_acc!(f64, from_f64);
+
+impl Acc for i64 {
+    type Total = i64;
+
+    fn unary(op: Unary, param: i64) -> impl Fn(i64) -> i64 + Sync {
+        #[inline(always)]
+        move |x| match op {
+            // Refused for integers before they come here.
+            Unary::Relu | Unary::LeakyRelu { .. } => x,
+            Unary::Neg => x.wrapping_neg(),
+            Unary::AddScalar { .. } => x.wrapping_add(param),
+            Unary::MulScalar { .. } => x.wrapping_mul(param),
+        }
+    }
+
+    fn binary(op: Binary) -> impl Fn(i64, i64) -> i64 + Sync + Copy {
+        #[inline(always)]
+        move |a, b| match op {
+            Binary::Add => a.wrapping_add(b),
+            Binary::Sub => a.wrapping_sub(b),
+            Binary::Mul => a.wrapping_mul(b),
+            // Refused for integers before it comes here.
+            Binary::Div => a,
+        }
+    }
+
+    fn add(a: i64, b: i64) -> i64 {
+        a.wrapping_add(b)
+    }
+
+    fn sum(total: i64, block: &[i64]) -> i64 {
+        block.iter().fold(total, |sum, &x| sum.wrapping_add(x))
+    }
+
+    fn add_total(a: i64, b: i64) -> i64 {
+        a.wrapping_add(b)
+    }
+
+    fn finish<T: Scalar>(total: i64, _: Option<usize>) -> T {
+        T::from_i64(total)
+    }
+
+    fn is_nan(self) -> bool {
+        false
+    }
+
+    fn cast<T: Scalar>(self) -> T {
+        T::from_i64(self)
+    }
+}
+
+macro_rules! scalars {
+    ($($t:ty, $acc:ty, $narrow:ident;)*) => {$(
+        impl Scalar for $t {
+            type Acc = $acc;
+            fn param(x: f64) -> $acc {
+                <$acc>::from(x as $t)
+            }
+            fn widen(src: &[Self], dst: &mut [$acc]) {
+                dst.iter_mut().zip(src).for_each(|(d, &s)| *d = <$acc>::from(s));
+            }
+            fn narrow(src: &[$acc], dst: &mut [Self]) {
+                dst.iter_mut().zip(src).for_each(|(d, &s)| *d = Self::$narrow(s));
+            }
+            fn from_f32(x: f32) -> Self {
+                x as $t
+            }
+            fn from_f64(x: f64) -> Self {
+                x as $t
+            }
+            fn from_i64(x: i64) -> Self {
+                x as $t
+            }
+        }
+    )*};
+}
+
+scalars! {
+    f32, f32, from_f32;
+    f64, f64, from_f64;
+    i64, i64, from_i64;
+    u32, i64, from_i64;
+    u8, i64, from_i64;
+}
+
+macro_rules! half_scalars {
+    ($($t:ty)*) => {$(
+        impl Scalar for $t {
+            type Acc = f32;
+            fn param(x: f64) -> f32 {
+                x as f32
+            }
+            fn widen(src: &[Self], dst: &mut [f32]) {
+                src.convert_to_f32_slice(&mut dst[..src.len()]);
+            }
+            fn narrow(src: &[f32], dst: &mut [Self]) {
+                dst.convert_from_f32_slice(&src[..dst.len()]);
+            }
+            fn from_f32(x: f32) -> Self {
+                <$t>::from_f32(x)
+            }
+            fn from_f64(x: f64) -> Self {
+                // Not `<$t>::from_f64`, which rounds once on some machines and twice on others.
+                <$t>::from_f32(x as f32)
+            }
+            fn from_i64(x: i64) -> Self {
+                <$t>::from_f32(x as f32)
+            }
+        }
+    )*};
+}
+
+half_scalars!(f16 bf16);
+
+/// A bool in memory: 0 or 1.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(transparent)]
+pub(crate) struct Truth(u8);
+
+impl Scalar for Truth {
+    type Acc = i64;
+    fn param(x: f64) -> i64 {
+        i64::from(x != 0.0)
+    }
+    fn widen(src: &[Self], dst: &mut [i64]) {
+        dst.iter_mut().zip(src).for_each(|(d, s)| *d = i64::from(s.0));
+    }
+    fn narrow(src: &[i64], dst: &mut [Self]) {
+        dst.iter_mut().zip(src).for_each(|(d, &s)| *d = Self::from_i64(s));
+    }
+    fn from_f32(x: f32) -> Self {
+        Truth(u8::from(x != 0.0))
+    }
+    fn from_f64(x: f64) -> Self {
+        Truth(u8::from(x != 0.0))
+    }
+    fn from_i64(x: i64) -> Self {
+        Truth(u8::from(x != 0))
+    }
+}
+
+/// Evaluates an expression with a type that stands for a run-time dtype.
+macro_rules! with_scalar {
+    ($dtype:expr, $t:ident => $body:expr) => {{
+        use taut_core::DType;
+        match $dtype {
+            DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            DType::F16 => {
+                type $t = half::f16;
+                $body
+            }
+            DType::BF16 => {
+                type $t = half::bf16;
+                $body
+            }
+            DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            DType::I64 => {
+                type $t = i64;
+                $body
+            }
+            DType::U32 => {
+                type $t = u32;
+                $body
+            }
+            DType::U8 => {
+                type $t = u8;
+                $body
+            }
+            DType::Bool => {
+                type $t = $crate::cpu::Truth;
+                $body
+            }
+        }
+    }};
+}
+pub(crate) use with_scalar;

@@ -1,0 +1,42 @@
+//! Reading a view in row-major order, whatever its strides.
+
+use taut_core::Layout;
+
+/// The elements of a view.
+pub(crate) struct Source<'a, T> {
+    data: &'a [T],
+    /// With as few axes as possible.
+    layout: Layout,
+}
+
+impl<'a, T: Copy> Source<'a, T> {
+    /// The elements of `data` that `layout` names.
+    pub(crate) fn new(data: &'a [T], layout: &Layout) -> Source<'a, T> {
+        Source { data, layout: layout.collapsed() }
+    }
+
+    /// The elements from number `start` on, as many as `out` holds.
+    pub(crate) fn read(&self, start: usize, out: &mut [T]) {
+        if let Some(range) = self.layout.flat() {
+            out.copy_from_slice(&self.data[range.start + start..][..out.len()]);
+            return;
+        }
+        // Not flat, so there is an axis, and no extent is 0.
+        let last = self.layout.rank() - 1;
+        let (len, step) = (self.layout.shape()[last], self.layout.strides()[last]);
+        let (mut row, mut column) = (start / len, start % len);
+        let mut rest = out;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at_mut((len - column).min(rest.len()));
+            let position = self.layout.row_position(row) + column * step;
+            match step {
+                0 => now.fill(self.data[position]),
+                1 => now.copy_from_slice(&self.data[position..][..now.len()]),
+                _ => {
+                    now.iter_mut().zip(self.data[position..].iter().step_by(step)).for_each(|(o, &x)| *o = x)
+                }
+            }
+            (row, column, rest) = (row + 1, 0, later);
+        }
+    }
+}

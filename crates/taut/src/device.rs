@@ -1,0 +1,277 @@
+//! Devices: where tensors live and ops run.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+};
+use taut_core::{DType, Error, Result};
+use taut_cuda::{Card, CudaBacking, Gpu};
+use taut_memory::{Backing, Block, Budget, HostBacking, Kind, PhantomBacking, Pool, Site, Stats, StreamId};
+
+/// What a plan is made for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Spec {
+    /// The CPU device, with this much memory.
+    Cpu {
+        /// The memory of the machine.
+        memory_bytes: u64,
+    },
+    /// A CUDA card.
+    Cuda(Card),
+}
+
+impl Spec {
+    /// The CPU device of a machine with any amount of memory.
+    pub fn cpu() -> Spec {
+        Spec::Cpu { memory_bytes: 1 << 46 }
+    }
+
+    /// An NVIDIA H200.
+    pub fn h200() -> Spec {
+        Spec::Cuda(Card::h200())
+    }
+}
+
+/// A place where tensors live and ops run, with its pool of memory. A cheap handle: a clone is the same device.
+#[derive(Clone)]
+pub struct Device(Arc<Inner>);
+
+struct Inner {
+    kind: DeviceKind,
+    pool: Pool,
+    /// What reading a value gives on a plan device, as the bits of an `f64`.
+    read_value: AtomicU64,
+    /// The number of the stream that [`Device::stream`] makes next, where they are only numbers.
+    next_stream: AtomicU8,
+    /// The host beside the plan of a card, once someone asked for it.
+    host: OnceLock<Device>,
+}
+
+/// The spec by which a device, or a plan for it, takes its decisions.
+pub(crate) enum SpecRef<'a> {
+    Cpu,
+    Cuda(&'a Card),
+}
+
+pub(crate) enum DeviceKind {
+    Cpu,
+    Cuda { gpu: Arc<Gpu>, index: u32 },
+    Plan(Spec),
+}
+
+impl Device {
+    /// The CPU of this machine: real and parallel. The same device on every call.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses the process even 1 GiB of addresses.
+    ///
+    /// ```
+    /// assert_eq!(taut::Device::cpu(), taut::Device::cpu());
+    /// ```
+    pub fn cpu() -> Device {
+        static CPU: OnceLock<Device> = OnceLock::new();
+        CPU.get_or_init(|| match HostBacking::new() {
+            Ok(backing) => Device::new(DeviceKind::Cpu, Arc::new(backing)),
+            Err(error) => panic!("the CPU device can not exist: {error}"),
+        })
+        .clone()
+    }
+
+    /// CUDA card `index`, with a pool of its own. Every call makes a new pool over the same card; clone the device to
+    /// share one.
+    ///
+    /// # Errors
+    ///
+    /// [`Device`](crate::ErrorKind::Device) if there is no driver or no such card, if the driver is older than
+    /// CUDA 12.0 or the card than compute capability 8.0, or if this build has no kernels; the message says which.
+    pub fn cuda(index: u32) -> Result<Device> {
+        let gpu = Gpu::open(index)?;
+        let backing = Arc::new(CudaBacking::new(&gpu)?);
+        Ok(Device::new(DeviceKind::Cuda { gpu, index }, backing))
+    }
+
+    /// The first CUDA card where there is one, otherwise the CPU.
+    pub fn best() -> Device {
+        Device::cuda(0).unwrap_or_else(|_| Device::cpu())
+    }
+
+    /// A device that runs nothing and needs nothing: a program run on it takes the same decisions about memory as on
+    /// a device of that spec, so its [`stats`](Self::stats) are that device's, to the byte.
+    pub fn plan(spec: Spec) -> Device {
+        let (capacity, overhead) = match &spec {
+            Spec::Cpu { memory_bytes } => (*memory_bytes, 0),
+            Spec::Cuda(card) => (card.memory_bytes, card.context_bytes),
+        };
+        Device::new(DeviceKind::Plan(spec), Arc::new(PhantomBacking::new(capacity, overhead)))
+    }
+
+    fn new(kind: DeviceKind, backing: Arc<dyn Backing>) -> Device {
+        let read_value = AtomicU64::new(f64::NAN.to_bits());
+        // Streams 0 to 2 are the compute stream and one copy stream each way.
+        let (pool, next_stream) = (Pool::new(backing), AtomicU8::new(3));
+        Device(Arc::new(Inner { kind, pool, read_value, next_stream, host: OnceLock::new() }))
+    }
+
+    /// The same hardware, or the same plan, with a new pool: nothing in it, no budget.
+    pub fn fresh(&self) -> Result<Device> {
+        match &self.0.kind {
+            DeviceKind::Cpu => Ok(Device::new(DeviceKind::Cpu, Arc::new(HostBacking::new()?))),
+            DeviceKind::Cuda { index, .. } => Device::cuda(*index),
+            DeviceKind::Plan(spec) => Ok(Device::plan(spec.clone())),
+        }
+    }
+
+    /// The host beside this device, where its outputs can go: the CPU, or for the plan of a card a plan of the CPU. The CPU
+    /// is its own host. The same device on every call.
+    pub fn host(&self) -> Device {
+        match &self.0.kind {
+            DeviceKind::Cpu | DeviceKind::Plan(Spec::Cpu { .. }) => self.clone(),
+            DeviceKind::Cuda { .. } => Device::cpu(),
+            DeviceKind::Plan(Spec::Cuda(_)) => self.0.host.get_or_init(|| Device::plan(Spec::cpu())).clone(),
+        }
+    }
+
+    /// What a plan for this device is made from.
+    pub fn spec(&self) -> Spec {
+        match &self.0.kind {
+            DeviceKind::Cpu => Spec::Cpu { memory_bytes: self.0.pool.capacity_bytes() },
+            DeviceKind::Cuda { gpu, .. } => Spec::Cuda(gpu.card().clone()),
+            DeviceKind::Plan(spec) => spec.clone(),
+        }
+    }
+
+    /// Whether this is a CUDA card.
+    pub fn is_cuda(&self) -> bool {
+        matches!(self.0.kind, DeviceKind::Cuda { .. })
+    }
+
+    /// Whether nothing is run here, only planned.
+    pub fn is_plan(&self) -> bool {
+        matches!(self.0.kind, DeviceKind::Plan(_))
+    }
+
+    /// The opened card, where this is one: for its streams, events and yardsticks.
+    pub fn gpu(&self) -> Option<&Arc<Gpu>> {
+        match &self.0.kind {
+            DeviceKind::Cuda { gpu, .. } => Some(gpu),
+            _ => None,
+        }
+    }
+
+    /// The pool: to allocate blocks directly, set budgets, record a trace.
+    pub fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    /// Live, reserved and driver bytes, with their peaks.
+    pub fn stats(&self) -> Stats {
+        self.0.pool.stats()
+    }
+
+    /// Limits what this device may hold, context and modules included.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if more than that is in use.
+    pub fn set_budget(&self, budget: Budget) -> Result<()> {
+        self.0.pool.set_budget(budget)
+    }
+
+    /// Gives every unused page back to the driver, and returns how many bytes that were. Blocks until the device is
+    /// idle.
+    pub fn release(&self) -> Result<u64> {
+        self.0.pool.release()
+    }
+
+    /// Blocks until all work given so far is done, and reports what failed in it.
+    pub fn synchronize(&self) -> Result<()> {
+        match &self.0.kind {
+            DeviceKind::Cuda { gpu, .. } => gpu.synchronize(),
+            DeviceKind::Cpu | DeviceKind::Plan(_) => Ok(()),
+        }
+    }
+
+    /// Sets what reading a value gives on a plan device; NaN unless set.
+    pub fn set_read_value(&self, value: f64) {
+        self.0.read_value.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn read_value(&self) -> f64 {
+        f64::from_bits(self.0.read_value.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn kind(&self) -> &DeviceKind {
+        &self.0.kind
+    }
+
+    pub(crate) fn spec_ref(&self) -> SpecRef<'_> {
+        match &self.0.kind {
+            DeviceKind::Cpu | DeviceKind::Plan(Spec::Cpu { .. }) => SpecRef::Cpu,
+            DeviceKind::Cuda { gpu, .. } => SpecRef::Cuda(gpu.card()),
+            DeviceKind::Plan(Spec::Cuda(card)) => SpecRef::Cuda(card),
+        }
+    }
+
+    /// Scratch memory of one op, on the current stream.
+    pub(crate) fn workspace(&self, bytes: u64, op: &'static str) -> Result<Block> {
+        self.pool().allocate(bytes, self.current(), Site::new(op, Kind::Workspace))
+    }
+
+    /// The number of a new stream.
+    pub(crate) fn add_stream(&self) -> Result<StreamId> {
+        match &self.0.kind {
+            DeviceKind::Cuda { gpu, .. } => Ok(gpu.add_stream()?.id()),
+            DeviceKind::Cpu | DeviceKind::Plan(_) => {
+                let next = |n: u8| (n < 64).then_some(n + 1);
+                let id = self.0.next_stream.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+                id.map(StreamId).map_err(|_| Error::device("stream: a device has at most 64"))
+            }
+        }
+    }
+
+    /// Makes later work of `waiter` wait for all that `after` has been given so far.
+    pub(crate) fn order(&self, waiter: StreamId, after: StreamId) -> Result<()> {
+        match &self.0.kind {
+            DeviceKind::Cuda { gpu, .. } => gpu.order(waiter, after),
+            DeviceKind::Cpu | DeviceKind::Plan(_) => Ok(()),
+        }
+    }
+
+    /// Refuses dtypes that do not exist here.
+    pub(crate) fn takes(&self, dtype: DType, op: &str) -> Result<()> {
+        if dtype == DType::F64 && matches!(self.spec_ref(), SpecRef::Cuda(_)) {
+            return Err(Error::dtype(format!("{op}: f64 exists on the CPU only, not on {self}")));
+        }
+        Ok(())
+    }
+}
+
+impl PartialEq for Device {
+    /// Whether both are handles of one device: the same hardware and the same pool.
+    fn eq(&self, other: &Device) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Device {}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.kind {
+            DeviceKind::Cpu => f.write_str("cpu"),
+            DeviceKind::Cuda { index, gpu } => write!(f, "cuda:{index} ({})", gpu.card().name),
+            DeviceKind::Plan(Spec::Cpu { .. }) => f.write_str("plan of cpu"),
+            DeviceKind::Plan(Spec::Cuda(card)) => write!(f, "plan of {}", card.name),
+        }
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({self})")
+    }
+}

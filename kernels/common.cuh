@@ -1,0 +1,161 @@
+// common.cuh: packs of elements, walks over strided operands, and the two loops of all elementwise kernels.
+#pragma once
+#include "convert.cuh"
+#include "facts.cuh"  // made from src/args.rs: kThreads, kPacks, kPackSteps, kElementSteps, kMaxRank
+
+// Elements that are loaded and stored at once.
+template <typename T, u32 kLen> struct alignas(sizeof(T) * kLen) Pack { T lane[kLen]; };
+
+// The number of elements of the widest type that fill 16 bytes.
+template <typename A, typename B = A> constexpr u32 kPackLen = 16 / (sizeof(A) > sizeof(B) ? sizeof(A) : sizeof(B));
+
+// A compile-time length as an argument, for lambdas.
+template <u32 kLen> struct Len { static constexpr u32 kValue = kLen; };
+
+// Will the words be used again, by this thread or a neighbour?
+enum class Use { Once, Again };
+
+template <u32 kLen, Use kUse, typename T> __device__ __forceinline__ Pack<T, kLen> load(const T* at) {
+    using W = Word<sizeof(Pack<T, kLen>)>;
+    const W* word = reinterpret_cast<const W*>(at);
+    if constexpr (sizeof(W) < 8) return bits_as<Pack<T, kLen>>(*word);
+    else if constexpr (kUse == Use::Once) return bits_as<Pack<T, kLen>>(ld_global_once(word));
+    else return bits_as<Pack<T, kLen>>(ld_global(word));
+}
+
+template <u32 kLen, typename T> __device__ __forceinline__ void store(T* at, Pack<T, kLen> x) {
+    using W = Word<sizeof(x)>;
+    W* word = reinterpret_cast<W*>(at);
+    if constexpr (sizeof(W) < 8) *word = bits_as<W>(x);
+    else st_global(word, bits_as<W>(x));
+}
+
+// Positions of one element in kOperands storages, counted from their first elements.
+template <u32 kOperands> struct Place { u64 of[kOperands]; };
+
+// How operands of one shape are walked together, in units of an element or of a pack along the inner axis.
+// The twin of Walk in src/args.rs. Axis 0 is the innermost.
+template <u32 kOperands> struct Walk {
+    u64 numel;
+    u32 rank;
+    u32 bits;  // of the indices that magic is for: 32 or 64
+    u64 dim[kMaxRank];
+    u64 magic[kMaxRank];  // i / dim == (mulhi(i, magic) + i) >> shift
+    u32 shift[kMaxRank];
+    u64 stride[kOperands][kMaxRank];
+
+    // The places of units i[0..kCount], taken together so that the facts of an axis are read once. For bits == 32.
+    template <u32 kCount> __device__ __forceinline__ void at(u32 (&i)[kCount], Place<kOperands> (&place)[kCount]) const {
+        #pragma unroll
+        for (auto& p : place) p = {};
+        u32 axis = 0;
+        #pragma unroll 1
+        for (; axis + 1 < rank; ++axis) {
+            #pragma unroll
+            for (u32 j = 0; j < kCount; ++j) {
+                const u32 quotient = (__umulhi(i[j], u32(magic[axis])) + i[j]) >> shift[axis];
+                step(place[j], axis, i[j] - quotient * u32(dim[axis]));
+                i[j] = quotient;
+            }
+        }
+        #pragma unroll
+        for (u32 j = 0; j < kCount; ++j) step(place[j], axis, i[j]);  // the outermost takes what is left
+    }
+
+    // The same for bits == 64.
+    template <u32 kCount> __device__ __forceinline__ void at(u64 (&i)[kCount], Place<kOperands> (&place)[kCount]) const {
+        #pragma unroll
+        for (auto& p : place) p = {};
+        u32 axis = 0;
+        #pragma unroll 1
+        for (; axis + 1 < rank; ++axis) {
+            #pragma unroll
+            for (u32 j = 0; j < kCount; ++j) {
+                const u64 quotient = (__umul64hi(i[j], magic[axis]) + i[j]) >> shift[axis];
+                step(place[j], axis, i[j] - quotient * dim[axis]);
+                i[j] = quotient;
+            }
+        }
+        #pragma unroll
+        for (u32 j = 0; j < kCount; ++j) step(place[j], axis, i[j]);
+    }
+
+    // Whether an operand is broadcast along the inner axis.
+    __device__ __forceinline__ bool repeats(u32 operand) const { return stride[operand][0] == 0; }
+
+  private:
+    __device__ __forceinline__ void step(Place<kOperands>& place, u32 axis, u64 count) const {
+        #pragma unroll
+        for (u32 k = 0; k < kOperands; ++k) place.of[k] += count * stride[k][axis];
+    }
+};
+
+// A pack of an operand along the inner axis of a walk, or its one element there, repeated.
+template <u32 kLen, typename T> __device__ __forceinline__ Pack<T, kLen> load_along(const T* at, bool repeats) {
+    if (kLen == 1 || !repeats) return load<kLen, Use::Again>(at);
+    Pack<T, kLen> x;
+    const T one = *at;
+    #pragma unroll
+    for (T& lane : x.lane) lane = one;
+    return x;
+}
+
+// Over n elements that lie in the same order in all operands: read(Len, i) loads those from element i on, and
+// write(Len, i, x) stores what becomes of them.
+//
+// A block takes kThreads * kPacks packs, and the grid has at least one block more than are full: the first of them takes
+// what is left.
+template <u32 kLen, typename Read, typename Write>
+__device__ __forceinline__ void map_packed(u64 n, Read read, Write write) {
+    constexpr Len<kLen> kWhole;
+    constexpr Len<1> kSingle;
+    const u64 packs = n / kLen;
+    const u64 begin = u64(blockIdx.x) * (kThreads * kPacks);
+    const u64 first = begin + threadIdx.x;
+
+    if (begin + kThreads * kPacks <= packs) {
+        decltype(read(kWhole, 0)) x[kPacks];
+        #pragma unroll
+        for (u32 j = 0; j < kPacks; ++j) x[j] = read(kWhole, (first + j * kThreads) * kLen);
+        #pragma unroll
+        for (u32 j = 0; j < kPacks; ++j) write(kWhole, (first + j * kThreads) * kLen, x[j]);
+        return;
+    }
+
+    #pragma unroll 1
+    for (u64 p = first; p < packs; p += kThreads) write(kWhole, p * kLen, read(kWhole, p * kLen));
+    const u64 tail = packs * kLen + threadIdx.x;
+    if (begin <= packs && threadIdx.x < n % kLen) write(kSingle, tail, read(kSingle, tail));
+}
+
+// Over the units of a walk, at most 2^31 - 1 of kLen elements each: read and write as above, with places instead of i.
+// A block takes kThreads * kPackSteps units, or kThreads * kElementSteps if they are single elements.
+template <u32 kLen, u32 kOperands, typename Read, typename Write>
+__device__ __forceinline__ void map_walk(const Walk<kOperands>& walk, Read read, Write write) {
+    constexpr u32 kSteps = kLen > 1 ? kPackSteps : kElementSteps;
+    const u32 n = u32(walk.numel);
+    const u32 begin = blockIdx.x * (kThreads * kSteps);
+    const u32 first = begin + threadIdx.x;
+
+    if (n - begin >= kThreads * kSteps) {
+        u32 i[kSteps];
+        Place<kOperands> place[kSteps];
+        decltype(read(place[0])) x[kSteps];
+        #pragma unroll
+        for (u32 j = 0; j < kSteps; ++j) i[j] = first + j * kThreads;
+        walk.at(i, place);
+        #pragma unroll
+        for (u32 j = 0; j < kSteps; ++j) x[j] = read(place[j]);
+        #pragma unroll
+        for (u32 j = 0; j < kSteps; ++j) write(place[j], x[j]);
+        return;
+    }
+
+    #pragma unroll 1
+    for (u32 i = first; i < n; i += kThreads) {
+        u32 unit[1] = {i};
+        Place<kOperands> place[1];
+        walk.at(unit, place);
+        write(place[0], read(place[0]));
+    }
+}

@@ -1,0 +1,51 @@
+// convert.cuh: from one element type to another, as Rust's `as` does it.
+//
+// float to int truncates and saturates, NaN gives 0; int to int wraps; anything to bool is x != 0; to float rounds to
+// the nearest, to 16-bit floats through f32.
+#pragma once
+#include "ptx.cuh"
+
+__device__ __forceinline__ f32 to_f32(f32 x) { return x; }
+__device__ __forceinline__ f32 to_f32(f16 x) { return cvt_f32_f16(x.bits); }
+__device__ __forceinline__ f32 to_f32(bf16 x) { return __uint_as_float(u32(x.bits) << 16); }
+
+template <typename T> __device__ __forceinline__ T from_f32(f32 x) {
+    if constexpr (kSame<T, f16>) return {cvt_rn_f16_f32(x)};
+    else if constexpr (kSame<T, bf16>) return {cvt_rn_bf16_f32(x)};
+    else return x;
+}
+
+// T as what ops compute in, and back.
+template <typename T> __device__ __forceinline__ Compute<T> widen(T x) {
+    if constexpr (kIsHalf<T>) return to_f32(x);
+    else return x;
+}
+
+template <typename T> __device__ __forceinline__ T narrow(Compute<T> x) {
+    if constexpr (kIsHalf<T>) return from_f32<T>(x);
+    else return x;
+}
+
+// From is f32 or f64, To an integer.
+template <typename To, typename From> __device__ __forceinline__ To truncate(From x) {
+    if (x != x) return 0;
+    if constexpr (kSame<To, i64>) {
+        if constexpr (kSame<From, f64>) return cvt_rzi_s64_f64(x);
+        else return cvt_rzi_s64_f32(x);
+    } else {
+        u32 y;
+        if constexpr (kSame<From, f64>) y = cvt_rzi_u32_f64(x);
+        else y = cvt_rzi_u32_f32(x);
+        if constexpr (kSame<To, u8>) return y < 255 ? y : 255;
+        else return y;
+    }
+}
+
+template <typename To, typename From> __device__ __forceinline__ To convert(From x) {
+    if constexpr (kSame<To, From>) return x;  // bits stay, those of NaN too
+    else if constexpr (kIsHalf<From>) return convert<To>(to_f32(x));
+    else if constexpr (kIsHalf<To>) return from_f32<To>(convert<f32>(x));
+    else if constexpr (kSame<To, bool>) return x != 0;
+    else if constexpr (kIsFloat<From> && !kIsFloat<To>) return truncate<To>(x);
+    else return static_cast<To>(x);
+}

@@ -1,0 +1,138 @@
+// matmul.cuh: what all products share: the argument, which tile a block computes, and how sums are stored.
+#pragma once
+#include "common.cuh"
+
+// dst = activation(a * b + bias), or dst += that. The twin of Product in src/args.rs. Strides are in elements.
+struct Product {
+    const void* a;     // [m, k], strides a_m and a_k
+    const void* b;     // [k, n], strides b_k and b_n
+    const void* bias;  // [n], stride bias_n, dtype of a and b; or null
+    void* dst;         // [m, n] row-major, aligned to its elements only
+    f32* partial;      // [splits, m, n padded to kPartialPack]: sums over parts of k; null where there is one part
+    u64 m, n, k;
+    u64 a_m, a_k, b_k, b_n, bias_n;
+    u64 k_part;      // blocks of one blockIdx.y sum over this much of k
+    u32 splits;      // the number of parts
+    u32 activation;  // Activation::code in Rust
+    f32 slope;       // of leaky relu
+    u32 accumulate;  // dst += instead of dst =
+    u32 wide;        // dst is f32, whatever the dtype of a and b
+    u32 packed;      // matvec_rows: the matrix takes 16-byte loads (1), and so does the vector (2)
+    u32 lanes;       // matvec_rows: that share a row, a power of two
+    u32 unused;
+};
+
+__device__ __forceinline__ u64 partial_stride(const Product& p) {
+    return (p.n + kPartialPack - 1) / kPartialPack * kPartialPack;
+}
+
+// The block's tile of dst, and its part of k.
+struct Tile {
+    u64 m0, n0, k0, depth;
+};
+
+// Tiles go down in groups of 8 rows of tiles and then right, so that blocks that run together share operands in L2.
+__device__ __forceinline__ Tile tile_of_block(const Product& p, u32 tile_m, u32 tile_n) {
+    constexpr u32 kGroup = 8;
+    const u32 n_down = u32((p.m + tile_m - 1) / tile_m);
+    const u32 n_right = u32((p.n + tile_n - 1) / tile_n);
+    const u32 group = blockIdx.x / (kGroup * n_right);
+    const u32 within = blockIdx.x % (kGroup * n_right);
+    const u32 height = min(n_down - kGroup * group, kGroup);
+    const u64 k0 = blockIdx.y * p.k_part;
+    return {u64(kGroup * group + within % height) * tile_m, u64(within / height) * tile_n, k0, min(p.k - k0, p.k_part)};
+}
+
+// min(have - at, most), and 0 past the end.
+__device__ __forceinline__ u32 left_of(u64 have, u64 at, u32 most) {
+    return at < have ? u32(min(have - at, u64(most))) : 0;
+}
+
+__device__ __forceinline__ bool is_aligned_16(const void* at) { return (reinterpret_cast<u64>(at) & 15) == 0; }
+
+// Neighbours as f32; those from `count` on are 0 and not touched.
+template <u32 kLen, typename T> __device__ __forceinline__ void load_run(f32 (&run)[kLen], const T* from, u32 count) {
+    constexpr u32 kPack = kLen * sizeof(T) < 16 ? kLen : 16 / sizeof(T);
+    if (count == kLen && is_aligned_16(from)) {
+        #pragma unroll
+        for (u32 i = 0; i < kLen; i += kPack) {
+            const Pack<T, kPack> pack = load<kPack, Use::Again>(from + i);
+            #pragma unroll
+            for (u32 j = 0; j < kPack; ++j) run[i + j] = to_f32(pack.lane[j]);
+        }
+    } else {
+        #pragma unroll
+        for (u32 i = 0; i < kLen; ++i) run[i] = i < count ? to_f32(from[i]) : 0.0f;
+    }
+}
+
+// Rounds and stores the first `count` of a run.
+template <u32 kLen, typename T> __device__ __forceinline__ void store_run(T* to, const f32 (&run)[kLen], u32 count) {
+    constexpr u32 kPack = kLen * sizeof(T) < 16 ? kLen : 16 / sizeof(T);
+    if (count == kLen && is_aligned_16(to)) {
+        #pragma unroll
+        for (u32 i = 0; i < kLen; i += kPack) {
+            Pack<T, kPack> pack;
+            #pragma unroll
+            for (u32 j = 0; j < kPack; ++j) pack.lane[j] = from_f32<T>(run[i + j]);
+            store(to + i, pack);
+        }
+    } else {
+        #pragma unroll
+        for (u32 i = 0; i < kLen; ++i) {
+            if (i < count) to[i] = from_f32<T>(run[i]);
+        }
+    }
+}
+
+template <typename Out, u32 kLen>
+__device__ __forceinline__ void store_dst(const Product& p, f32 (&run)[kLen], u64 at, u32 count) {
+    Out* to = static_cast<Out*>(p.dst) + at;
+    if (p.accumulate) {
+        f32 old[kLen];
+        load_run(old, to, count);
+        #pragma unroll
+        for (u32 i = 0; i < kLen; ++i) run[i] += old[i];
+    }
+    store_run(to, run, count);
+}
+
+// The epilogue of kLen neighbours in a row of dst, whose sums over all of k are in `run`: bias, activation and
+// accumulation in f32, rounded once. What lies outside of dst is dropped.
+template <typename T, u32 kLen>
+__device__ __forceinline__ void finish(const Product& p, f32 (&run)[kLen], u64 row, u64 col) {
+    const u32 count = left_of(p.n, col, kLen);
+    if (row >= p.m || count == 0) return;
+    if (p.bias) {
+        const T* bias = static_cast<const T*>(p.bias);
+        f32 term[kLen];
+        if (p.bias_n == 1) {
+            load_run(term, bias + col, count);
+        } else {
+            #pragma unroll
+            for (u32 i = 0; i < kLen; ++i) term[i] = i < count ? to_f32(bias[(col + i) * p.bias_n]) : 0.0f;
+        }
+        #pragma unroll
+        for (u32 i = 0; i < kLen; ++i) run[i] += term[i];
+    }
+    if (p.activation != 0) {
+        // NaN is not less than 0, and so stays. Relu is no slope of 0: that would make NaN of -inf, and -0 of -1.
+        #pragma unroll
+        for (u32 i = 0; i < kLen; ++i) {
+            if (run[i] < 0.0f) run[i] = p.activation == 1 ? 0.0f : p.slope * run[i];
+        }
+    }
+    const u64 at = row * p.n + col;
+    if (kSame<T, f32> || p.wide) store_dst<f32>(p, run, at, count);
+    else store_dst<T>(p, run, at, count);
+}
+
+// Stores sums over the block's part of k: through the epilogue if that is all of k, else for matmul_reduce.
+template <typename T, u32 kLen>
+__device__ __forceinline__ void store_sums(const Product& p, f32 (&run)[kLen], u64 row, u64 col) {
+    if (p.partial == nullptr) {
+        finish<T>(p, run, row, col);
+    } else if (row < p.m && col < p.n) {
+        store_run(p.partial + (blockIdx.y * p.m + row) * partial_stride(p) + col, run, kLen);
+    }
+}

@@ -1,0 +1,120 @@
+// matvec.cu: products of a row and a matrix, dst[n] = a[k] * b[k, n]. The launcher turns a product by a column into one
+// by a row, transposed.
+//
+// Launch     256 threads a block, no dynamic shared memory; y: a block for each part of k.
+//            x of matvec_rows: a block for every 256 / p.lanes columns of b; of matvec_columns: for every 512 bytes of
+//            a row of b.
+// Requires   p.m == 1. matvec_rows: what p.packed promises; p.k_part a multiple of 8. matvec_columns: b_n == 1.
+// Aliasing   dst apart from a, b and bias.
+// Numerics   f32 multiply-adds in an order that depends on shapes only; rounded once.
+// Bound by   memory: k * n * sizeof(T) bytes.
+#include "matmul.cuh"
+
+constexpr u32 kWarps = 8;
+
+// sum + the product of a pack of b and one of a, which may have any stride.
+template <u32 kLen, typename T>
+__device__ __forceinline__ f32 dot(f32 sum, const Pack<T, kLen>& b, const T* a, u64 a_k, bool packed) {
+    if (packed) {
+        const Pack<T, kLen> pack = load<kLen, Use::Again>(a);
+        #pragma unroll
+        for (u32 i = 0; i < kLen; ++i) sum = fmaf(to_f32(pack.lane[i]), to_f32(b.lane[i]), sum);
+    } else {
+        #pragma unroll
+        for (u32 i = 0; i < kLen; ++i) sum = fmaf(to_f32(a[i * a_k]), to_f32(b.lane[i]), sum);
+    }
+    return sum;
+}
+
+// For a matrix that is contiguous along k, or along nothing: p.lanes threads walk along a column of b.
+template <typename T> __global__ void __launch_bounds__(256) matvec_rows(const __grid_constant__ Product p) {
+    constexpr u32 kLen = 16 / sizeof(T);
+    constexpr u32 kAhead = 4;  // packs in flight
+    const u64 col = (u64(blockIdx.x) * 256 + threadIdx.x) / p.lanes;
+    const u64 k0 = blockIdx.y * p.k_part;
+    // Threads past the end have nothing to add, but take part in the shuffles.
+    const u64 depth = col < p.n ? min(p.k - k0, p.k_part) : 0;
+    const T* a = static_cast<const T*>(p.a) + k0 * p.a_k;
+    const T* b = static_cast<const T*>(p.b) + k0 * p.b_k + col * p.b_n;
+    const u32 first = threadIdx.x % p.lanes;
+    f32 sum = 0.0f;
+
+    u64 done = 0;
+    if (p.packed & 1) {
+        const u64 packs = depth / kLen;
+        u64 i = first;
+        for (; i + (kAhead - 1) * p.lanes < packs; i += kAhead * p.lanes) {
+            Pack<T, kLen> pack[kAhead];
+            #pragma unroll
+            for (u32 j = 0; j < kAhead; ++j) pack[j] = load<kLen, Use::Once>(b + (i + j * p.lanes) * kLen);
+            #pragma unroll
+            for (u32 j = 0; j < kAhead; ++j) {
+                const u64 at = (i + j * p.lanes) * kLen;
+                sum = dot(sum, pack[j], a + at * p.a_k, p.a_k, p.packed & 2);
+            }
+        }
+        for (; i < packs; i += p.lanes) {
+            sum = dot(sum, load<kLen, Use::Once>(b + i * kLen), a + i * kLen * p.a_k, p.a_k, p.packed & 2);
+        }
+        done = packs * kLen;
+    }
+    #pragma unroll 4
+    for (u64 k = done + first; k < depth; k += p.lanes) sum = fmaf(to_f32(a[k * p.a_k]), to_f32(b[k * p.b_k]), sum);
+
+    for (u32 apart = p.lanes / 2; apart > 0; apart /= 2) sum += __shfl_xor_sync(~0u, sum, apart);
+    if (first == 0) {
+        f32 run[1] = {sum};
+        store_sums<T>(p, run, 0, col);
+    }
+}
+
+// For a matrix that is contiguous along n: a thread keeps the sums of 16 bytes of columns, and warps share k.
+template <typename T> __global__ void __launch_bounds__(256) matvec_columns(const __grid_constant__ Product p) {
+    constexpr u32 kLen = 16 / sizeof(T);
+    constexpr u32 kCols = 32 * kLen;
+    constexpr u32 kAhead = 4;
+    __shared__ __align__(16) f32 parts[kWarps][kCols];
+    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const u64 col0 = u64(blockIdx.x) * kCols;
+    const u64 col = col0 + lane * kLen;
+    const u32 count = left_of(p.n, col, kLen);
+    const u64 k0 = blockIdx.y * p.k_part;
+    const u64 depth = min(p.k - k0, p.k_part);
+    const T* a = static_cast<const T*>(p.a) + k0 * p.a_k;
+    const T* b = static_cast<const T*>(p.b) + k0 * p.b_k + col;
+
+    f32 sums[kLen] = {};
+    u64 k = warp;
+    if (count == kLen && is_aligned_16(b) && p.b_k % kLen == 0) {
+        for (; k + (kAhead - 1) * kWarps < depth; k += kAhead * kWarps) {
+            Pack<T, kLen> pack[kAhead];
+            #pragma unroll
+            for (u32 j = 0; j < kAhead; ++j) pack[j] = load<kLen, Use::Once>(b + (k + j * kWarps) * p.b_k);
+            #pragma unroll
+            for (u32 j = 0; j < kAhead; ++j) {
+                const f32 x = to_f32(a[(k + j * kWarps) * p.a_k]);
+                #pragma unroll
+                for (u32 i = 0; i < kLen; ++i) sums[i] = fmaf(x, to_f32(pack[j].lane[i]), sums[i]);
+            }
+        }
+    }
+    for (; k < depth; k += kWarps) {
+        f32 row[kLen];
+        load_run(row, b + k * p.b_k, count);
+        const f32 x = to_f32(a[k * p.a_k]);
+        #pragma unroll
+        for (u32 i = 0; i < kLen; ++i) sums[i] = fmaf(x, row[i], sums[i]);
+    }
+
+    #pragma unroll
+    for (u32 i = 0; i < kLen; i += 4) {
+        *reinterpret_cast<float4*>(&parts[warp][lane * kLen + i]) = {sums[i], sums[i + 1], sums[i + 2], sums[i + 3]};
+    }
+    __syncthreads();
+    if (threadIdx.x < kCols) {
+        f32 run[1] = {};
+        #pragma unroll
+        for (u32 w = 0; w < kWarps; ++w) run[0] += parts[w][threadIdx.x];
+        store_sums<T>(p, run, 0, col0 + threadIdx.x);
+    }
+}

@@ -1,0 +1,89 @@
+// ptx.cuh: one function an instruction, and the only place with inline PTX.
+//
+// Loads and stores are volatile, so that they keep the order in which a kernel writes them: loads of a thread first,
+// all in flight together, then its stores. In-place kernels depend on no more than that.
+#pragma once
+#include "types.cuh"
+
+// 16 and 8 bytes of global memory that are used once: no room in L1, and DRAM is asked for whole lines of 256 bytes.
+__device__ __forceinline__ u32x4 ld_global_once(const u32x4* at) {
+    u32x4 x;
+    asm volatile("ld.global.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x.a), "=r"(x.b), "=r"(x.c), "=r"(x.d) : "l"(at));
+    return x;
+}
+
+__device__ __forceinline__ u32x2 ld_global_once(const u32x2* at) {
+    u32x2 x;
+    asm volatile("ld.global.L1::no_allocate.L2::256B.v2.u32 {%0, %1}, [%2];" : "=r"(x.a), "=r"(x.b) : "l"(at));
+    return x;
+}
+
+// 16 and 8 bytes of global memory.
+__device__ __forceinline__ u32x4 ld_global(const u32x4* at) {
+    u32x4 x;
+    asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x.a), "=r"(x.b), "=r"(x.c), "=r"(x.d) : "l"(at));
+    return x;
+}
+
+__device__ __forceinline__ u32x2 ld_global(const u32x2* at) {
+    u32x2 x;
+    asm volatile("ld.global.v2.u32 {%0, %1}, [%2];" : "=r"(x.a), "=r"(x.b) : "l"(at));
+    return x;
+}
+
+__device__ __forceinline__ void st_global(u32x4* at, u32x4 x) {
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" :: "l"(at), "r"(x.a), "r"(x.b), "r"(x.c), "r"(x.d)
+                 : "memory");
+}
+
+__device__ __forceinline__ void st_global(u32x2* at, u32x2 x) {
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};" :: "l"(at), "r"(x.a), "r"(x.b) : "memory");
+}
+
+// Exact.
+__device__ __forceinline__ f32 cvt_f32_f16(u16 x) {
+    f32 y;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x));
+    return y;
+}
+
+// To the nearest, ties to even; too large gives infinity, NaN the canonical NaN.
+__device__ __forceinline__ u16 cvt_rn_f16_f32(f32 x) {
+    u16 y;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x));
+    return y;
+}
+
+__device__ __forceinline__ u16 cvt_rn_bf16_f32(f32 x) {
+    u16 y;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y) : "f"(x));
+    return y;
+}
+
+// Toward zero; too large and too small give the nearest integer there is, NaN gives 0.
+__device__ __forceinline__ u32 cvt_rzi_u32_f32(f32 x) {
+    u32 y;
+    asm("cvt.rzi.u32.f32 %0, %1;" : "=r"(y) : "f"(x));
+    return y;
+}
+
+// Toward zero and saturating, but what NaN gives differs between types: callers keep it out.
+__device__ __forceinline__ i64 cvt_rzi_s64_f32(f32 x) {
+    i64 y;
+    asm("cvt.rzi.s64.f32 %0, %1;" : "=l"(y) : "f"(x));
+    return y;
+}
+
+__device__ __forceinline__ i64 cvt_rzi_s64_f64(f64 x) {
+    i64 y;
+    asm("cvt.rzi.s64.f64 %0, %1;" : "=l"(y) : "d"(x));
+    return y;
+}
+
+__device__ __forceinline__ u32 cvt_rzi_u32_f64(f64 x) {
+    u32 y;
+    asm("cvt.rzi.u32.f64 %0, %1;" : "=r"(y) : "d"(x));
+    return y;
+}

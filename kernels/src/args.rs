@@ -1,0 +1,199 @@
+//! What the host and the kernels must agree on: the constants of `facts.cuh`, and the structs that kernels take by
+//! value, twins of those in `common.cuh`.
+//!
+//! The build script writes `facts.cuh` from here, and has the compiler check the size of every twin.
+
+use taut_core::{Layout, MAX_RANK};
+
+/// Threads in a block of every elementwise and reduction kernel.
+pub const THREADS: u32 = 256;
+
+/// Packs that a thread of an elementwise kernel loads before it uses the first.
+pub const PACKS: u32 = 4;
+
+/// Packs along rows that a thread of a walking elementwise kernel takes.
+pub const PACK_STEPS: u32 = 2;
+
+/// Single elements that a thread of a walking elementwise kernel takes.
+pub const ELEMENT_STEPS: u32 = 4;
+
+/// Rows of [`Product::partial`] are padded to this many sums, so that every access to them is a whole pack.
+pub const PARTIAL_PACK: u32 = 8;
+
+/// The constants of `facts.cuh`, by their names there.
+pub const FACTS: [(&str, u32); 6] = [
+    ("kThreads", THREADS),
+    ("kPacks", PACKS),
+    ("kPackSteps", PACK_STEPS),
+    ("kElementSteps", ELEMENT_STEPS),
+    ("kMaxRank", MAX_RANK as u32),
+    ("kPartialPack", PARTIAL_PACK),
+];
+
+/// The structs that kernels take by value: where the twin stands, its name and its size.
+pub const TWINS: [(&str, &str, usize); 4] = [
+    ("common.cuh", "Walk<1>", size_of::<Walk<1>>()),
+    ("common.cuh", "Walk<2>", size_of::<Walk<2>>()),
+    ("common.cuh", "Walk<3>", size_of::<Walk<3>>()),
+    ("matmul.cuh", "Product", size_of::<Product>()),
+];
+
+/// The most units that an elementwise kernel walks in one launch: its indices have 32 bits, and division by
+/// multiplication needs one of them.
+pub const WALK_LIMIT: u64 = (1 << 31) - 1;
+
+/// How `N` operands of one shape are walked together. A unit is an element, or a pack of them along the inner axis.
+/// Axis 0 is the innermost: the one that neighbouring threads walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Walk<const N: usize> {
+    /// The number of units.
+    pub numel: u64,
+    /// The number of axes, at least 1.
+    pub rank: u32,
+    /// The bits of the indices that `magic` is for: 32 or 64.
+    pub bits: u32,
+    /// The extents, in units.
+    pub dim: [u64; MAX_RANK],
+    /// `i / dim` is `(mulhi(i, magic) + i) >> shift`.
+    pub magic: [u64; MAX_RANK],
+    /// See `magic`.
+    pub shift: [u32; MAX_RANK],
+    /// From unit to unit on each axis, in elements, for each operand.
+    pub stride: [[u64; MAX_RANK]; N],
+}
+
+impl<const N: usize> Walk<N> {
+    /// The walk of at most [`WALK_LIMIT`] units over layouts of one shape, in units of `len` elements of the last axis,
+    /// which they must divide. Offsets play no part: kernels get pointers to the first element.
+    pub fn new(layouts: &[Layout; N], len: usize) -> Walk<N> {
+        Walk::with_bits(32, layouts, len)
+    }
+
+    /// [`new`](Self::new) for any number of units.
+    pub fn wide(layouts: &[Layout; N], len: usize) -> Walk<N> {
+        Walk::with_bits(64, layouts, len)
+    }
+
+    fn with_bits(bits: u32, layouts: &[Layout; N], len: usize) -> Walk<N> {
+        let shape = layouts[0].shape();
+        let rank = shape.rank();
+        let mut walk = Walk {
+            numel: (shape.numel() / len) as u64,
+            rank: rank.max(1) as u32,
+            bits,
+            dim: [1; MAX_RANK],
+            magic: [1; MAX_RANK],
+            shift: [0; MAX_RANK],
+            stride: [[0; MAX_RANK]; N],
+        };
+        for axis in 0..rank {
+            let from = rank - 1 - axis;
+            let unit = if axis == 0 { len } else { 1 };
+            walk.dim[axis] = (shape[from] / unit) as u64;
+            (walk.magic[axis], walk.shift[axis]) = magic(walk.dim[axis], bits);
+            for (stride, layout) in walk.stride.iter_mut().zip(layouts) {
+                stride[axis] = (layout.strides()[from] * unit) as u64;
+            }
+        }
+        walk
+    }
+}
+
+/// A product of matrices and its epilogue. Pointers are addresses, strides are in elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct Product {
+    /// `[m, k]`.
+    pub a: u64,
+    /// `[k, n]`.
+    pub b: u64,
+    /// `[n]` of the dtype of `a` and `b`, or 0.
+    pub bias: u64,
+    /// `[m, n]`, row-major, aligned to its elements.
+    pub dst: u64,
+    /// `[splits, m, n]` of `f32`, with rows padded to a multiple of [`PARTIAL_PACK`]; 0 if `splits` is 1.
+    pub partial: u64,
+    /// Rows of `dst`.
+    pub m: u64,
+    /// Columns of `dst`.
+    pub n: u64,
+    /// Terms of each sum.
+    pub k: u64,
+    /// Stride of `a` along `m`.
+    pub a_m: u64,
+    /// Stride of `a` along `k`.
+    pub a_k: u64,
+    /// Stride of `b` along `k`.
+    pub b_k: u64,
+    /// Stride of `b` along `n`.
+    pub b_n: u64,
+    /// Stride of `bias`.
+    pub bias_n: u64,
+    /// Blocks of one `blockIdx.y` sum over this much of `k`.
+    pub k_part: u64,
+    /// The number of parts of `k`.
+    pub splits: u32,
+    /// [`Activation::code`](taut_core::Activation::code).
+    pub activation: u32,
+    /// The parameter of the activation.
+    pub slope: f32,
+    /// 1 to add to `dst`.
+    pub accumulate: u32,
+    /// 1 if `dst` is `f32` whatever the dtype of `a` and `b`.
+    pub wide: u32,
+    /// Of `matvec_rows`: 1 if `b` takes 16-byte loads along `k`, plus 2 if `a` does too.
+    pub packed: u32,
+    /// Of `matvec_rows`: threads that share a column of `b`, a power of two up to 32.
+    pub lanes: u32,
+    /// Padding.
+    pub unused: u32,
+}
+
+/// Division by multiplication (Granlund and Montgomery, 1994), for words of `bits` bits, and dividends and divisors
+/// that leave the highest of them free.
+fn magic(divisor: u64, bits: u32) -> (u64, u32) {
+    let divisor = divisor.max(1);
+    let shift = divisor.next_power_of_two().trailing_zeros();
+    let rest = (1u128 << shift) - u128::from(divisor);
+    (((rest << bits) / u128::from(divisor) + 1) as u64, shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taut_core::Shape;
+
+    #[test]
+    fn magic_divides() {
+        let edges =
+            [1, 2, 3, 5, 7, 8, 10, 255, 256, 641, 65_535, 65_537, (1 << 30) + 1, WALK_LIMIT - 1, WALK_LIMIT];
+        let wide = edges.into_iter().chain([WALK_LIMIT + 1, (1 << 33) - 1, (1 << 62) + 1, (1 << 63) - 1]);
+        for (bits, edges) in [(32, edges.to_vec()), (64, wide.collect())] {
+            let largest = (1u128 << (bits - 1)) - 1;
+            for &d in &edges {
+                let (magic, shift) = magic(d, bits);
+                let (d, magic) = (u128::from(d), u128::from(magic));
+                let near = edges
+                    .iter()
+                    .map(|&e| u128::from(e))
+                    .flat_map(|e| [e - 1, e, e + 1, 3 * e, e * d, e * d - 1]);
+                for n in near.map(|n| n.min(largest)) {
+                    assert!(magic < 1 << bits && ((n * magic) >> bits) + n < 1 << bits);
+                    assert_eq!((((n * magic) >> bits) + n) >> shift, n / d, "{n} / {d}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_counts_from_the_inner_axis_in_units() {
+        let rows = Layout::contiguous(Shape::new(&[6, 16]).unwrap());
+        let bias = Layout::contiguous(Shape::new(&[16]).unwrap()).broadcast_to(*rows.shape()).unwrap();
+        let walk = Walk::new(&[rows, bias], 8);
+        assert_eq!((walk.numel, walk.rank, walk.dim[..2].to_vec()), (12, 2, vec![2, 6]));
+        assert_eq!((&walk.stride[0][..2], &walk.stride[1][..2]), (&[8, 16][..], &[8, 0][..]));
+        let scalar = Walk::new(&[Layout::contiguous(Shape::SCALAR)], 1);
+        assert_eq!((scalar.numel, scalar.rank, scalar.dim[0]), (1, 1, 1));
+    }
+}

@@ -1,0 +1,42 @@
+//! Constants and ranges.
+
+use proptest::{prelude::*, sample::select};
+use taut::Tensor;
+use taut_tests::{At, Check, Suite, Value, cast, poison, same, shapes};
+
+pub fn trials(suite: &mut Suite) {
+    suite.real("fill::constants", constants);
+    suite.real("fill::ranges", ranges);
+}
+
+/// `zeros` and `full` of every dtype and shape, over dirty memory.
+fn constants(at: &At) -> Check {
+    const VALUES: [f64; 11] = [0.0, 1.0, -0.0, -1.5, 255.0, 1e6, 70000.0, 1e39, f64::NAN, f64::INFINITY, 1.0 / 3.0];
+    at.for_all((shapes(), select(at.dtypes()), select(&VALUES[..])), |(shape, dtype, value)| {
+        let numel = shape.iter().product();
+        poison(&at.device, &[numel * dtype.size()])?;
+        let full = Tensor::full(&shape, value, dtype, &at.device)?;
+        prop_assert_eq!(&full.shape()[..], &shape[..]);
+        prop_assert_eq!(full.dtype(), dtype);
+        same(&full, &vec![cast(Value::Float(value), dtype); numel])?;
+        same(&full.zeros_like()?, &vec![cast(Value::Int(0), dtype); numel])?;
+        drop(full);
+        same(&Tensor::zeros(&shape, dtype, &at.device)?, &vec![cast(Value::Int(0), dtype); numel])
+    })
+}
+
+/// `arange` against `start + i * step` in f64.
+fn ranges(at: &At) -> Check {
+    let dtypes: Vec<_> = at.dtypes().into_iter().filter(|dtype| *dtype != taut::DType::Bool).collect();
+    const STEPS: [f64; 7] = [1.0, 2.0, 0.1, -1.0, -0.25, 1e-3, 1e9];
+    at.for_all((select(dtypes), -300..300i32, select(&STEPS[..]), 0..3000usize), |(dtype, start, step, n)| {
+        let start = f64::from(start) / 4.0;
+        poison(&at.device, &[n * dtype.size()])?;
+        // Half a step before the next, so that rounding does not decide the length.
+        let end = start + (n as f64 - 0.5) * step;
+        let got = Tensor::arange(start, if n == 0 { start } else { end }, step, dtype, &at.device)?;
+        let want: Vec<_> = (0..n).map(|i| cast(Value::Float(start + i as f64 * step), dtype)).collect();
+        prop_assert_eq!(&got.shape()[..], &[n][..]);
+        same(&got, &want)
+    })
+}

