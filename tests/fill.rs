@@ -11,7 +11,8 @@ pub fn trials(suite: &mut Suite) {
 
 /// `zeros` and `full` of every dtype and shape, over dirty memory.
 fn constants(at: &At) -> Check {
-    const VALUES: [f64; 11] = [0.0, 1.0, -0.0, -1.5, 255.0, 1e6, 70000.0, 1e39, f64::NAN, f64::INFINITY, 1.0 / 3.0];
+    const VALUES: [f64; 11] =
+        [0.0, 1.0, -0.0, -1.5, 255.0, 1e6, 70000.0, 1e39, f64::NAN, f64::INFINITY, 1.0 / 3.0];
     at.for_all((shapes(), select(at.dtypes()), select(&VALUES[..])), |(shape, dtype, value)| {
         let numel = shape.iter().product();
         poison(&at.device, &[numel * dtype.size()])?;

@@ -193,11 +193,13 @@ fn wide_layers(at: &At) -> Check {
             let values = w.values();
             let transposed = w.geometry.grid().transpose(0, 1).index;
             let transposed: Vec<Value> = transposed.into_iter().map(|i| values[i]).collect();
-            let want = whole_product(&x.values(), &transposed, [m, n, k]).into_iter().zip(bias.iter().cycle());
+            let want =
+                whole_product(&x.values(), &transposed, [m, n, k]).into_iter().zip(bias.iter().cycle());
             let want: Vec<_> = want.map(|(sum, bias)| sum.map(|x| (x + bias.float()).max(0.0))).collect();
             let bias = upload(&bias, &[n], dtype, &at.device)?;
             poison(&at.device, &[m * n * dtype.size(), 4 << 20])?;
-            let got = x.upload(&at.device)?.linear_with(&w.upload(&at.device)?, Some(&bias), Activation::Relu)?;
+            let got =
+                x.upload(&at.device)?.linear_with(&w.upload(&at.device)?, Some(&bias), Activation::Relu)?;
             within(&got, &want).map_err(|e| TestCaseError::fail(format!("{dtype} {m} x {n} x {k}: {e}")))?;
         }
     }

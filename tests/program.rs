@@ -72,7 +72,7 @@ pub fn programs() -> impl Strategy<Value = Vec<Move>> {
 struct Run<'a> {
     device: &'a Device,
     tensors: Vec<Tensor>,
-    streams: [Stream; 2],
+    streams: &'a [Stream; 2],
     stream: usize,
 }
 
@@ -151,19 +151,23 @@ impl Run<'_> {
     }
 }
 
+/// Two streams for programs. They are made once for a device: those of a card are not given back.
+pub fn streams(device: &Device) -> Result<[Stream; 2]> {
+    Ok([device.stream()?, device.stream()?])
+}
+
 /// Runs a program, and says how each move ended.
-pub fn run(moves: &[Move], device: &Device) -> Result<Vec<Option<ErrorKind>>> {
-    let streams = [device.stream()?, device.stream()?];
+pub fn run(moves: &[Move], device: &Device, streams: &[Stream; 2]) -> Vec<Option<ErrorKind>> {
     let mut run = Run { device, tensors: Vec::new(), streams, stream: 0 };
     let mut ends = Vec::new();
     for step in moves {
         let made = match run.stream {
             0 => run.step(step),
-            i => run.streams[i - 1].clone().scope(|| run.step(step)),
+            i => streams[i - 1].scope(|| run.step(step)),
         };
         ends.push(
             made.and_then(|result| result.map(|x| run.tensors.push(x)).err()).map(|error| error.kind()),
         );
     }
-    Ok(ends)
+    ends
 }

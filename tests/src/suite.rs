@@ -122,22 +122,32 @@ impl Suite {
         self.trials
     }
 
+    /// A property of the CPU.
+    pub fn cpu(&mut self, name: &str, check: fn(&At) -> Check) {
+        self.trial(format!("cpu::{name}"), || Device::cpu().fresh(), check);
+    }
+
     /// A property of values: on the CPU, and on the GPU, where it is ignored if there is none.
     pub fn real(&mut self, name: &str, check: fn(&At) -> Check) {
-        self.trial(format!("cpu::{name}"), || Device::cpu().fresh(), check);
+        self.cpu(name, check);
         self.cuda(name, check);
     }
 
     /// A property of shapes, memory and errors: on plans of both too.
     pub fn everywhere(&mut self, name: &str, check: fn(&At) -> Check) {
         self.real(name, check);
-        self.trial(format!("plan::cpu::{name}"), || Ok(Device::plan(Spec::cpu())), check);
-        self.trial(format!("plan::h200::{name}"), || Ok(Device::plan(Spec::h200())), check);
+        self.planned(name, check);
     }
 
-    /// A property of plans.
-    pub fn plan(&mut self, name: &str, check: fn(&At) -> Check) {
-        self.trial(format!("plan::{name}"), || Ok(Device::plan(Spec::h200())), check);
+    /// A property of plans of both.
+    pub fn planned(&mut self, name: &str, check: fn(&At) -> Check) {
+        self.trial(format!("plan::cpu::{name}"), || Ok(Device::plan(Spec::cpu())), check);
+        self.planned_card(name, check);
+    }
+
+    /// A property of the plan of a card.
+    pub fn planned_card(&mut self, name: &str, check: fn(&At) -> Check) {
+        self.trial(format!("plan::h200::{name}"), || Ok(Device::plan(Spec::h200())), check);
     }
 
     /// A property of the GPU, ignored if there is none.

@@ -8,12 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use taut_core::{Error, Result};
-use taut_memory::{Backing, StreamId};
-
-/// One page: the granularity of the driver on every card that we know.
-const GRANULE_BYTES: u64 = 2 << 20;
-/// Reserved addresses cost nothing; this is several times the largest card.
-const SPAN_BYTES: u64 = 1 << 40;
+use taut_memory::{Backing, GRANULE_BYTES, SPAN_BYTES, StreamId};
 
 /// CUDA virtual memory as the [`Backing`] of a pool.
 #[derive(Debug)]
@@ -34,7 +29,7 @@ impl CudaBacking {
         // SAFETY: `granule` and `prop` are valid for the call.
         let code = unsafe { sys::cuMemGetAllocationGranularity(&mut granule, &prop, option) };
         context.check(code, "pool: ask for the granularity")?;
-        if GRANULE_BYTES % granule.max(1) as u64 != 0 {
+        if !GRANULE_BYTES.is_multiple_of(granule as u64) {
             return Err(Error::device(format!("pool: the driver's granule is {granule} bytes, not 2 MiB")));
         }
         // SAFETY: `base` is a valid place for an address.
@@ -142,10 +137,6 @@ impl Backing for CudaBacking {
         self.gpu.context().bind().ok()?;
         let (free, total) = context::memory().ok()?;
         Some(total - free)
-    }
-
-    fn is_host(&self) -> bool {
-        false
     }
 }
 

@@ -70,7 +70,8 @@ pub(crate) fn is_sticky(code: CUresult) -> bool {
 fn describe(code: CUresult) -> String {
     let mut text = std::ptr::null();
     // SAFETY: the driver stores a pointer to a static string, or null for a code it does not know.
-    let known = unsafe { sys::cuGetErrorString(code, &mut text) } == CUresult::CUDA_SUCCESS && !text.is_null();
+    let known =
+        unsafe { sys::cuGetErrorString(code, &mut text) } == CUresult::CUDA_SUCCESS && !text.is_null();
     if !known {
         return format!("{code:?}");
     }

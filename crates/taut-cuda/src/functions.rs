@@ -116,7 +116,8 @@ fn choose(modules: &'static [Module], capability: (u32, u32)) -> Vec<&'static Mo
         let own = module.arch.ends_with('a');
         let (major, minor) = module.arch.trim_end_matches('a').split_once('.')?;
         let (major, minor) = (major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?);
-        let runs = if own { (major, minor) == capability } else { major == capability.0 && minor <= capability.1 };
+        let runs =
+            if own { (major, minor) == capability } else { major == capability.0 && minor <= capability.1 };
         runs.then_some(1 + 2 * minor + u32::from(own))
     };
     let mut best: Vec<(&Module, u32)> = Vec::new();

@@ -41,10 +41,7 @@ impl Gpu {
             upload: Mutex::default(),
             download: Mutex::default(),
         });
-        for id in [StreamId::COMPUTE, StreamId::UPLOAD, StreamId::DOWNLOAD] {
-            let stream = gpu.add_stream()?;
-            debug_assert_eq!(stream.id(), id);
-        }
+        gpu.make_stream(StreamId::DOWNLOAD)?;
         open.retain(|(_, gpu)| gpu.strong_count() > 0);
         open.push((index, Arc::downgrade(&gpu)));
         Ok(gpu)
@@ -64,21 +61,19 @@ impl Gpu {
         &self.context
     }
 
-    /// A stream of its own beside the three that every card has.
+    /// Makes the streams up to that number, those that are not there yet. Devices over one card share its streams.
     ///
     /// # Errors
     ///
-    /// [`Device`](taut_core::ErrorKind::Device) if the card has 64 already.
-    pub fn add_stream(&self) -> Result<Arc<Stream>> {
+    /// [`Driver`](taut_core::ErrorKind::Driver) if the driver refuses.
+    pub fn make_stream(&self, id: StreamId) -> Result<()> {
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
-        if streams.len() >= 64 {
-            return Err(Error::device("stream: a card has at most 64"));
+        while streams.len() <= usize::from(id.0) {
+            let stream = Arc::new(Stream::new(&self.context, StreamId(streams.len() as u8))?);
+            let fence = Mutex::new(Event::untimed(&self.context)?);
+            streams.push(Arc::new(StreamSlot { stream, fence }));
         }
-        let id = StreamId(streams.len() as u8);
-        let stream = Arc::new(Stream::new(&self.context, id)?);
-        let fence = Mutex::new(Event::untimed(&self.context)?);
-        streams.push(Arc::new(StreamSlot { stream: stream.clone(), fence }));
-        Ok(stream)
+        Ok(())
     }
 
     fn slot(&self, id: StreamId) -> Result<Arc<StreamSlot>> {
@@ -128,7 +123,9 @@ impl Gpu {
         let stream = self.stream(StreamId::DOWNLOAD)?;
         let bytes = src.span_bytes().min(dst.len());
         // SAFETY: an operand lies within its block, and the slice is no longer than it.
-        unsafe { Staging::ready(&mut staging, &self.context)?.download(&stream, src.pointer(), &mut dst[..bytes]) }
+        unsafe {
+            Staging::ready(&mut staging, &self.context)?.download(&stream, src.pointer(), &mut dst[..bytes])
+        }
     }
 }
 

@@ -17,7 +17,10 @@ pub(crate) struct Staging {
 
 impl Staging {
     /// The staging of a direction, made when first needed.
-    pub(crate) fn ready<'a>(slot: &'a mut Option<Staging>, context: &Arc<Context>) -> Result<&'a mut Staging> {
+    pub(crate) fn ready<'a>(
+        slot: &'a mut Option<Staging>,
+        context: &Arc<Context>,
+    ) -> Result<&'a mut Staging> {
         if slot.is_none() {
             *slot = Some(Staging { buffers: [Pinned::new(context)?, Pinned::new(context)?], next: 0 });
         }
@@ -34,7 +37,8 @@ impl Staging {
             buffer.bytes()?[..chunk.len()].copy_from_slice(chunk);
             let dst = dst + (index * BUFFER_BYTES) as u64;
             // SAFETY: the chunk stands in pinned memory that is not touched before the event; `dst` by contract.
-            let code = unsafe { sys::cuMemcpyHtoDAsync_v2(dst, buffer.start.cast(), chunk.len(), stream.raw()) };
+            let code =
+                unsafe { sys::cuMemcpyHtoDAsync_v2(dst, buffer.start.cast(), chunk.len(), stream.raw()) };
             stream.context().check(code, "upload")?;
             buffer.done.record(stream)?;
         }
@@ -54,7 +58,8 @@ impl Staging {
             buffer.bytes()?;
             let src = src + (index * BUFFER_BYTES) as u64;
             // SAFETY: the buffer is idle and long enough; `src` by contract.
-            let code = unsafe { sys::cuMemcpyDtoHAsync_v2(buffer.start.cast(), src, chunk.len(), stream.raw()) };
+            let code =
+                unsafe { sys::cuMemcpyDtoHAsync_v2(buffer.start.cast(), src, chunk.len(), stream.raw()) };
             stream.context().check(code, "download")?;
             buffer.done.record(stream)?;
             if let Some((which, chunk)) = waiting.replace((which, chunk)) {

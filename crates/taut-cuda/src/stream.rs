@@ -128,7 +128,12 @@ impl Stream {
     ///
     /// `args` match the kernel's parameters in number, order and type, and every address in them is valid for the
     /// accesses that the kernel makes.
-    pub unsafe fn launch<const N: usize>(&self, kernel: Kernel, grid: Grid, args: [Arg<'_>; N]) -> Result<()> {
+    pub unsafe fn launch<const N: usize>(
+        &self,
+        kernel: Kernel,
+        grid: Grid,
+        args: [Arg<'_>; N],
+    ) -> Result<()> {
         let context = &self.context;
         context.bind()?;
         let function = context.functions().get(kernel, grid.shared_bytes)?;
@@ -149,7 +154,11 @@ impl Stream {
                 ptr::null_mut(),
             )
         };
-        if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { context.check(code, &format!("launch {kernel:?}")) }
+        if code == sys::CUresult::CUDA_SUCCESS {
+            Ok(())
+        } else {
+            context.check(code, &format!("launch {kernel:?}"))
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 use taut_core::{DType, Error, Result};
@@ -44,8 +44,8 @@ struct Inner {
     pool: Pool,
     /// What reading a value gives on a plan device, as the bits of an `f64`.
     read_value: AtomicU64,
-    /// The number of the stream that [`Device::stream`] makes next, where they are only numbers.
-    next_stream: AtomicU8,
+    /// Bit `n`: stream `n` is in use.
+    streams: AtomicU64,
     /// The host beside the plan of a card, once someone asked for it.
     host: OnceLock<Device>,
 }
@@ -111,9 +111,9 @@ impl Device {
 
     fn new(kind: DeviceKind, backing: Arc<dyn Backing>) -> Device {
         let read_value = AtomicU64::new(f64::NAN.to_bits());
-        // Streams 0 to 2 are the compute stream and one copy stream each way.
-        let (pool, next_stream) = (Pool::new(backing), AtomicU8::new(3));
-        Device(Arc::new(Inner { kind, pool, read_value, next_stream, host: OnceLock::new() }))
+        // The compute stream and one copy stream each way.
+        let (pool, streams) = (Pool::new(backing), AtomicU64::new(0b111));
+        Device(Arc::new(Inner { kind, pool, read_value, streams, host: OnceLock::new() }))
     }
 
     /// The same hardware, or the same plan, with a new pool: nothing in it, no budget.
@@ -221,16 +221,21 @@ impl Device {
         self.pool().allocate(bytes, self.current(), Site::new(op, Kind::Workspace))
     }
 
-    /// The number of a new stream.
-    pub(crate) fn add_stream(&self) -> Result<StreamId> {
-        match &self.0.kind {
-            DeviceKind::Cuda { gpu, .. } => Ok(gpu.add_stream()?.id()),
-            DeviceKind::Cpu | DeviceKind::Plan(_) => {
-                let next = |n: u8| (n < 64).then_some(n + 1);
-                let id = self.0.next_stream.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-                id.map(StreamId).map_err(|_| Error::device("stream: a device has at most 64"))
-            }
+    /// Takes the lowest stream that is not in use.
+    pub(crate) fn take_stream(&self) -> Result<StreamId> {
+        let lowest = |used: u64| (used != u64::MAX).then(|| used | (used + 1));
+        let used = self.0.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lowest);
+        let used = used.map_err(|_| Error::device(format!("stream: {self} has 64 in use, and no more")))?;
+        let id = StreamId(used.trailing_ones() as u8);
+        if let DeviceKind::Cuda { gpu, .. } = &self.0.kind {
+            gpu.make_stream(id)?;
         }
+        Ok(id)
+    }
+
+    /// Gives a stream back. Blocks that it used stay ordered after its work.
+    pub(crate) fn return_stream(&self, id: StreamId) {
+        self.0.streams.fetch_and(!(1 << id.0), Ordering::Relaxed);
     }
 
     /// Makes later work of `waiter` wait for all that `after` has been given so far.

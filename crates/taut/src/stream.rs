@@ -1,7 +1,7 @@
 //! Streams: which queue of the device the ops of a region go to.
 
 use crate::Device;
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
 use taut_core::Result;
 use taut_memory::StreamId;
 
@@ -23,9 +23,19 @@ thread_local! {
 /// # Ok::<(), taut::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Stream {
+pub struct Stream(Arc<Lease>);
+
+/// A stream in use, until the last handle is dropped.
+#[derive(Debug)]
+struct Lease {
     device: Device,
     id: StreamId,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.device.return_stream(self.id);
+    }
 }
 
 impl Stream {
@@ -38,16 +48,21 @@ impl Stream {
                 SCOPES.with_borrow_mut(|scopes| scopes.pop());
             }
         }
-        SCOPES.with_borrow_mut(|scopes| scopes.push((self.device.clone(), self.id)));
+        SCOPES.with_borrow_mut(|scopes| scopes.push((self.0.device.clone(), self.0.id)));
         let _close = Close;
         f()
     }
 }
 
 impl Device {
-    /// A new stream of this device; it has room for 61.
+    /// A stream of this device that no one else has; there is room for 61.
+    ///
+    /// # Errors
+    ///
+    /// [`Device`](crate::ErrorKind::Device) if all are in use.
     pub fn stream(&self) -> Result<Stream> {
-        Ok(Stream { device: self.clone(), id: self.add_stream()? })
+        let id = self.take_stream()?;
+        Ok(Stream(Arc::new(Lease { device: self.clone(), id })))
     }
 
     /// The stream on which ops of this device run here and now.

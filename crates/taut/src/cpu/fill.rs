@@ -35,10 +35,13 @@ fn run<T: Pod + Send + Sync>(element: T, mut dst: ViewMut<'_>) -> Result<()> {
 /// Writes `start + i * step` to element `i` of the flat `dst`.
 pub(crate) fn arange(start: f64, step: f64, mut dst: ViewMut<'_>) -> Result<()> {
     with_scalar!(dst.dtype, T => {
+        // 16-bit floats go through f32, as on CUDA.
+        let short = matches!(dst.dtype, DType::F16 | DType::BF16);
+        let from = |x: f64| if short { T::from_f32(x as f32) } else { T::from_f64(x) };
         let tasks = dst.flat::<T>()?.par_chunks_mut(TASK).enumerate();
         tasks.for_each(|(task, chunk)| {
             for (i, out) in chunk.iter_mut().enumerate() {
-                *out = T::from_f64(start + (task * TASK + i) as f64 * step);
+                *out = from(start + (task * TASK + i) as f64 * step);
             }
         });
         Ok(())

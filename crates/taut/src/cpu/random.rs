@@ -4,9 +4,11 @@ use super::{BLOCK, Scalar, TASK, philox, vectorized, with_scalar};
 use crate::tensor::ViewMut;
 use rayon::prelude::*;
 use taut_core::{Random, Result};
+use taut_cuda::launch::random::limit;
 
 /// Fills the flat `dst` from a distribution.
 pub(crate) fn random(distribution: Random, seed: u64, mut dst: ViewMut<'_>) -> Result<()> {
+    let limit = limit(distribution, dst.dtype);
     with_scalar!(dst.dtype, T => {
         dst.flat::<T>()?.par_chunks_mut(TASK).enumerate().for_each(|(task, chunk)| {
             let mut wide = [0.0; BLOCK];
@@ -14,7 +16,7 @@ pub(crate) fn random(distribution: Random, seed: u64, mut dst: ViewMut<'_>) -> R
                 let first = (task * TASK + i * BLOCK) / 4;
                 vectorized(|| {
                     for (j, wide) in wide.chunks_exact_mut(4).enumerate() {
-                        wide.copy_from_slice(&four(distribution, seed, (first + j) as u64));
+                        wide.copy_from_slice(&four(distribution, limit, seed, (first + j) as u64));
                     }
                 });
                 out.iter_mut().zip(wide).for_each(|(o, x)| *o = T::from_f32(x));
@@ -26,13 +28,13 @@ pub(crate) fn random(distribution: Random, seed: u64, mut dst: ViewMut<'_>) -> R
 
 /// The elements `4 * block ..` of a tensor.
 #[inline(always)]
-fn four(distribution: Random, seed: u64, block: u64) -> [f32; 4] {
+fn four(distribution: Random, limit: f32, seed: u64, block: u64) -> [f32; 4] {
     let (offset, scale) = distribution.params();
     match distribution {
-        Random::Uniform { high, .. } => philox::uniform4(seed, block).map(|u| {
+        // Rounding may reach `high`, which is excluded.
+        Random::Uniform { .. } => philox::uniform4(seed, block).map(|u| {
             let x = u.mul_add(scale, offset);
-            // Rounding may reach `high`, which is excluded.
-            if x >= high && high > offset { high.next_down() } else { x }
+            if x >= limit { limit } else { x }
         }),
         Random::Normal { .. } => philox::normal4(seed, block).map(|z| z.mul_add(scale, offset)),
     }
