@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kThreads) binary_packed(const T* a, const T* b
         n,
         [=](auto len, u64 i) {
             constexpr u32 kLen = decltype(len)::kValue;
-            return Pair<T, kLen>{load<kLen, Use::Once>(a + i), load<kLen, Use::Once>(b + i)};
+            return Pair<T, kLen>{load<kLen, Cache::Use>(a + i), load<kLen, Cache::Use>(b + i)};
         },
         [=](auto, u64 i, auto x) { store(out + i, apply<Op>(x)); });
 }

@@ -12,14 +12,15 @@ template <typename A, typename B = A> constexpr u32 kPackLen = 16 / (sizeof(A) >
 // A compile-time length as an argument, for lambdas.
 template <u32 kLen> struct Len { static constexpr u32 kValue = kLen; };
 
-// Will the words be used again, by this thread or a neighbour?
-enum class Use { Once, Again };
+// Whether a load leaves no trace in L1 and asks for whole lines of 256 bytes. That pays where a kernel only reads; beside
+// stores it costs (see PACKS in src/args.rs).
+enum class Cache { Skip, Use };
 
-template <u32 kLen, Use kUse, typename T> __device__ __forceinline__ Pack<T, kLen> load(const T* at) {
+template <u32 kLen, Cache kCache, typename T> __device__ __forceinline__ Pack<T, kLen> load(const T* at) {
     using W = Word<sizeof(Pack<T, kLen>)>;
     const W* word = reinterpret_cast<const W*>(at);
     if constexpr (sizeof(W) < 8) return bits_as<Pack<T, kLen>>(*word);
-    else if constexpr (kUse == Use::Once) return bits_as<Pack<T, kLen>>(ld_global_once(word));
+    else if constexpr (kCache == Cache::Skip) return bits_as<Pack<T, kLen>>(ld_global_once(word));
     else return bits_as<Pack<T, kLen>>(ld_global(word));
 }
 
@@ -92,7 +93,7 @@ template <u32 kOperands> struct Walk {
 
 // A pack of an operand along the inner axis of a walk, or its one element there, repeated.
 template <u32 kLen, typename T> __device__ __forceinline__ Pack<T, kLen> load_along(const T* at, bool repeats) {
-    if (kLen == 1 || !repeats) return load<kLen, Use::Again>(at);
+    if (kLen == 1 || !repeats) return load<kLen, Cache::Use>(at);
     Pack<T, kLen> x;
     const T one = *at;
     #pragma unroll

@@ -19,7 +19,7 @@ template <typename From, typename To>
 __global__ void __launch_bounds__(kThreads) copy_packed(const From* in, To* out, u64 n) {
     map_packed<kPackLen<From, To>>(
         n,
-        [=](auto len, u64 i) { return load<len.kValue, Use::Once>(in + i); },
+        [=](auto len, u64 i) { return load<len.kValue, Cache::Use>(in + i); },
         [=](auto, u64 i, auto x) { store(out + i, cast<To>(x)); });
 }
 

@@ -56,7 +56,7 @@ template <u32 kLen, typename T> __device__ __forceinline__ void load_run(f32 (&r
     if (count == kLen && is_aligned_16(from)) {
         #pragma unroll
         for (u32 i = 0; i < kLen; i += kPack) {
-            const Pack<T, kPack> pack = load<kPack, Use::Again>(from + i);
+            const Pack<T, kPack> pack = load<kPack, Cache::Use>(from + i);
             #pragma unroll
             for (u32 j = 0; j < kPack; ++j) run[i + j] = to_f32(pack.lane[j]);
         }

@@ -20,7 +20,7 @@ template <typename T> __global__ void __launch_bounds__(256) matmul_reduce(const
     f32 run[kLen] = {};
     #pragma unroll 8
     for (u32 split = 0; split < p.splits; ++split) {
-        const Pack<f32, kLen> pack = load<kLen, Use::Again>(part + split * p.m * stride);
+        const Pack<f32, kLen> pack = load<kLen, Cache::Use>(part + split * p.m * stride);
         #pragma unroll
         for (u32 i = 0; i < kLen; ++i) run[i] += pack.lane[i];
     }

@@ -16,7 +16,7 @@ constexpr u32 kWarps = 8;
 template <u32 kLen, typename T>
 __device__ __forceinline__ f32 dot(f32 sum, const Pack<T, kLen>& b, const T* a, u64 a_k, bool packed) {
     if (packed) {
-        const Pack<T, kLen> pack = load<kLen, Use::Again>(a);
+        const Pack<T, kLen> pack = load<kLen, Cache::Use>(a);
         #pragma unroll
         for (u32 i = 0; i < kLen; ++i) sum = fmaf(to_f32(pack.lane[i]), to_f32(b.lane[i]), sum);
     } else {
@@ -46,7 +46,7 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_rows(const _
         for (; i + (kAhead - 1) * p.lanes < packs; i += kAhead * p.lanes) {
             Pack<T, kLen> pack[kAhead];
             #pragma unroll
-            for (u32 j = 0; j < kAhead; ++j) pack[j] = load<kLen, Use::Once>(b + (i + j * p.lanes) * kLen);
+            for (u32 j = 0; j < kAhead; ++j) pack[j] = load<kLen, Cache::Skip>(b + (i + j * p.lanes) * kLen);
             #pragma unroll
             for (u32 j = 0; j < kAhead; ++j) {
                 const u64 at = (i + j * p.lanes) * kLen;
@@ -54,7 +54,7 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_rows(const _
             }
         }
         for (; i < packs; i += p.lanes) {
-            sum = dot(sum, load<kLen, Use::Once>(b + i * kLen), a + i * kLen * p.a_k, p.a_k, p.packed & 2);
+            sum = dot(sum, load<kLen, Cache::Skip>(b + i * kLen), a + i * kLen * p.a_k, p.a_k, p.packed & 2);
         }
         done = packs * kLen;
     }
@@ -89,7 +89,7 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_columns(cons
         for (; k + (kAhead - 1) * kWarps < depth; k += kAhead * kWarps) {
             Pack<T, kLen> pack[kAhead];
             #pragma unroll
-            for (u32 j = 0; j < kAhead; ++j) pack[j] = load<kLen, Use::Once>(b + (k + j * kWarps) * p.b_k);
+            for (u32 j = 0; j < kAhead; ++j) pack[j] = load<kLen, Cache::Skip>(b + (k + j * kWarps) * p.b_k);
             #pragma unroll
             for (u32 j = 0; j < kAhead; ++j) {
                 const f32 x = to_f32(a[(k + j * kWarps) * p.a_k]);

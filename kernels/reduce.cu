@@ -132,7 +132,7 @@ __device__ __forceinline__ void accumulate(typename Op::Acc (&acc)[kLen], const 
         for (u32 j = 0; j < kUnroll; ++j) i[j] = unit + j * stride;
         reduced.at(i, place);
         #pragma unroll
-        for (u32 j = 0; j < kUnroll; ++j) x[j] = load<kLen, Use::Once>(in + place[j].of[0]);
+        for (u32 j = 0; j < kUnroll; ++j) x[j] = load<kLen, Cache::Skip>(in + place[j].of[0]);
         #pragma unroll
         for (u32 j = 0; j < kUnroll; ++j) {
             const u64 index = (unit + j * stride) * kScale;
@@ -142,7 +142,7 @@ __device__ __forceinline__ void accumulate(typename Op::Acc (&acc)[kLen], const 
     }
     #pragma unroll 1
     for (; unit < end; unit += stride) {
-        const auto x = load<kLen, Use::Once>(in + place_of(reduced, unit).of[0]);
+        const auto x = load<kLen, Cache::Skip>(in + place_of(reduced, unit).of[0]);
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) acc[l] = Op::add(acc[l], x.lane[l], unit * kScale + l * kStep);
     }

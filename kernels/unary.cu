@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads) unary_packed(const T* in, T* out, u6
     const auto p = convert<Compute<T>>(param);
     map_packed<kPackLen<T>>(
         n,
-        [=](auto len, u64 i) { return load<len.kValue, Use::Once>(in + i); },
+        [=](auto len, u64 i) { return load<len.kValue, Cache::Use>(in + i); },
         [=](auto, u64 i, auto x) { store(out + i, apply<Op>(x, p)); });
 }
 

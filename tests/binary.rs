@@ -6,7 +6,7 @@ use taut_tests::{
     At, Case, Check, Fill, Geometry, Grid, Suite, Value, binary, geometry, poison, same, same_tensors,
 };
 
-pub fn trials(suite: &mut Suite) {
+pub(crate) fn trials(suite: &mut Suite) {
     suite.real("binary::matches_reference", matches_reference);
     suite.real("binary::methods_name_their_ops", methods_name_their_ops);
     suite.real("binary::takes_itself", takes_itself);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use taut::{Budget, DType, Device, ErrorKind, Spec, Stats, Tensor};
 use taut_tests::{At, Check, Suite, download, kind_of, message_of, same};
 
-pub fn trials(suite: &mut Suite) {
+pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("budget::what_does_not_fit_is_an_error", what_does_not_fit_is_an_error);
     suite.everywhere("budget::every_op_fails_whole", every_op_fails_whole);
     suite.everywhere("budget::release_gives_all_back", release_gives_all_back);

@@ -3,7 +3,7 @@
 use proptest::{prelude::*, sample::select};
 use taut_tests::{At, Check, Fill, Suite, cases, cast, poison, same, same_tensors};
 
-pub fn trials(suite: &mut Suite) {
+pub(crate) fn trials(suite: &mut Suite) {
     suite.real("copy::casts_match_reference", casts_match_reference);
     suite.real("copy::contiguous_keeps_values", contiguous_keeps_values);
 }

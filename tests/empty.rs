@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use taut::{Activation, Binary, DType, Kind, Reduce, Tensor, Unary};
 use taut_tests::{At, Check, Suite, Value, same, upload};
 
-pub fn trials(suite: &mut Suite) {
+pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("empty::passes_every_op", passes_every_op);
     suite.everywhere("empty::takes_no_memory", takes_no_memory);
     suite.real("empty::scalars_pass_every_op", scalars_pass_every_op);

@@ -8,7 +8,7 @@ use taut::{
 };
 use taut_tests::{At, Check, Suite, fail};
 
-pub fn trials(suite: &mut Suite) {
+pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("errors::shapes", shapes);
     suite.everywhere("errors::sizes_that_overflow", sizes_that_overflow);
     suite.everywhere("errors::dtypes", dtypes);

@@ -7,7 +7,7 @@ use taut_tests::{
     unary, upload, within,
 };
 
-pub fn trials(suite: &mut Suite) {
+pub(crate) fn trials(suite: &mut Suite) {
     suite.real("matmul::matches_reference", matches_reference);
     suite.real("matmul::adds_in_place", adds_in_place);
     suite.real("matmul::linear_is_product_bias_activation", linear_is_product_bias_activation);

@@ -7,7 +7,7 @@ use taut::{
 };
 use taut_tests::{At, Check, Fill, Suite, Value, binary, cases, download, kind_of, message_of, same, unary};
 
-pub fn trials(suite: &mut Suite) {
+pub(crate) fn trials(suite: &mut Suite) {
     suite.real("ownership::what_others_hold_stays", what_others_hold_stays);
     suite.real("ownership::outside_of_a_view_is_untouched", outside_of_a_view_is_untouched);
     suite.everywhere("ownership::sole_storage_is_reused", sole_storage_is_reused);

@@ -5,7 +5,7 @@ use taut::{Activation, Binary, DType, Device, ErrorKind, Reduce, Result, Stream,
 
 /// One step of a program. Numbers name tensors, taken modulo how many there are.
 #[derive(Clone, Debug)]
-pub enum Move {
+pub(crate) enum Move {
     New(Vec<usize>, DType),
     Upload(usize),
     Clone(usize),
@@ -51,7 +51,8 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => i().prop_map(Move::Transpose),
         1 => i().prop_map(Move::Flatten),
         1 => i().prop_map(Move::Broadcast),
-        3 => (i(), select(&Reduce::ALL[..]), prop::option::of(0..2usize)).prop_map(|(a, op, axis)| Move::Reduce(a, op, axis)),
+        3 => (i(), select(&Reduce::ALL[..]), prop::option::of(0..2usize))
+            .prop_map(|(a, op, axis)| Move::Reduce(a, op, axis)),
         4 => (i(), i()).prop_map(|(a, b)| Move::Matmul(a, b)),
         3 => (i(), i()).prop_map(|(a, b)| Move::Linear(a, b)),
         2 => (i(), i(), i()).prop_map(|(a, b, c)| Move::AddProduct(a, b, c)),
@@ -64,7 +65,7 @@ fn moves() -> impl Strategy<Value = Move> {
 }
 
 /// Programs of up to 40 moves.
-pub fn programs() -> impl Strategy<Value = Vec<Move>> {
+pub(crate) fn programs() -> impl Strategy<Value = Vec<Move>> {
     vec(moves(), 1..40)
 }
 
@@ -72,7 +73,6 @@ pub fn programs() -> impl Strategy<Value = Vec<Move>> {
 struct Run<'a> {
     device: &'a Device,
     tensors: Vec<Tensor>,
-    streams: &'a [Stream; 2],
     stream: usize,
 }
 
@@ -152,13 +152,13 @@ impl Run<'_> {
 }
 
 /// Two streams for programs. They are made once for a device: those of a card are not given back.
-pub fn streams(device: &Device) -> Result<[Stream; 2]> {
+pub(crate) fn streams(device: &Device) -> Result<[Stream; 2]> {
     Ok([device.stream()?, device.stream()?])
 }
 
 /// Runs a program, and says how each move ended.
-pub fn run(moves: &[Move], device: &Device, streams: &[Stream; 2]) -> Vec<Option<ErrorKind>> {
-    let mut run = Run { device, tensors: Vec::new(), streams, stream: 0 };
+pub(crate) fn run(moves: &[Move], device: &Device, streams: &[Stream; 2]) -> Vec<Option<ErrorKind>> {
+    let mut run = Run { device, tensors: Vec::new(), stream: 0 };
     let mut ends = Vec::new();
     for step in moves {
         let made = match run.stream {

@@ -2,9 +2,9 @@
 
 use proptest::{prelude::*, sample::select};
 use taut::{DType, Device, Random, Tensor};
-use taut_tests::{At, Check, Suite, Value, download, poison, same, same_tensors, shapes};
+use taut_tests::{At, Check, Suite, Value, download, poison, round, same, shapes};
 
-pub fn trials(suite: &mut Suite) {
+pub(crate) fn trials(suite: &mut Suite) {
     suite.real("random::uniform_is_philox", uniform_is_philox);
     suite.real("random::bits_depend_on_the_seed_alone", bits_depend_on_the_seed_alone);
     suite.real("random::distributions", distributions);
@@ -39,6 +39,13 @@ fn uniform_is_philox(at: &At) -> Check {
     })
 }
 
+/// The largest value of `dtype` below `high`.
+fn below(high: f64, dtype: DType) -> f64 {
+    // Down by ever larger steps from far less than an ulp: the first that is rounded below is the next below.
+    let steps = (0..60).map(|i| high.abs().max(1e-30) * 2f64.powi(i - 60));
+    steps.map(|step| round(high - step, dtype)).find(|&x| x < high).unwrap_or(f64::NEG_INFINITY)
+}
+
 /// The same bits on the CPU and here, rounded to each dtype, in any shape, and as a part of more.
 fn bits_depend_on_the_seed_alone(at: &At) -> Check {
     const ALL: [Random; 4] = [
@@ -54,8 +61,16 @@ fn bits_depend_on_the_seed_alone(at: &At) -> Check {
         let got = Tensor::random(&shape, distribution, seed, dtype, &at.device)?;
         let cpu = Device::cpu();
         let more = Tensor::random(&[numel + 5], distribution, seed, DType::F32, &cpu)?;
-        let want = more.slice(0, 0..numel)?.cast(dtype)?.reshape(&shape)?;
-        same_tensors(&got, &want)
+        let values = download(&more.slice(0, 0..numel)?)?.into_iter().map(Value::float);
+        let want = match distribution {
+            Random::Uniform { high, .. } => {
+                let limit = below(high.into(), dtype);
+                values.map(|x| Value::Float(round(x.min(limit), dtype))).collect::<Vec<_>>()
+            }
+            Random::Normal { .. } => values.map(|x| Value::Float(round(x, dtype))).collect(),
+        };
+        prop_assert_eq!(&got.shape()[..], &shape[..]);
+        same(&got, &want)
     })
 }
 
@@ -91,8 +106,13 @@ fn distributions(at: &At) -> Check {
     Ok(())
 }
 
-/// `high` is above every value even where rounding would reach it, in f32.
+/// `high` is above every value, even where rounding would reach it.
 fn high_is_excluded(at: &At) -> Check {
+    for dtype in at.floats() {
+        let x = Tensor::uniform([1 << 16], -1.0, 1.0, 3, dtype, &at.device)?;
+        let outside = download(&x)?.into_iter().find(|x| !(-1.0..1.0).contains(&x.float()));
+        prop_assert!(outside.is_none(), "{:?} of {}", outside, dtype);
+    }
     let (low, high) = (1.0f32, 1.0f32.next_up());
     let x = Tensor::uniform([1 << 16], low, high, 3, DType::F32, &at.device)?;
     prop_assert!(x.to_vec::<f32>()?.iter().all(|&x| x == low));

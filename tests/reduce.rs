@@ -7,7 +7,7 @@ use taut_tests::{
     within,
 };
 
-pub fn trials(suite: &mut Suite) {
+pub(crate) fn trials(suite: &mut Suite) {
     suite.real("reduce::matches_reference", matches_reference);
     suite.real("reduce::whole_sums_are_exact", whole_sums_are_exact);
     suite.real("reduce::mean_does_not_overflow", mean_does_not_overflow);

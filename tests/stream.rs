@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use taut::{DType, Device, Tensor};
 use taut_tests::{At, Check, Suite, fail};
 
-pub fn trials(suite: &mut Suite) {
+pub(crate) fn trials(suite: &mut Suite) {
     suite.real("stream::values_cross", values_cross);
     suite.real("stream::memory_waits_for_its_users", memory_waits_for_its_users);
     suite.real("stream::in_place_waits_for_readers", in_place_waits_for_readers);

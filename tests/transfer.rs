@@ -4,7 +4,7 @@ use proptest::{prelude::*, sample::select};
 use taut::{DType, Device, Kind, Tensor};
 use taut_tests::{At, Check, Fill, Suite, cases, poison, same, same_tensors, upload};
 
-pub fn trials(suite: &mut Suite) {
+pub(crate) fn trials(suite: &mut Suite) {
     suite.real("transfer::round_trip", round_trip);
     suite.real("transfer::more_than_staging_holds", more_than_staging_holds);
     suite.real("transfer::ping_pong", ping_pong);

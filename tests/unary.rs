@@ -4,7 +4,7 @@ use proptest::{prelude::*, sample::select};
 use taut::{DType, Tensor, Unary};
 use taut_tests::{At, Check, Fill, Suite, cases, poison, same, same_tensors, unary};
 
-pub fn trials(suite: &mut Suite) {
+pub(crate) fn trials(suite: &mut Suite) {
     suite.real("unary::matches_reference", matches_reference);
     suite.real("unary::methods_name_their_ops", methods_name_their_ops);
 }

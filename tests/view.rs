@@ -4,7 +4,7 @@ use proptest::{prelude::*, sample::select};
 use taut::{DType, Tensor};
 use taut_tests::{At, Check, Suite, Value, geometry, same};
 
-pub fn trials(suite: &mut Suite) {
+pub(crate) fn trials(suite: &mut Suite) {
     suite.real("view::matches_coordinates", matches_coordinates);
     suite.real("view::reshape_keeps_the_order", reshape_keeps_the_order);
     suite.everywhere("view::nothing_is_copied", nothing_is_copied);

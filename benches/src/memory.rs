@@ -124,3 +124,37 @@ pub fn section(bench: &Bench) -> Section {
     section.tables = crate::table::tables(&all);
     section
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [`measure`] refuses a plan that is not right to the byte.
+    #[test]
+    fn every_technique_is_planned_to_the_byte_and_saves() {
+        let config = mlp::Config { layers: 3, width: 48, batch: 40, segments: 4 };
+        let peaks: Vec<u64> = mlp::Technique::ALL
+            .into_iter()
+            .map(|technique| {
+                let run = measure(&Device::cpu(), 1, |device| {
+                    let work = mlp::Work::new(config, technique, device)?;
+                    Ok(move |device: &Device| work.run(device).map(drop))
+                });
+                run.unwrap().stats.peak_tensor_bytes
+            })
+            .collect();
+        assert!(peaks.is_sorted_by(|a, b| a >= b), "{peaks:?}");
+        assert!(peaks[0] > 2 * peaks[4], "{peaks:?}");
+    }
+
+    #[test]
+    fn a_plan_that_differs_is_refused() {
+        let error = measure(&Device::cpu(), 0, |_| {
+            Ok(|device: &Device| {
+                let numel = if device.is_plan() { 1000 } else { 1001 };
+                taut::Tensor::zeros([numel], taut::DType::F32, device).map(drop)
+            })
+        });
+        assert!(error.unwrap_err().to_string().contains("planned"));
+    }
+}

@@ -24,7 +24,7 @@ pub struct Rng(pub u64);
 
 impl Rng {
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let x = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -33,12 +33,12 @@ impl Rng {
 
     /// Below `n`.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
+        (self.bits() % n as u64) as usize
     }
 
     /// In `[0, 1)`.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
@@ -58,12 +58,12 @@ impl Fill {
             _ if dtype.is_float() => match rng.below(4) {
                 0 => special(dtype, rng),
                 1 => Value::Float(round(rng.unit() * 4.0 - 2.0, dtype)),
-                _ => bits(dtype, rng.next()),
+                _ => bits(dtype, rng.bits()),
             },
             _ => match rng.below(4) {
                 0 => cast(Value::Int([0, 1, -1, i64::MAX, i64::MIN, 255, 256, 1 << 31][rng.below(8)]), dtype),
                 1 => cast(Value::Int(rng.below(300) as i64 - 100), dtype),
-                _ => cast(Value::Int(rng.next() as i64), dtype),
+                _ => cast(Value::Int(rng.bits() as i64), dtype),
             },
         }
     }

@@ -17,7 +17,7 @@ const SHRINKAGE: f64 = 20.0;
 const TEST_STEP: usize = 5;
 
 fn is_test(row: usize) -> bool {
-    row % TEST_STEP == 0
+    row.is_multiple_of(TEST_STEP)
 }
 
 /// The features and targets of all flights, split.

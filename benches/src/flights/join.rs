@@ -64,6 +64,9 @@ impl Weather {
     };
 }
 
+/// The weather by airport and hour.
+type Hours = HashMap<(Code, u32), Weather>;
+
 /// The clock of an airport.
 #[derive(Clone, Copy)]
 struct Clock {
@@ -105,11 +108,7 @@ pub(super) fn join(folder: &Path) -> Result<(Vec<Flight>, Counts)> {
 }
 
 /// The flight of a row, if it arrived.
-fn flight(
-    row: Row<'_, 13>,
-    clocks: &HashMap<Code, Clock>,
-    weather: &HashMap<(Code, u32), Weather>,
-) -> Result<Option<Flight>> {
+fn flight(row: Row<'_, 13>, clocks: &HashMap<Code, Clock>, weather: &Hours) -> Result<Option<Flight>> {
     let (departure_delay, arrival_delay, air_time) = (row.number(5)?, row.number(6)?, row.number(7)?);
     if departure_delay.is_nan() || arrival_delay.is_nan() || air_time.is_nan() {
         return Ok(None);
@@ -152,7 +151,7 @@ fn clocks(folder: &Path) -> Result<(HashMap<Code, Clock>, usize)> {
 }
 
 /// The weather by airport and hour, and how many rows there are.
-fn weather(folder: &Path) -> Result<(HashMap<(Code, u32), Weather>, usize)> {
+fn weather(folder: &Path) -> Result<(Hours, usize)> {
     let columns =
         ["origin", "time_hour", "temp", "humid", "wind_dir", "wind_speed", "precip", "pressure", "visib"];
     let mut hours = HashMap::new();

@@ -28,6 +28,11 @@
 //! # Ok::<(), taut::Error>(())
 //! ```
 
+#![allow(
+    clippy::should_implement_trait,
+    reason = "ops return a `Result`, which the operator traits can not say usefully"
+)]
+
 mod cpu;
 mod create;
 mod device;

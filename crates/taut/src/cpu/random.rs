@@ -40,4 +40,4 @@ fn four(distribution: Random, limit: f32, seed: u64, block: u64) -> [f32; 4] {
     }
 }
 
-const _: () = assert!(TASK % 4 == 0 && BLOCK % 4 == 0);
+const _: () = assert!(TASK.is_multiple_of(4) && BLOCK.is_multiple_of(4));

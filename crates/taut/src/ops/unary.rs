@@ -65,7 +65,6 @@ impl Tensor {
     /// # Errors
     ///
     /// [`DType`](crate::ErrorKind::DType) for unsigned integers and bool.
-    #[allow(clippy::should_implement_trait)]
     pub fn neg(self) -> Result<Tensor> {
         self.unary(Unary::Neg)
     }
