@@ -72,6 +72,7 @@ fn run(options: Options) -> Outcome<()> {
     }
     if wanted(memory::GROUP) {
         memory::mlp(&mut bench)?;
+        memory::flights(&mut bench)?;
     }
     if wanted(throughput::GROUP) {
         throughput::measure(&mut bench)?;

@@ -3,11 +3,16 @@
 use crate::{
     Bench,
     figures::Figure,
+    flights::Flights,
+    model::Size,
     page::{Plot, Section},
-    work::mlp,
+    work::{
+        mlp::{self, Technique},
+        ridge::{self, Data},
+    },
 };
 use std::time::{Duration, Instant};
-use taut::{Device, Error, ErrorKind, Result, Stats};
+use taut::{Device, Error, Result, Stats};
 
 /// The name of the group.
 pub const GROUP: &str = "memory";
@@ -43,19 +48,20 @@ where
 
     let plan = Device::plan(real.spec());
     work(&plan)?(&plan)?;
-    let planned = plan.stats();
+    same_peaks(&plan.stats(), &stats)?;
+    Ok(Run { stats, times })
+}
+
+/// Refuses a plan that is not right to the byte.
+pub fn same_peaks(planned: &Stats, measured: &Stats) -> Result<()> {
     let peaks =
         |s: &Stats| [s.peak_tensor_bytes, s.peak_workspace_bytes, s.peak_live_bytes, s.peak_reserved_bytes];
-    if peaks(&planned) != peaks(&stats) {
-        let (planned, measured) = (peaks(&planned), peaks(&stats));
-        return Err(Error::new(
-            ErrorKind::Device,
-            format!(
-                "memory: tensor, workspace, live and reserved bytes were planned as {planned:?} and measured as {measured:?}"
-            ),
-        ));
+    let (planned, measured) = (peaks(planned), peaks(measured));
+    if planned == measured {
+        return Ok(());
     }
-    Ok(Run { stats, times })
+    let what = "tensor, workspace, live and reserved bytes";
+    Err(Error::device(format!("memory: {what} were planned as {planned:?} and measured as {measured:?}")))
 }
 
 /// A run as figures of this group.
@@ -81,13 +87,40 @@ pub fn mlp(bench: &mut Bench) -> Result<()> {
     };
     let repetitions = if bench.quick { 1 } else { 3 };
     let name = format!("MLP {} x {}, batch {}", config.layers, config.width, config.batch);
-    bench.group("memory", mlp::Technique::ALL.len(), |bench, progress| {
-        for technique in mlp::Technique::ALL {
+    bench.group(GROUP, Technique::ALL.len(), |bench, progress| {
+        for technique in Technique::ALL {
             let work = format!("{name}: {}", technique.name());
             progress.step(&work);
             let run = measure(&bench.device, repetitions, |device| {
                 let work = mlp::Work::new(config, technique, device)?;
                 Ok(move |device: &Device| work.run(device).map(drop))
+            })?;
+            bench.add(figures(&work, bench.device_name(), &run));
+            progress.advance(1);
+        }
+        Ok(())
+    })
+}
+
+/// Measures the real job with every technique.
+///
+/// # Errors
+///
+/// As [`Flights::read`] and [`measure`].
+pub fn flights(bench: &mut Bench) -> Result<()> {
+    let size = if bench.device.is_cuda() { Size::FULL } else { Size::QUICK };
+    let flights = Flights::read(&bench.data.join("flights"))?;
+    let train = flights.train.every(size.train_step);
+    let data = Data { train: &train.features, target: &train.target, test: &flights.test.features };
+    let name = format!("flights, {} x {} features", train.len(), size.config.features);
+    bench.group(GROUP, Technique::ALL.len(), |bench, progress| {
+        for technique in Technique::ALL {
+            let work = format!("{name}: {}", technique.name());
+            progress.step(&work);
+            let run = measure(&bench.device, 1, |_| {
+                Ok(|device: &Device| {
+                    ridge::random_features(device, &data, &size.config, technique, &mut |_, _| {}).map(drop)
+                })
             })?;
             bench.add(figures(&work, bench.device_name(), &run));
             progress.advance(1);
@@ -133,7 +166,7 @@ mod tests {
     #[test]
     fn every_technique_is_planned_to_the_byte_and_saves() {
         let config = mlp::Config { layers: 3, width: 48, batch: 40, segments: 4 };
-        let peaks: Vec<u64> = mlp::Technique::ALL
+        let peaks: Vec<u64> = Technique::ALL
             .into_iter()
             .map(|technique| {
                 let run = measure(&Device::cpu(), 1, |device| {

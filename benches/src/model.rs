@@ -5,6 +5,7 @@ use crate::{
     Bench,
     figures::Figure,
     flights::Flights,
+    memory::same_peaks,
     page::Section,
     progress::Progress,
     work::{
@@ -12,7 +13,7 @@ use crate::{
         ridge::{self, Config, Data, Outcome, Stage},
     },
 };
-use taut::{Device, Error, ErrorKind, Result, Stats};
+use taut::{Device, Error, Result, Stats};
 
 /// The name of the group.
 pub const GROUP: &str = "model";
@@ -76,7 +77,7 @@ pub struct Errors {
 ///
 /// # Errors
 ///
-/// [`Device`](ErrorKind::Device) if the plan's peaks differ from the device's, a repetition gives other predictions, or
+/// [`Device`](taut::ErrorKind::Device) if the plan's peaks differ from the device's, a repetition gives other predictions, or
 /// the error exceeds [`Size::most_minutes`]; whatever the device reports.
 pub fn run(
     device: &Device,
@@ -124,21 +125,6 @@ pub fn run(
         )));
     }
     Ok(Measured { size, train_rows: train.len(), times, stats, errors })
-}
-
-/// Refuses a plan that is not right to the byte.
-fn same_peaks(planned: &Stats, measured: &Stats) -> Result<()> {
-    let peaks =
-        |s: &Stats| [s.peak_tensor_bytes, s.peak_workspace_bytes, s.peak_live_bytes, s.peak_reserved_bytes];
-    let (planned, measured) = (peaks(planned), peaks(measured));
-    if planned == measured {
-        return Ok(());
-    }
-    let what = "tensor, workspace, live and reserved bytes";
-    Err(Error::new(
-        ErrorKind::Device,
-        format!("model: {what} were planned as {planned:?} and measured as {measured:?}"),
-    ))
 }
 
 impl Measured {
