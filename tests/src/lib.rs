@@ -2,6 +2,11 @@
 //!
 //! The test program is `main.rs` beside this folder, with one file for each family of ops.
 
+/// The code blocks of the README, as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 mod case;
 mod close;
 mod geometry;
