@@ -20,7 +20,7 @@ cargo xtask COMMAND
       Measures everything that this machine can: fetches what is missing, builds, runs taut-bench with
       these flags, and leaves target/bench/latest.json and target/bench/index.html.
   test [--no-kernels] [..]
-      Runs every test that can run here, on the GPU too where there is one. Other arguments go to
+      Runs every test that can run here, on the GPU too where there is one, and on the real flights. Other arguments go to
       `cargo test`: `cargo xtask test relu -- --nocapture`. --no-kernels compiles no CUDA.
   setup [flights] [nvrtc]
       Fetches what the two above need, into target/. Without a name: the flights, and NVRTC if there is a GPU.
@@ -133,13 +133,35 @@ fn test(place: &Place, mut options: Options) -> Result<()> {
         false => setup::nvrtc(place)
             .map_err(|failure| failure.or("test without CUDA: `cargo xtask test --no-kernels`"))?,
     };
-    let mut cargo = cargo::cargo(place, &kernels);
-    if kernels.compiled() && cargo::is_ci() && std::env::var_os("TAUT_ARCHS").is_none() {
-        cargo.env("TAUT_ARCHS", "all");
-    }
-    cargo.arg("test");
+    let new = || {
+        let mut cargo = cargo::cargo(place, &kernels);
+        if kernels.compiled() && cargo::is_ci() && std::env::var_os("TAUT_ARCHS").is_none() {
+            cargo.env("TAUT_ARCHS", "all");
+        }
+        cargo.arg("test");
+        cargo
+    };
+    let mut cargo = new();
     if !options.names_package() {
         cargo.arg("--workspace");
     }
-    cargo::status(cargo.args(options.rest()), "testing")
+    cargo::status(cargo.args(options.rest()), "testing")?;
+    // A filter asks for less than everything.
+    if options.rest().next().is_some() {
+        return Ok(());
+    }
+    match setup::flights(place) {
+        Ok(_) => {
+            let test =
+                ["--package", "taut-benches", "--lib", "--", "--ignored", "the_real_flights_are_predicted"];
+            let data = place.target.join("data");
+            cargo::status(new().args(test).env("TAUT_DATA", data), "testing on the real flights")
+        }
+        Err(failure) if cargo::is_ci() => Err(failure),
+        Err(failure) => {
+            eprint!("{failure}");
+            eprintln!("the test on the real flights was left out");
+            Ok(())
+        }
+    }
 }
