@@ -152,8 +152,8 @@ fn test(place: &Place, mut options: Options) -> Result<()> {
     }
     match setup::flights(place) {
         Ok(_) => {
-            let test =
-                ["--package", "taut-benches", "--lib", "--", "--ignored", "the_real_flights_are_predicted"];
+            // Of the whole workspace, so that nothing is compiled again with other features.
+            let test = ["--workspace", "--lib", "--", "--ignored", "the_real_flights_are_predicted"];
             let data = place.target.join("data");
             cargo::status(new().args(test).env("TAUT_DATA", data), "testing on the real flights")
         }
