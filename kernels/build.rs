@@ -13,6 +13,9 @@ mod args;
 mod cache;
 #[path = "build/compile.rs"]
 mod compile;
+#[path = "src/expression.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the library, which uses the rest")]
+mod expression;
 #[path = "src/kernel.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the library, which uses the rest")]
 mod kernel;
@@ -24,6 +27,10 @@ mod nvrtc;
 mod search;
 #[path = "build/target.rs"]
 mod target;
+
+#[path = "src/variant.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the library, which uses the rest")]
+mod variant;
 
 use nvrtc::Nvrtc;
 use std::{env, fs, path::Path, process::ExitCode};
@@ -49,7 +56,7 @@ fn build() -> Result<()> {
     for name in search::VARIABLES {
         println!("cargo::rerun-if-env-changed={name}");
     }
-    for path in ["build.rs", "build", "src/args.rs", "src/kernel.rs"] {
+    for path in ["build.rs", "build", "src"] {
         println!("cargo::rerun-if-changed={path}");
     }
     for entry in fs::read_dir(".")? {

@@ -64,7 +64,7 @@ impl Job {
         part(&self.text);
         self.headers.iter().flat_map(|(name, text)| [name, text]).for_each(|text| part(text));
         self.options.iter().for_each(|option| part(option));
-        self.kernels.iter().for_each(|kernel| part(&format!("{} {}", kernel.slot(), kernel.expression())));
+        self.kernels.iter().for_each(|kernel| part(&kernel.expression()));
         Ok(hasher.finalize().to_hex().as_str()[..32].to_owned())
     }
 
@@ -81,8 +81,7 @@ impl Job {
         if !complaints.is_empty() {
             return Err(complaints.join("\n").into());
         }
-        let slots = self.kernels.iter().map(|kernel| kernel.slot());
-        entry.write(&compiled.image, slots.zip(&compiled.symbols), &compiled.log)
+        entry.write(&compiled.image, &compiled.symbols, &compiled.log)
     }
 }
 

@@ -1,104 +1,11 @@
 //! The one table of kernels: every variant has a typed name here, and nowhere else.
 //!
 //! The build script compiles what [`Kernel::all`] lists; a launcher names a variant and gets its function by slot.
-//! A new family takes a variant of [`Kernel`] and one line in each `match` of this file.
+//! A new family takes a variant of [`Kernel`], a line in `all`, `code` and `file`, and one in `expression.rs`.
 
+use crate::variant::{Access, Major, ReducePart, Tile};
+use std::sync::LazyLock;
 use taut_core::{Binary, DType, Random, Reduce, Unary};
-
-/// How an elementwise kernel walks its operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
-    /// All operands lie dense in the same order and start on 16 bytes: packs, with no index arithmetic.
-    Packed,
-    /// Packs along an inner axis on which each operand is contiguous or broadcast.
-    Rows,
-    /// One element at a time, for any strides.
-    Strided,
-}
-
-impl Access {
-    /// Every access; `ALL[access as usize] == access`.
-    pub const ALL: [Access; 3] = [Access::Packed, Access::Rows, Access::Strided];
-}
-
-/// The kernels that a reduction is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ReducePart {
-    /// Threads along the reduced axes, packs.
-    RowsPacked,
-    /// Threads along the reduced axes, one element at a time.
-    Rows,
-    /// Threads along the kept axes, packs.
-    ColumnsPacked,
-    /// Threads along the kept axes, one element at a time.
-    Columns,
-    /// The second pass, over the partial results of slices.
-    Join,
-}
-
-impl ReducePart {
-    /// Every part; `ALL[part as usize] == part`.
-    pub const ALL: [ReducePart; 5] = [
-        ReducePart::RowsPacked,
-        ReducePart::Rows,
-        ReducePart::ColumnsPacked,
-        ReducePart::Columns,
-        ReducePart::Join,
-    ];
-}
-
-/// The axis along which an operand of a product is contiguous.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Major {
-    /// The one that is summed over.
-    K,
-    /// The other: `m` of the first operand, `n` of the second.
-    Outer,
-}
-
-impl Major {
-    /// Both; `ALL[major as usize] == major`.
-    pub const ALL: [Major; 2] = [Major::K, Major::Outer];
-}
-
-/// The part of a product that a block computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tile {
-    /// For products that fill the card; 16-bit operands only.
-    Large,
-    /// In between.
-    Medium,
-    /// For small products.
-    Small,
-}
-
-impl Tile {
-    /// Every tile; `ALL[tile as usize] == tile`.
-    pub const ALL: [Tile; 3] = [Tile::Large, Tile::Medium, Tile::Small];
-
-    /// Rows and columns of the output.
-    pub const fn extent(self) -> (u32, u32) {
-        match self {
-            Tile::Large => (128, 256),
-            Tile::Medium => (128, 128),
-            Tile::Small => (64, 64),
-        }
-    }
-
-    /// Rows and columns of a warp, with 16-bit operands.
-    const fn warp(self) -> (u32, u32) {
-        if matches!(self, Tile::Small) { (32, 32) } else { (64, 64) }
-    }
-
-    /// Blocks that share a multiprocessor.
-    pub const fn blocks(self) -> u32 {
-        match self {
-            Tile::Large => 1,
-            Tile::Medium => 2,
-            Tile::Small => 4,
-        }
-    }
-}
 
 /// The typed name of a kernel. Parameters of ops play no part: `Relu` and `LeakyRelu { slope }` name one kernel each.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -129,51 +36,79 @@ pub enum Kernel {
     Matvec(DType, Major),
 }
 
-/// A kernel in numbers: family, op, and two more, each below [`RADIX`].
+/// A kernel in numbers: family, op, and two more, each below its radix.
 type Code = [usize; 4];
-const FAMILIES: usize = 12;
-const RADIX: usize = 8;
-const CODES: usize = FAMILIES * RADIX * RADIX * RADIX;
+const RADIX: [usize; 3] = [32, 8, 8];
 
 const ABSENT: u16 = u16::MAX;
 
-/// The slot of each code, and the number of slots.
-const TABLE: ([u16; CODES], usize) = {
-    let (mut slots, mut len) = ([ABSENT; CODES], 0);
-    let mut index = 0;
-    while index < CODES {
-        if Kernel::decode(split(index)).is_some() {
-            slots[index] = len as u16;
-            len += 1;
+/// The slot of each code.
+static SLOTS: LazyLock<Vec<u16>> = LazyLock::new(|| {
+    let mut slots = Vec::new();
+    for (slot, kernel) in Kernel::all().into_iter().enumerate() {
+        let index = join(kernel.code());
+        if slots.len() <= index {
+            slots.resize(index + 1, ABSENT);
         }
-        index += 1;
+        slots[index] = u16::try_from(slot).unwrap_or(ABSENT);
     }
-    (slots, len)
-};
-static SLOT: [u16; CODES] = TABLE.0;
-
-const fn split(index: usize) -> Code {
-    let (op, a, b) = (index / RADIX / RADIX % RADIX, index / RADIX % RADIX, index % RADIX);
-    [index / RADIX / RADIX / RADIX, op, a, b]
-}
+    slots
+});
 
 const fn join([family, op, a, b]: Code) -> usize {
-    ((family * RADIX + op) * RADIX + a) * RADIX + b
+    ((family * RADIX[0] + op) * RADIX[1] + a) * RADIX[2] + b
 }
 
 impl Kernel {
-    /// The number of kernels.
-    pub const SLOTS: usize = TABLE.1;
-
     /// Every kernel, by slot: `all()[kernel.slot()]` is `kernel` up to parameters of its op.
     pub fn all() -> Vec<Kernel> {
-        (0..CODES).filter_map(|index| Kernel::decode(split(index))).collect()
+        let dtypes =
+            |takes: &dyn Fn(DType) -> bool| DType::CUDA.into_iter().filter(|&d| takes(d)).collect::<Vec<_>>();
+        let (floats, halves) = (dtypes(&DType::is_float), [DType::F16, DType::BF16]);
+        let mut all = Vec::new();
+        for op in Unary::ALL {
+            for dtype in dtypes(&|dtype| op.takes(dtype)) {
+                all.extend(Access::ALL.map(|access| Kernel::Unary(op, dtype, access)));
+            }
+        }
+        for op in Binary::ALL {
+            for dtype in dtypes(&|dtype| op.takes(dtype)) {
+                all.extend(Access::ALL.map(|access| Kernel::Binary(op, dtype, access)));
+            }
+        }
+        for from in DType::CUDA {
+            for to in DType::CUDA {
+                all.extend(Access::ALL.map(|access| Kernel::Copy(from, to, access)));
+            }
+        }
+        all.extend([1, 2, 4, 8].map(Kernel::Fill));
+        all.extend(dtypes(&|dtype| dtype != DType::Bool).into_iter().map(Kernel::Arange));
+        for dist in Random::ALL {
+            all.extend(floats.iter().map(|&dtype| Kernel::Random(dist, dtype)));
+        }
+        for op in Reduce::ALL {
+            for dtype in dtypes(&|dtype| dtype != DType::Bool && op.output(dtype).is_some()) {
+                all.extend(ReducePart::ALL.map(|part| Kernel::Reduce(op, dtype, part)));
+            }
+        }
+        for dtype in halves {
+            for (a, b) in Major::ALL.into_iter().flat_map(|a| Major::ALL.map(|b| (a, b))) {
+                all.extend(Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)));
+            }
+            all.push(Kernel::MatmulAny(dtype));
+        }
+        all.extend([Tile::Medium, Tile::Small].map(Kernel::MatmulF32));
+        for &dtype in &floats {
+            all.push(Kernel::MatmulReduce(dtype));
+            all.extend(Major::ALL.map(|major| Kernel::Matvec(dtype, major)));
+        }
+        all
     }
 
-    /// The position in [`all`](Self::all), or [`SLOTS`](Self::SLOTS) for a combination that does not exist.
-    pub fn slot(self) -> usize {
-        let slot = SLOT.get(join(self.code())).copied().unwrap_or(ABSENT);
-        if slot == ABSENT { Kernel::SLOTS } else { usize::from(slot) }
+    /// The position in [`all`](Self::all), or `None` for a combination that does not exist.
+    pub fn slot(self) -> Option<usize> {
+        let slot = SLOTS.get(join(self.code())).copied().unwrap_or(ABSENT);
+        (slot != ABSENT).then_some(usize::from(slot))
     }
 
     /// The source file.
@@ -193,75 +128,12 @@ impl Kernel {
         }
     }
 
-    /// The C++ expression that names the instance, for the compiler. Build time only.
-    pub fn expression(self) -> String {
-        match self {
-            Kernel::Unary(op, dtype, access) => elementwise("unary", op.functor(), &[dtype], access),
-            Kernel::Binary(op, dtype, access) => elementwise("binary", op.functor(), &[dtype], access),
-            Kernel::Copy(from, to, access) => elementwise("copy", from.name(), &[to, from], access),
-            Kernel::Fill(bytes) => format!("fill<u{}>", 8 * bytes),
-            Kernel::Arange(dtype) => format!("arange<{dtype}>"),
-            Kernel::Random(dist, dtype) => format!("random<{}, {dtype}>", dist.functor()),
-            Kernel::Reduce(op, dtype, part) => {
-                let (op, len) = (op.functor(), reduce_pack_len(dtype));
-                match part {
-                    ReducePart::RowsPacked => format!("reduce_rows<{op}<{dtype}>, {len}>"),
-                    ReducePart::Rows => format!("reduce_rows<{op}<{dtype}>, 1>"),
-                    ReducePart::ColumnsPacked => format!("reduce_columns<{op}<{dtype}>, {len}>"),
-                    ReducePart::Columns => format!("reduce_columns<{op}<{dtype}>, 1>"),
-                    ReducePart::Join => format!("reduce_join<{op}<{dtype}>>"),
-                }
-            }
-            Kernel::Matmul(dtype, [a, b], tile) => {
-                format!("matmul_mma<{dtype}, Major::{a:?}, Major::{b:?}, {}>", self.shape(tile))
-            }
-            Kernel::MatmulAny(dtype) => format!("matmul_any<{dtype}, {}>", self.shape(Tile::Small)),
-            Kernel::MatmulF32(tile) => {
-                format!("matmul_f32<{}, {}>", tile.extent().0 / 16, self.shared_bytes())
-            }
-            Kernel::MatmulReduce(dtype) => format!("matmul_reduce<{dtype}>"),
-            Kernel::Matvec(dtype, Major::K) => format!("matvec_rows<{dtype}>"),
-            Kernel::Matvec(dtype, Major::Outer) => format!("matvec_columns<{dtype}>"),
-        }
-    }
-
-    /// `Shape` in `matmul_body.cuh`.
-    fn shape(self, tile: Tile) -> String {
-        let ((m, n), (warp_m, warp_n)) = (tile.extent(), tile.warp());
-        format!("Shape<{m}, {n}, {warp_m}, {warp_n}, {}, {}>", self.shared_bytes(), tile.blocks())
-    }
-
-    /// The dynamic shared memory of a block. The sources check that it holds whole stages.
-    pub const fn shared_bytes(self) -> u32 {
-        match self {
-            // Of 32 * 2 bytes for each row and column: 4 stages, which for the largest tile is the most that cards of
-            // 8.6, 8.9 and 12.0 give.
-            Kernel::Matmul(_, _, tile) => 4 * 64 * (tile.extent().0 + tile.extent().1),
-            // Elements come by way of registers: more than 2 stages would hide nothing.
-            Kernel::MatmulAny(_) => 2 * 64 * (64 + 64),
-            // 3 stages of 16 rows of the extent and 4 to spread them over banks, for both operands.
-            Kernel::MatmulF32(tile) => 3 * 2 * 64 * (tile.extent().0 + 4),
-            _ => 0,
-        }
-    }
-
-    /// The threads of a block of a product; 256 for all else.
-    pub const fn threads(self) -> u32 {
-        let tile = match self {
-            Kernel::Matmul(_, _, tile) => tile,
-            Kernel::MatmulAny(_) => Tile::Small,
-            _ => return 256,
-        };
-        let ((m, n), (warp_m, warp_n)) = (tile.extent(), tile.warp());
-        m / warp_m * (n / warp_n) * 32
-    }
-
     const fn code(self) -> Code {
         match self {
             Kernel::Unary(op, dtype, access) => [0, op.index(), dtype as usize, access as usize],
             Kernel::Binary(op, dtype, access) => [1, op as usize, dtype as usize, access as usize],
             Kernel::Copy(from, to, access) => [2, from as usize, to as usize, access as usize],
-            Kernel::Fill(bytes) => [3, bytes.trailing_zeros() as usize % RADIX, 0, 0],
+            Kernel::Fill(bytes) => [3, bytes.trailing_zeros() as usize, 0, 0],
             Kernel::Arange(dtype) => [4, 0, dtype as usize, 0],
             Kernel::Random(dist, dtype) => [5, dist.index(), dtype as usize, 0],
             Kernel::Reduce(op, dtype, part) => [6, op as usize, dtype as usize, part as usize],
@@ -274,66 +146,6 @@ impl Kernel {
             Kernel::Matvec(dtype, major) => [11, 0, dtype as usize, major as usize],
         }
     }
-
-    /// The kernel of a code, if there is one.
-    const fn decode([family, op, a, b]: Code) -> Option<Kernel> {
-        let dtype = DType::ALL[a];
-        if matches!(dtype, DType::F64) {
-            return None;
-        }
-        match family {
-            0 if op < Unary::ALL.len() && b < Access::ALL.len() && Unary::ALL[op].takes(dtype) => {
-                Some(Kernel::Unary(Unary::ALL[op], dtype, Access::ALL[b]))
-            }
-            1 if op < Binary::ALL.len() && b < Access::ALL.len() && Binary::ALL[op].takes(dtype) => {
-                Some(Kernel::Binary(Binary::ALL[op], dtype, Access::ALL[b]))
-            }
-            2 if !matches!(DType::ALL[op], DType::F64) && b < Access::ALL.len() => {
-                Some(Kernel::Copy(DType::ALL[op], dtype, Access::ALL[b]))
-            }
-            3 if op < 4 && a == 0 && b == 0 => Some(Kernel::Fill(1 << op)),
-            4 if op == 0 && b == 0 && !matches!(dtype, DType::Bool) => Some(Kernel::Arange(dtype)),
-            5 if op < Random::ALL.len() && b == 0 && dtype.is_float() => {
-                Some(Kernel::Random(Random::ALL[op], dtype))
-            }
-            6 if op < Reduce::ALL.len()
-                && b < ReducePart::ALL.len()
-                && !matches!(dtype, DType::Bool)
-                && Reduce::ALL[op].output(dtype).is_some() =>
-            {
-                Some(Kernel::Reduce(Reduce::ALL[op], dtype, ReducePart::ALL[b]))
-            }
-            7 if op < Tile::ALL.len() && b < 4 && matches!(dtype, DType::F16 | DType::BF16) => {
-                Some(Kernel::Matmul(dtype, [Major::ALL[b / 2], Major::ALL[b % 2]], Tile::ALL[op]))
-            }
-            8 if op == 0 && b == 0 && matches!(dtype, DType::F16 | DType::BF16) => {
-                Some(Kernel::MatmulAny(dtype))
-            }
-            9 if (op == 1 || op == 2) && a == 0 && b == 0 => Some(Kernel::MatmulF32(Tile::ALL[op])),
-            10 if op == 0 && b == 0 && dtype.is_float() => Some(Kernel::MatmulReduce(dtype)),
-            11 if op == 0 && b < 2 && dtype.is_float() => Some(Kernel::Matvec(dtype, Major::ALL[b])),
-            _ => None,
-        }
-    }
-}
-
-/// The number of elements in a pack: 16 bytes of the widest dtype that takes part.
-pub fn pack_len(dtypes: &[DType]) -> usize {
-    dtypes.iter().map(|dtype| 16 / dtype.size()).min().unwrap_or(1)
-}
-
-/// The number of elements in a pack of a reduction, where a thread keeps an accumulator for each.
-pub fn reduce_pack_len(dtype: DType) -> usize {
-    pack_len(&[dtype]).min(8)
-}
-
-fn elementwise(family: &str, op: &str, dtypes: &[DType], access: Access) -> String {
-    let (to, len) = (dtypes[0], pack_len(dtypes));
-    match access {
-        Access::Packed => format!("{family}_packed<{op}, {to}>"),
-        Access::Rows => format!("{family}_walk<{op}, {to}, {len}>"),
-        Access::Strided => format!("{family}_walk<{op}, {to}, 1>"),
-    }
 }
 
 #[cfg(test)]
@@ -344,10 +156,10 @@ mod tests {
     #[test]
     fn slots_are_dense_and_expressions_unique() {
         let all = Kernel::all();
-        assert_eq!(all.len(), Kernel::SLOTS);
         for (slot, kernel) in all.iter().enumerate() {
-            assert_eq!(kernel.slot(), slot, "{kernel:?}");
-            assert_eq!(Kernel::decode(kernel.code()), Some(*kernel));
+            let [_, op, a, b] = kernel.code();
+            assert!(op < RADIX[0] && a < RADIX[1] && b < RADIX[2], "{kernel:?}");
+            assert_eq!(kernel.slot(), Some(slot), "{kernel:?}");
         }
         let expressions: HashSet<_> = all.iter().map(|k| (k.file(), k.expression())).collect();
         assert_eq!(expressions.len(), all.len());
@@ -357,7 +169,7 @@ mod tests {
     fn what_does_not_exist_has_no_slot() {
         let relu = Kernel::Unary(Unary::Relu, DType::I64, Access::Packed);
         let copy = Kernel::Copy(DType::F64, DType::F32, Access::Strided);
-        assert_eq!((relu.slot(), copy.slot()), (Kernel::SLOTS, Kernel::SLOTS));
+        assert_eq!((relu.slot(), copy.slot()), (None, None));
         let slope = |slope| Kernel::Unary(Unary::LeakyRelu { slope }, DType::F16, Access::Rows).slot();
         assert_eq!(slope(0.5), slope(0.01));
     }

@@ -4,9 +4,13 @@
 //! symbol of each kernel by its slot.
 
 pub mod args;
+mod expression;
 mod kernel;
+mod variant;
 
-pub use kernel::{Access, Kernel, Major, ReducePart, Tile, pack_len, reduce_pack_len};
+pub use expression::{pack_len, reduce_pack_len};
+pub use kernel::Kernel;
+pub use variant::{Access, Major, ReducePart, Tile};
 
 /// One compiled source file for one architecture.
 #[derive(Clone, Copy, Debug)]

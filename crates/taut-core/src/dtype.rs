@@ -65,6 +65,16 @@ impl DType {
     pub const fn is_float(self) -> bool {
         matches!(self, DType::F32 | DType::F16 | DType::BF16 | DType::F64)
     }
+
+    /// Whether there are negative numbers of this type.
+    pub const fn is_signed(self) -> bool {
+        self.is_float() || matches!(self, DType::I64)
+    }
+
+    /// Whether this is a type of numbers: all but `Bool`.
+    pub const fn is_number(self) -> bool {
+        !matches!(self, DType::Bool)
+    }
 }
 
 impl fmt::Display for DType {

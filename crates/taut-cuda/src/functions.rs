@@ -41,7 +41,7 @@ impl Functions {
             return Err(Error::device(format!("cuda: this build has no kernels: {why}")));
         }
         let modules = choose(taut_kernels::modules(), card.capability);
-        let mut slots: Box<[Slot]> = (0..Kernel::SLOTS)
+        let mut slots: Box<[Slot]> = (0..Kernel::all().len())
             .map(|_| Slot {
                 symbol: None,
                 function: AtomicPtr::new(ptr::null_mut()),
@@ -61,7 +61,7 @@ impl Functions {
 
     /// The function of a kernel, allowed `shared_bytes` of dynamic shared memory. The context must be current.
     pub(crate) fn get(&self, kernel: Kernel, shared_bytes: u32) -> Result<sys::CUfunction> {
-        let slot = self.slots.get(kernel.slot()).ok_or_else(|| absent(kernel))?;
+        let slot = kernel.slot().and_then(|slot| self.slots.get(slot)).ok_or_else(|| absent(kernel))?;
         let mut function = slot.function.load(Ordering::Acquire);
         if function.is_null() {
             function = self.resolve(kernel, slot)?;

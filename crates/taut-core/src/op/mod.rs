@@ -1,0 +1,15 @@
+//! The ops, by family. A variant here and its functor in CUDA have the same name.
+
+mod activation;
+mod binary;
+mod random;
+mod reduce;
+mod saved;
+mod unary;
+
+pub use activation::Activation;
+pub use binary::Binary;
+pub use random::Random;
+pub use reduce::Reduce;
+pub use saved::{SAVED, Saved, saved};
+pub use unary::Unary;

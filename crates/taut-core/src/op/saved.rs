@@ -1,0 +1,60 @@
+//! The saved-sets: what the backward of every op will need. They decide what an op may overwrite.
+
+use Saved::{Input, Output};
+
+/// Something that an op keeps for its backward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// The first operand.
+    Input,
+    /// The operands after the first that are of a float dtype.
+    Others,
+    /// The result.
+    Output,
+    /// One bit for each element of the result.
+    Bits,
+    /// The seed of the random numbers: 8 bytes.
+    Seed,
+    /// So many f32 for each row.
+    Statistics(u8),
+    /// Positions: an i64 for each element of the result, or the indices that the op was given.
+    Positions,
+}
+
+/// Every op that has a backward, by the name of its method, in order of the name. What is not here has none: its result
+/// is no float, or does not change with its operands.
+pub const SAVED: &[(&str, &[Saved])] = &[
+    ("add", &[]),
+    ("add_scalar", &[]),
+    ("addmm_", &[Input, Saved::Others]),
+    ("cast", &[]),
+    ("div", &[Saved::Others, Output]),
+    // Its output for slopes that keep the sign; bits otherwise.
+    ("leaky_relu", &[Output]),
+    // The input and the weight; with an activation that keeps its output, that too.
+    ("linear_with", &[Input, Saved::Others, Output]),
+    ("matmul", &[Input, Saved::Others]),
+    ("mean", &[]),
+    ("mul", &[Input, Saved::Others]),
+    ("mul_scalar", &[]),
+    ("neg", &[]),
+    ("relu", &[Output]),
+    ("sub", &[]),
+    ("sum", &[]),
+];
+
+/// The saved-set of an op by the name of its method; `None` if it has no backward.
+pub fn saved(op: &str) -> Option<&'static [Saved]> {
+    SAVED.binary_search_by_key(&op, |(name, _)| name).ok().map(|at| SAVED[at].1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order() {
+        assert!(SAVED.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert_eq!((saved("relu"), saved("argmax")), (Some(&[Output][..]), None));
+    }
+}

@@ -1,0 +1,91 @@
+//! What the compiler and the driver are told of a kernel: its C++ name, its shared memory and threads.
+
+use crate::{
+    kernel::Kernel,
+    variant::{Access, Major, ReducePart, Tile},
+};
+use taut_core::DType;
+
+impl Kernel {
+    /// The C++ expression that names the instance, for the compiler. Build time only.
+    pub fn expression(self) -> String {
+        match self {
+            Kernel::Unary(op, dtype, access) => elementwise("unary", op.functor(), &[dtype], access),
+            Kernel::Binary(op, dtype, access) => elementwise("binary", op.functor(), &[dtype], access),
+            Kernel::Copy(from, to, access) => elementwise("copy", from.name(), &[to, from], access),
+            Kernel::Fill(bytes) => format!("fill<u{}>", 8 * bytes),
+            Kernel::Arange(dtype) => format!("arange<{dtype}>"),
+            Kernel::Random(dist, dtype) => format!("random<{}, {dtype}>", dist.functor()),
+            Kernel::Reduce(op, dtype, part) => {
+                let (op, len) = (op.functor(), reduce_pack_len(dtype));
+                match part {
+                    ReducePart::RowsPacked => format!("reduce_rows<{op}<{dtype}>, {len}>"),
+                    ReducePart::Rows => format!("reduce_rows<{op}<{dtype}>, 1>"),
+                    ReducePart::ColumnsPacked => format!("reduce_columns<{op}<{dtype}>, {len}>"),
+                    ReducePart::Columns => format!("reduce_columns<{op}<{dtype}>, 1>"),
+                    ReducePart::Join => format!("reduce_join<{op}<{dtype}>>"),
+                }
+            }
+            Kernel::Matmul(dtype, [a, b], tile) => {
+                format!("matmul_mma<{dtype}, Major::{a:?}, Major::{b:?}, {}>", self.shape(tile))
+            }
+            Kernel::MatmulAny(dtype) => format!("matmul_any<{dtype}, {}>", self.shape(Tile::Small)),
+            Kernel::MatmulF32(tile) => {
+                format!("matmul_f32<{}, {}>", tile.extent().0 / 16, self.shared_bytes())
+            }
+            Kernel::MatmulReduce(dtype) => format!("matmul_reduce<{dtype}>"),
+            Kernel::Matvec(dtype, Major::K) => format!("matvec_rows<{dtype}>"),
+            Kernel::Matvec(dtype, Major::Outer) => format!("matvec_columns<{dtype}>"),
+        }
+    }
+
+    /// `Shape` in `matmul_body.cuh`.
+    fn shape(self, tile: Tile) -> String {
+        let ((m, n), (warp_m, warp_n)) = (tile.extent(), tile.warp());
+        format!("Shape<{m}, {n}, {warp_m}, {warp_n}, {}, {}>", self.shared_bytes(), tile.blocks())
+    }
+
+    /// The dynamic shared memory of a block. The sources check that it holds whole stages.
+    pub const fn shared_bytes(self) -> u32 {
+        match self {
+            // Of 32 * 2 bytes for each row and column: 4 stages, which for the largest tile is the most that cards of
+            // 8.6, 8.9 and 12.0 give.
+            Kernel::Matmul(_, _, tile) => 4 * 64 * (tile.extent().0 + tile.extent().1),
+            // Elements come by way of registers: more than 2 stages would hide nothing.
+            Kernel::MatmulAny(_) => 2 * 64 * (64 + 64),
+            // 3 stages of 16 rows of the extent and 4 to spread them over banks, for both operands.
+            Kernel::MatmulF32(tile) => 3 * 2 * 64 * (tile.extent().0 + 4),
+            _ => 0,
+        }
+    }
+
+    /// The threads of a block of a product; 256 for all else.
+    pub const fn threads(self) -> u32 {
+        let tile = match self {
+            Kernel::Matmul(_, _, tile) => tile,
+            Kernel::MatmulAny(_) => Tile::Small,
+            _ => return 256,
+        };
+        let ((m, n), (warp_m, warp_n)) = (tile.extent(), tile.warp());
+        m / warp_m * (n / warp_n) * 32
+    }
+}
+
+/// The number of elements in a pack: 16 bytes of the widest dtype that takes part.
+pub fn pack_len(dtypes: &[DType]) -> usize {
+    dtypes.iter().map(|dtype| 16 / dtype.size()).min().unwrap_or(1)
+}
+
+/// The number of elements in a pack of a reduction, where a thread keeps an accumulator for each.
+pub fn reduce_pack_len(dtype: DType) -> usize {
+    pack_len(&[dtype]).min(8)
+}
+
+fn elementwise(family: &str, op: &str, dtypes: &[DType], access: Access) -> String {
+    let (to, len) = (dtypes[0], pack_len(dtypes));
+    match access {
+        Access::Packed => format!("{family}_packed<{op}, {to}>"),
+        Access::Rows => format!("{family}_walk<{op}, {to}, {len}>"),
+        Access::Strided => format!("{family}_walk<{op}, {to}, 1>"),
+    }
+}

@@ -1,0 +1,96 @@
+//! What kernels of a family differ in, beside op and dtype.
+
+/// How an elementwise kernel walks its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// All operands lie dense in the same order and start on 16 bytes: packs, with no index arithmetic.
+    Packed,
+    /// Packs along an inner axis on which each operand is contiguous or broadcast.
+    Rows,
+    /// One element at a time, for any strides.
+    Strided,
+}
+
+impl Access {
+    /// Every access; `ALL[access as usize] == access`.
+    pub const ALL: [Access; 3] = [Access::Packed, Access::Rows, Access::Strided];
+}
+
+/// The kernels that a reduction is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReducePart {
+    /// Threads along the reduced axes, packs.
+    RowsPacked,
+    /// Threads along the reduced axes, one element at a time.
+    Rows,
+    /// Threads along the kept axes, packs.
+    ColumnsPacked,
+    /// Threads along the kept axes, one element at a time.
+    Columns,
+    /// The second pass, over the partial results of slices.
+    Join,
+}
+
+impl ReducePart {
+    /// Every part; `ALL[part as usize] == part`.
+    pub const ALL: [ReducePart; 5] = [
+        ReducePart::RowsPacked,
+        ReducePart::Rows,
+        ReducePart::ColumnsPacked,
+        ReducePart::Columns,
+        ReducePart::Join,
+    ];
+}
+
+/// The axis along which an operand of a product is contiguous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Major {
+    /// The one that is summed over.
+    K,
+    /// The other: `m` of the first operand, `n` of the second.
+    Outer,
+}
+
+impl Major {
+    /// Both; `ALL[major as usize] == major`.
+    pub const ALL: [Major; 2] = [Major::K, Major::Outer];
+}
+
+/// The part of a product that a block computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tile {
+    /// For products that fill the card; 16-bit operands only.
+    Large,
+    /// In between.
+    Medium,
+    /// For small products.
+    Small,
+}
+
+impl Tile {
+    /// Every tile; `ALL[tile as usize] == tile`.
+    pub const ALL: [Tile; 3] = [Tile::Large, Tile::Medium, Tile::Small];
+
+    /// Rows and columns of the output.
+    pub const fn extent(self) -> (u32, u32) {
+        match self {
+            Tile::Large => (128, 256),
+            Tile::Medium => (128, 128),
+            Tile::Small => (64, 64),
+        }
+    }
+
+    /// Rows and columns of a warp, with 16-bit operands.
+    pub(crate) const fn warp(self) -> (u32, u32) {
+        if matches!(self, Tile::Small) { (32, 32) } else { (64, 64) }
+    }
+
+    /// Blocks that share a multiprocessor.
+    pub const fn blocks(self) -> u32 {
+        match self {
+            Tile::Large => 1,
+            Tile::Medium => 2,
+            Tile::Small => 4,
+        }
+    }
+}
