@@ -11,6 +11,7 @@ mod empty;
 mod errors;
 mod fill;
 mod matmul;
+mod ops;
 mod ownership;
 mod plan;
 mod program;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         eprintln!("Trials on the GPU are ignored: {error}");
     }
     let families = [
+        ops::trials,
         unary::trials,
         binary::trials,
         copy::trials,

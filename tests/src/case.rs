@@ -16,6 +16,8 @@ pub enum Fill {
     Wild,
     /// Whole numbers from -3 to 3, from 0 for unsigned integers: short sums of their products are exact in f32.
     Whole,
+    /// Whole numbers from 0 up to below this, which is not 0: indices.
+    Below(usize),
 }
 
 /// Numbers without a pattern, the same for the same seed: splitmix64.
@@ -51,6 +53,7 @@ impl Fill {
                 let x = rng.below(7) as i64 - if signed { 3 } else { 0 };
                 cast(Value::Int(x), dtype)
             }
+            Fill::Below(n) => cast(Value::Int(rng.below(n) as i64), dtype),
             Fill::Wild if dtype.is_float() && rng.below(64) == 0 => {
                 Value::Float([f64::NAN, f64::INFINITY, f64::NEG_INFINITY][rng.below(3)])
             }

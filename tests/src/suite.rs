@@ -123,14 +123,16 @@ impl Suite {
     }
 
     /// A property of the CPU.
-    pub fn cpu(&mut self, name: &str, check: fn(&At) -> Check) {
+    pub fn cpu(&mut self, name: &str, check: impl Fn(&At) -> Check + Send + 'static) {
         self.trial(format!("cpu::{name}"), || Device::cpu().fresh(), check);
     }
 
     /// A property of values: on the CPU, and on the GPU, where it is ignored if there is none.
-    pub fn real(&mut self, name: &str, check: fn(&At) -> Check) {
-        self.cpu(name, check);
-        self.cuda(name, check);
+    pub fn real(&mut self, name: &str, check: impl Fn(&At) -> Check + Send + Sync + 'static) {
+        let check = Arc::new(check);
+        let on_cpu = check.clone();
+        self.cpu(name, move |at| on_cpu(at));
+        self.cuda(name, move |at| check(at));
     }
 
     /// A property of shapes, memory and errors: on plans of both too.
@@ -151,7 +153,7 @@ impl Suite {
     }
 
     /// A property of the GPU, ignored if there is none.
-    pub fn cuda(&mut self, name: &str, check: fn(&At) -> Check) {
+    pub fn cuda(&mut self, name: &str, check: impl Fn(&At) -> Check + Send + 'static) {
         let name = format!("cuda::{name}");
         match &self.cuda {
             Err(_) => self.trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true)),
