@@ -15,6 +15,8 @@ pub struct Bench {
     pub device: Device,
     /// Whether to end within two minutes on two cores.
     pub quick: bool,
+    /// The ops whose throughput is measured, by their methods' names; all if there are none.
+    pub ops: Vec<String>,
     /// The folder of the real inputs.
     pub data: PathBuf,
     /// All figures so far.
@@ -30,7 +32,7 @@ impl Bench {
             machine.driver = driver_version();
             machine.cuda = gpu.cuda_version();
         }
-        Bench { device, quick, data, report: Report::new(machine, commit()) }
+        Bench { device, quick, ops: Vec::new(), data, report: Report::new(machine, commit()) }
     }
 
     /// The device's name in figures.

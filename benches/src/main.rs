@@ -5,9 +5,10 @@ use taut::Device;
 use taut_benches::{Bench, figures, host, memory, model, page, throughput};
 
 const HELP: &str = "\
-taut-bench [--quick] [--only GROUP].. [--device cpu|cuda] [--data DIR] [--out DIR]
+taut-bench [--quick] [--only GROUP].. [--ops OP,..] [--device cpu|cuda] [--data DIR] [--out DIR]
 
 Groups: host, throughput, memory, model. Without --only, all of them.
+--ops limits the throughput to the methods of these names: relu,sum,matmul.
 ";
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -15,6 +16,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 struct Options {
     quick: bool,
     only: Vec<String>,
+    ops: Vec<String>,
     device: Option<String>,
     data: PathBuf,
     out: PathBuf,
@@ -34,12 +36,13 @@ fn main() -> ExitCode {
 fn parse() -> Outcome<Option<Options>> {
     use lexopt::prelude::*;
     let (data, out) = ("target/data".into(), "target/bench".into());
-    let mut options = Options { quick: false, only: Vec::new(), device: None, data, out };
+    let mut options = Options { quick: false, only: Vec::new(), ops: Vec::new(), device: None, data, out };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("quick") => options.quick = true,
             Long("only") => options.only.push(parser.value()?.string()?),
+            Long("ops") => options.ops.extend(parser.value()?.string()?.split(',').map(str::to_owned)),
             Long("device") => options.device = Some(parser.value()?.string()?),
             Long("data") => options.data = parser.value()?.into(),
             Long("out") => options.out = parser.value()?.into(),
@@ -67,6 +70,7 @@ fn run(options: Options) -> Outcome<()> {
     println!("taut-bench on {device}{}", if options.quick { ", quick" } else { "" });
     let wanted = |group: &str| options.only.is_empty() || options.only.iter().any(|only| only == group);
     let mut bench = Bench::new(device, options.quick, options.data.clone());
+    bench.ops = options.ops;
     if wanted(host::GROUP) {
         host::measure(&mut bench, &options.out.join("criterion"))?;
     }

@@ -1,28 +1,29 @@
-//! The group `throughput`: every op at a size that fills the device, beside the limit measured in the same run.
+//! The group `throughput`: every op of the registry at a size that fills the device, beside the limit measured in the
+//! same run.
 
 use crate::{Bench, figures::Figure, page::Section, progress::Progress, timer::Timer};
 use std::time::Duration;
-use taut::{Activation, Binary, DType, Device, Random, Reduce, Result, Tensor, Unary};
+use taut::{DType, Device, Result, Tensor};
+use taut_tests::{Fill, Op, Operand, Use, check_once, ops};
 
 /// The name of the group.
 pub const GROUP: &str = "throughput";
 
-/// One timed op: its name, the bytes or operations that it must at least move or do, and how it is run.
+/// One row: an op on a dtype, over its operand or not.
 struct Case<'a> {
-    name: String,
-    cost: Cost,
-    /// Makes the operands, outside of the time.
-    prepare: Box<dyn Fn() -> Result<Vec<Tensor>> + 'a>,
-    /// The op; what it returns is dropped after the time.
-    run: Box<dyn Fn(Vec<Tensor>) -> Result<Tensor> + 'a>,
+    op: &'a Op,
+    dtype: DType,
+    in_place: bool,
 }
 
-#[derive(Clone, Copy)]
-enum Cost {
-    /// Bytes read and written, each once.
-    Bytes(usize),
-    /// Floating-point operations.
-    Flops(f64),
+impl Case<'_> {
+    /// `sum f16, columns`, and behind it whether the operand is given for good.
+    fn name(&self) -> String {
+        let (method, rest) = self.op.name.split_once(',').unwrap_or((&self.op.name, ""));
+        let comma = if rest.is_empty() { "" } else { "," };
+        let in_place = if self.in_place { ", in place" } else { "" };
+        format!("{method} {}{comma}{rest}{in_place}", self.dtype)
+    }
 }
 
 /// Measures every op, in one process with its limit.
@@ -31,26 +32,37 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
     let numel = match (device.is_cuda(), bench.quick) {
         (true, _) => 1 << 28,
         (false, false) => 1 << 24,
-        (false, true) => 1 << 22,
+        (false, true) => 1 << 20,
     };
-    let edges = match (device.is_cuda(), bench.quick) {
-        (true, _) => vec![1024, 4096, 8192],
-        (false, false) => vec![512, 2048],
-        (false, true) => vec![512],
-    };
-    let mut cases = memory_bound(&device, numel);
-    cases.extend(edges.into_iter().flat_map(|edge| products(&device, edge)));
+    let mut ops = ops::all();
+    if !bench.ops.is_empty() {
+        ops.retain(|op| bench.ops.iter().any(|name| name == op.method()));
+    }
+    let cases: Vec<Case<'_>> = ops.iter().flat_map(|op| rows(op, bench.quick)).collect();
     let repetitions = if bench.quick && !device.is_cuda() { 3 } else { 11 };
     bench.group(GROUP, cases.len() + 1, |bench, progress| {
         let limit = copy_limit(&device, numel, repetitions)?;
         bench.add([limit.clone()]);
         progress.advance(1);
         for case in &cases {
-            bench.add([time(case, &device, repetitions, limit.median, bench.device_name(), progress)?]);
+            check_once(&device, case.op, case.dtype)?;
+            let Some(subject) = case.op.usual(numel, case.dtype) else { continue };
+            bench.add([time(case, &subject, &device, repetitions, limit.median, progress)?]);
             progress.advance(1);
         }
         Ok(())
     })
+}
+
+/// The rows of an op: the floats that it takes, or the first of the other dtypes.
+fn rows(op: &Op, quick: bool) -> Vec<Case<'_>> {
+    let floats: &[DType] = if quick { &[DType::F32] } else { &[DType::F16, DType::BF16, DType::F32] };
+    let mut dtypes: Vec<DType> = floats.iter().copied().filter(|&dtype| op.takes(dtype)).collect();
+    if dtypes.is_empty() {
+        dtypes.extend(DType::CUDA.into_iter().find(|&dtype| op.takes(dtype)));
+    }
+    let ways: &[bool] = if op.in_place { &[true, false] } else { &[false] };
+    dtypes.iter().flat_map(|&dtype| ways.iter().map(move |&in_place| Case { op, dtype, in_place })).collect()
 }
 
 /// How often an op runs in one timed region on a card, each time on other memory: the start of a kernel and its last
@@ -79,168 +91,55 @@ fn name(device: &Device) -> &'static str {
     if device.is_cuda() { "cuda" } else { "cpu" }
 }
 
+/// Random values that no cache holds, made where they are used.
+fn make(operand: &Operand, seed: u64, device: &Device) -> Result<Tensor> {
+    let Operand { shape, dtype, fill } = operand;
+    match *fill {
+        Fill::Below(n) => Tensor::uniform(shape, 0.0, n as f32, seed, DType::F32, device)?.cast(*dtype),
+        _ if dtype.is_float() => Tensor::normal(shape, 0.0, 1.0, seed, *dtype, device),
+        _ if *dtype == DType::Bool => {
+            Tensor::uniform(shape, -1.0, 1.0, seed, DType::F32, device)?.relu()?.cast(DType::Bool)
+        }
+        _ => Tensor::uniform(shape, 0.0, 256.0, seed, DType::F32, device)?.cast(*dtype),
+    }
+}
+
 fn time(
     case: &Case<'_>,
+    subject: &Use,
     device: &Device,
     repetitions: usize,
     copy: f64,
-    device_name: &str,
     progress: &Progress,
 ) -> Result<Figure> {
-    progress.step(&case.name);
+    let row = case.name();
+    progress.step(&row);
     let timer = Timer::new(device)?;
-    let mut times: Vec<Duration> = Vec::new();
+    let (mut times, mut bytes): (Vec<Duration>, usize) = (Vec::new(), 0);
     for _ in 0..=repetitions {
-        let operands = (0..batch(device)).map(|_| (case.prepare)()).collect::<Result<Vec<_>>>()?;
+        let make = |seed, operand| make(operand, seed, device);
+        let make = |_| (1..).zip(&subject.operands).map(|(seed, operand)| make(seed, operand)).collect();
+        let operands = (0..batch(device)).map(make).collect::<Result<Vec<Vec<Tensor>>>>()?;
+        let held = if case.in_place { Vec::new() } else { operands.clone() };
         let mut outputs = Vec::with_capacity(operands.len());
         let elapsed = timer.time(|| {
             operands.into_iter().try_for_each(|operands| {
-                outputs.push((case.run)(operands)?);
+                outputs.push((subject.call)(operands)?);
                 Ok(())
             })
         })?;
         times.push(elapsed / batch(device) as u32);
+        let written: usize = outputs[0].iter().map(|x| x.numel() * x.dtype().size()).sum();
+        bytes = subject.bytes.unwrap_or(written + subject.operands.iter().map(Operand::bytes).sum::<usize>());
+        drop(held);
     }
     // The first fills the pool and loads the kernel.
     let rates = |scale: f64| times[1..].iter().map(|t| scale / t.as_secs_f64()).collect();
-    Ok(match case.cost {
-        Cost::Bytes(bytes) => {
-            Figure::new([GROUP, &case.name, device_name, "speed"], "GB/s", rates(1e-9 * bytes as f64))
-                .limit(copy)
-        }
-        Cost::Flops(flops) => {
-            Figure::new([GROUP, &case.name, device_name, "rate"], "TFLOP/s", rates(1e-12 * flops))
-        }
+    let names = |metric| [GROUP, &row, name(device), metric];
+    Ok(match subject.flops {
+        None => Figure::new(names("speed"), "GB/s", rates(1e-9 * bytes as f64)).limit(copy),
+        Some(flops) => Figure::new(names("rate"), "TFLOP/s", rates(1e-12 * flops)),
     })
-}
-
-/// Every op that moves bytes, on `numel` elements.
-fn memory_bound<'a>(device: &'a Device, numel: usize) -> Vec<Case<'a>> {
-    let rows = numel / 4096;
-    let normal = move |seed, dtype| Tensor::normal([rows, 4096], 0.0, 1.0, seed, dtype, device);
-    let mut cases: Vec<Case<'_>> = Vec::new();
-    let mut case = |name: String,
-                    bytes: usize,
-                    prepare: Box<dyn Fn() -> Result<Vec<Tensor>> + 'a>,
-                    run: Box<dyn Fn(Vec<Tensor>) -> Result<Tensor> + 'a>| {
-        cases.push(Case { name, cost: Cost::Bytes(bytes), prepare, run });
-    };
-    for dtype in [DType::F16, DType::BF16, DType::F32] {
-        let size = dtype.size();
-        for op in Unary::ALL {
-            let name = format!("{} {dtype}", op.name());
-            case(
-                format!("{name}, in place"),
-                2 * size * numel,
-                Box::new(move || Ok(vec![normal(1, dtype)?])),
-                Box::new(move |x| first(x)?.unary(op)),
-            );
-            case(
-                name,
-                2 * size * numel,
-                Box::new(move || normal(1, dtype).map(|x| vec![x.clone(), x])),
-                Box::new(move |x| x[0].clone().unary(op)),
-            );
-        }
-        for op in Binary::ALL {
-            case(
-                format!("{} {dtype}, in place", op.name()),
-                3 * size * numel,
-                Box::new(move || Ok(vec![normal(1, dtype)?, normal(2, dtype)?])),
-                Box::new(move |mut x| {
-                    let b = first(x.split_off(1))?;
-                    first(x)?.binary(op, &b)
-                }),
-            );
-        }
-        case(
-            format!("add {dtype}, a row"),
-            2 * size * numel,
-            Box::new(move || {
-                Ok(vec![normal(1, dtype)?, Tensor::normal([4096], 0.0, 1.0, 2, dtype, device)?])
-            }),
-            Box::new(move |mut x| {
-                let row = first(x.split_off(1))?;
-                first(x)?.add(&row)
-            }),
-        );
-        for op in Reduce::ALL {
-            let axes: [(&str, &[usize]); 3] = [("all", &[0, 1]), ("rows", &[1]), ("columns", &[0])];
-            for (of, axes) in axes {
-                case(
-                    format!("{} {dtype}, {of}", op.name()),
-                    size * numel,
-                    Box::new(move || Ok(vec![normal(1, dtype)?])),
-                    Box::new(move |x| first(x)?.reduce(op, axes)),
-                );
-            }
-        }
-        case(
-            format!("transpose copy {dtype}"),
-            2 * size * numel,
-            Box::new(move || Ok(vec![normal(1, dtype)?.t()?])),
-            Box::new(|x| first(x)?.contiguous()),
-        );
-        case(
-            format!("full {dtype}"),
-            size * numel,
-            Box::new(|| Ok(Vec::new())),
-            Box::new({
-                let device = device.clone();
-                move |_| Tensor::full([numel], 1.0, dtype, &device)
-            }),
-        );
-        for distribution in Random::ALL {
-            let device = device.clone();
-            case(
-                format!("{} {dtype}", distribution.name()),
-                size * numel,
-                Box::new(|| Ok(Vec::new())),
-                Box::new(move |_| Tensor::random(&[numel], distribution, 1, dtype, &device)),
-            );
-        }
-    }
-    for (from, to) in [(DType::F16, DType::F32), (DType::F32, DType::F16), (DType::F32, DType::BF16)] {
-        case(
-            format!("cast {from} to {to}"),
-            (from.size() + to.size()) * numel,
-            Box::new(move || Ok(vec![normal(1, from)?])),
-            Box::new(move |x| first(x)?.cast(to)),
-        );
-    }
-    cases
-}
-
-/// Products of square matrices, plain, transposed and fused.
-fn products(device: &Device, edge: usize) -> Vec<Case<'_>> {
-    let flops = Cost::Flops(2.0 * (edge as f64).powi(3));
-    let normal = move |seed, dtype| Tensor::normal([edge, edge], 0.0, 1.0, seed, dtype, device);
-    let operands = move |dtype| -> Box<dyn Fn() -> Result<Vec<Tensor>> + '_> {
-        Box::new(move || Ok(vec![normal(1, dtype)?, normal(2, dtype)?]))
-    };
-    let mut cases = Vec::new();
-    for dtype in [DType::F16, DType::BF16, DType::F32] {
-        cases.push(Case {
-            name: format!("matmul {dtype}, {edge}"),
-            cost: flops,
-            prepare: operands(dtype),
-            run: Box::new(|x| x[0].clone().matmul(&x[1])),
-        });
-        cases.push(Case {
-            name: format!("linear + bias + ReLU {dtype}, {edge}"),
-            cost: flops,
-            prepare: Box::new(move || {
-                let bias = Tensor::normal([edge], 0.0, 1.0, 3, dtype, device)?;
-                Ok(vec![normal(1, dtype)?, normal(2, dtype)?, bias])
-            }),
-            run: Box::new(|x| x[0].clone().linear_with(&x[1], Some(&x[2]), Activation::Relu)),
-        });
-    }
-    cases
-}
-
-fn first(tensors: Vec<Tensor>) -> Result<Tensor> {
-    tensors.into_iter().next().ok_or_else(|| taut::Error::shape("bench: an operand is missing"))
 }
 
 /// This group's part of the page.

@@ -23,7 +23,7 @@ pub use close::{Interval, same, same_tensors, within};
 pub use geometry::{Geometry, Grid, Step, geometries, geometry, shapes};
 pub use op::{Array, Call, Define, Draw, Elements, Op, Operand, Twin, Use, Want, first, split};
 pub use poison::poison;
-pub use prove::prove;
+pub use prove::{check_once, prove};
 pub use reference::{binary, half_up, product_error, sum_error, unary};
 pub use suite::{At, Check, Suite, fail, kind_of, message_of};
 pub use value::{Value, cast, download, round, upload};

@@ -125,6 +125,11 @@ impl Operand {
     pub fn new(shape: &[usize], dtype: DType, fill: Fill) -> Operand {
         Operand { shape: shape.to_vec(), dtype, fill }
     }
+
+    /// Bytes of the elements.
+    pub fn bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.size()
+    }
 }
 
 /// A call of an op.
@@ -142,6 +147,8 @@ pub struct Use {
     pub note: String,
     /// Floating-point operations, of an op that is not bound by memory.
     pub flops: Option<f64>,
+    /// Bytes that it must read and write, where that is not all of its operands and results.
+    pub bytes: Option<usize>,
     /// The op.
     pub call: Call,
     /// The op that is always in place, with the same result.
@@ -167,7 +174,15 @@ impl Use {
         define: impl Fn(&[Array]) -> Vec<Want> + 'static,
     ) -> Use {
         let (call, define) = (Box::new(call), Box::new(define));
-        Use { operands: operands.into(), note: String::new(), flops: None, call, twin: None, define }
+        Use {
+            operands: operands.into(),
+            note: String::new(),
+            flops: None,
+            bytes: None,
+            call,
+            twin: None,
+            define,
+        }
     }
 
     /// With its parameters told in messages.
@@ -178,6 +193,12 @@ impl Use {
     /// With the number of its floating-point operations.
     pub fn flops(self, flops: f64) -> Use {
         Use { flops: Some(flops), ..self }
+    }
+
+    /// With the number of bytes that it must read and write: an op that reads a part of its operands, or makes
+    /// something of none.
+    pub fn bytes(self, bytes: usize) -> Use {
+        Use { bytes: Some(bytes), ..self }
     }
 
     /// With its twin that is always in place.

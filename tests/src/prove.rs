@@ -1,13 +1,13 @@
 //! The property that every op has: what its definition says, on every view, in every way to call it.
 
 use crate::{
-    Array, At, Check, Elements, Geometry, Op, Twin, Use, Value, download, fail, poison, same, same_tensors,
-    shapes, upload, within,
+    Array, At, Check, Elements, Geometry, Op, Twin, Use, Value, Want, download, fail, poison, same,
+    same_tensors, shapes, upload, within,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use std::{cell::Cell, fmt};
 use taut::{
-    DType, Device, Kind, Result, Stats, Tensor,
+    DType, Device, Error, ErrorKind, Kind, Result, Stats, Tensor,
     memory::{Site, StreamId},
 };
 
@@ -46,6 +46,23 @@ pub fn prove(at: &At, op: &Op) -> Check {
         all.get()
     );
     Ok(())
+}
+
+/// Checks one small use of an op on a device: what is about to be measured is right.
+///
+/// # Errors
+///
+/// Those of the call, and [`Driver`](taut::ErrorKind::Driver) with what differs if the result is not as defined.
+pub fn check_once(device: &Device, op: &Op, dtype: DType) -> Result<()> {
+    let shape = [[3, 1000].as_slice(), &[10, 300], &[2, 30, 50]];
+    let case = |shape: &&[usize]| Case { op, dtype, shape: shape.to_vec(), views: vec![Vec::new()], seed: 1 };
+    let drawn = shape.iter().map(case).find_map(|case| Some((op.draw(&case.shape, dtype, 1)?, case)));
+    let Some((subject, case)) = drawn else { return Ok(()) };
+    let sources = case.sources(&subject);
+    let wants = (subject.define)(&sources.iter().map(array).collect::<Vec<_>>());
+    let outputs = (subject.call)(sources.iter().map(|source| source.upload(device)).collect::<Result<_>>()?)?;
+    let differs = |error| Error::new(ErrorKind::Driver, format!("{}: a wrong result: {error}", op.name));
+    outputs.iter().zip(&wants).try_for_each(|(output, want)| matches(output, want)).map_err(differs)
 }
 
 /// Pools beside that of the trial.
@@ -104,15 +121,7 @@ impl Case<'_> {
         let (outputs, real) = peaks(&at.device, || (subject.call)(operands.clone()))?;
         prop_assert_eq!(outputs.len(), wants.len(), "results");
         for (output, want) in outputs.iter().zip(&wants) {
-            prop_assert_eq!(
-                (&output.shape()[..], output.dtype()),
-                (&want.shape[..], want.dtype),
-                "shape and dtype"
-            );
-            match &want.elements {
-                Elements::Exact(values) => same(output, values)?,
-                Elements::Within(intervals) => within(output, intervals)?,
-            }
+            matches(output, want)?;
         }
         for (i, (operand, array)) in operands.iter().zip(&arrays).enumerate() {
             same(operand, &array.values)
@@ -130,6 +139,15 @@ impl Case<'_> {
         let Some(twin) = &subject.twin else { return Ok(()) };
         in_place(&pools.guarded, &sources, twin, &outputs[0])
             .map_err(|error| fail(format!("in place: {error}")))
+    }
+}
+
+fn matches(output: &Tensor, want: &Want) -> Check {
+    let (got, wanted) = ((&output.shape()[..], output.dtype()), (&want.shape[..], want.dtype));
+    prop_assert_eq!(got, wanted, "shape and dtype");
+    match &want.elements {
+        Elements::Exact(values) => same(output, values),
+        Elements::Within(intervals) => within(output, intervals),
     }
 }
 
