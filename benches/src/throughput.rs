@@ -41,13 +41,14 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
     let cases: Vec<Case<'_>> = ops.iter().flat_map(|op| rows(op, bench.quick)).collect();
     let repetitions = if bench.quick && !device.is_cuda() { 3 } else { 11 };
     bench.group(GROUP, cases.len() + 1, |bench, progress| {
-        let limit = copy_limit(&device, numel, repetitions)?;
-        bench.add([limit.clone()]);
+        let [limit, seconds] = copy_limit(&device, numel, repetitions)?;
+        let copy = limit.median;
+        bench.add([limit, seconds]);
         progress.advance(1);
         for case in &cases {
             check_once(&device, case.op, case.dtype)?;
             let Some(subject) = case.op.usual(numel, case.dtype) else { continue };
-            bench.add([time(case, &subject, &device, repetitions, limit.median, progress)?]);
+            bench.add(time(case, &subject, &device, repetitions, copy, progress)?);
             progress.advance(1);
         }
         Ok(())
@@ -74,17 +75,20 @@ fn batch(device: &Device) -> usize {
 }
 
 /// The speed of a device copy: the limit of everything that is bound by memory.
-fn copy_limit(device: &Device, numel: usize, repetitions: usize) -> Result<Figure> {
+fn copy_limit(device: &Device, numel: usize, repetitions: usize) -> Result<[Figure; 2]> {
     let make = |seed| Tensor::normal([numel], 0.0, 1.0, seed, DType::F16, device);
     let src = (0..batch(device) as u64).map(make).collect::<Result<Vec<_>>>()?;
     let mut dst = (100..100 + batch(device) as u64).map(make).collect::<Result<Vec<_>>>()?;
     let timer = Timer::new(device)?;
-    let mut speeds = Vec::new();
+    let mut seconds = Vec::new();
     for _ in 0..=repetitions {
         let elapsed = timer.time(|| dst.iter_mut().zip(&src).try_for_each(|(dst, src)| dst.copy_(src)))?;
-        speeds.push(4e-9 * (numel * batch(device)) as f64 / elapsed.as_secs_f64());
+        seconds.push(elapsed.as_secs_f64() / batch(device) as f64);
     }
-    Ok(Figure::new([GROUP, "device copy", name(device), "speed"], "GB/s", speeds.split_off(1)))
+    let seconds = seconds.split_off(1);
+    let speeds = seconds.iter().map(|time| 4e-9 * numel as f64 / time).collect();
+    let names = |metric| [GROUP, "device copy", name(device), metric];
+    Ok([Figure::new(names("speed"), "GB/s", speeds), Figure::new(names("time"), "s", seconds)])
 }
 
 fn name(device: &Device) -> &'static str {
@@ -111,7 +115,7 @@ fn time(
     repetitions: usize,
     copy: f64,
     progress: &Progress,
-) -> Result<Figure> {
+) -> Result<[Figure; 2]> {
     let row = case.name();
     progress.step(&row);
     let timer = Timer::new(device)?;
@@ -134,12 +138,14 @@ fn time(
         drop(held);
     }
     // The first fills the pool and loads the kernel.
-    let rates = |scale: f64| times[1..].iter().map(|t| scale / t.as_secs_f64()).collect();
+    let seconds: Vec<f64> = times[1..].iter().map(Duration::as_secs_f64).collect();
+    let rates = |scale: f64| seconds.iter().map(|time| scale / time).collect();
     let names = |metric| [GROUP, &row, name(device), metric];
-    Ok(match subject.flops {
+    let speed = match subject.flops {
         None => Figure::new(names("speed"), "GB/s", rates(1e-9 * bytes as f64)).limit(copy),
         Some(flops) => Figure::new(names("rate"), "TFLOP/s", rates(1e-12 * flops)),
-    })
+    };
+    Ok([speed, Figure::new(names("time"), "s", seconds)])
 }
 
 /// This group's part of the page.

@@ -47,8 +47,8 @@ pub use device::{Device, Spec};
 pub use half::{bf16, f16};
 pub use stream::Stream;
 pub use taut_core::{
-    Activation, Binary, DType, Element, Error, ErrorKind, Layout, MAX_RANK, Random, Reduce, Result, Saved, Shape,
-    Unary, saved,
+    Activation, Binary, DType, Element, Error, ErrorKind, Layout, MAX_RANK, Random, Reduce, Result, Saved,
+    Shape, Unary, saved,
 };
 pub use taut_cuda::Card;
 pub use taut_memory::{self as memory, Budget, Kind, Stats, scope};
