@@ -1,10 +1,11 @@
-// binary.cu: elementwise ops of two operands, out[i] = Op(a[i], b[i]).
+// binary.cu: elementwise ops of two operands, out[i] = Op(a[i], b[i]); comparisons give bools.
 //
 // Launch     as unary.cu.
-// Requires   as unary.cu. walk: a and b may be broadcast (stride 0), out may not.
-// Aliasing   a == out or b == out with the same layout is the in-place op; a partial overlap is undefined.
-// Numerics   16-bit floats compute in f32 and round once on store; NaN in, NaN out; integers wrap.
-// Bound by   memory: n * 3 * sizeof(T) bytes, less what is broadcast.
+// Requires   as unary.cu, with packs of 16 bytes of the operands. walk: a and b may be broadcast (stride 0), out may not.
+// Aliasing   a == out or b == out with the same layout and type is the in-place op; a partial overlap is undefined.
+// Numerics   16-bit floats compute in f32 and round once on store; NaN in, NaN out; NaN is unequal to all and not in
+//            order with any; integers wrap. powf errs as CUDA documents.
+// Bound by   memory: n * (2 * sizeof(T) + sizeof(Out)) bytes, less what is broadcast; pow by arithmetic.
 #include "common.cuh"
 
 template <typename C> struct Add {
@@ -32,18 +33,72 @@ template <typename C> struct Div {
     __device__ C operator()(C a, C b) const { return __fdiv_rn(a, b); }
 };
 
+// Not fminf and fmaxf: they drop NaN. Of equals, 0 and -0 too, the first.
+template <typename C> struct Minimum {
+    __device__ C operator()(C a, C b) const { return a <= b || a != a ? a : b; }
+};
+
+template <typename C> struct Maximum {
+    __device__ C operator()(C a, C b) const { return a >= b || a != a ? a : b; }
+};
+
+template <typename C> struct Pow {
+    __device__ C operator()(C a, C b) const { return powf(a, b); }
+};
+
+template <typename C> struct Eq {
+    __device__ bool operator()(C a, C b) const { return a == b; }
+};
+
+template <typename C> struct Ne {
+    __device__ bool operator()(C a, C b) const { return a != b; }
+};
+
+template <typename C> struct Lt {
+    __device__ bool operator()(C a, C b) const { return a < b; }
+};
+
+template <typename C> struct Le {
+    __device__ bool operator()(C a, C b) const { return a <= b; }
+};
+
+template <typename C> struct Gt {
+    __device__ bool operator()(C a, C b) const { return a > b; }
+};
+
+template <typename C> struct Ge {
+    __device__ bool operator()(C a, C b) const { return a >= b; }
+};
+
+template <typename C> struct And {
+    __device__ bool operator()(C a, C b) const { return a && b; }
+};
+
+template <typename C> struct Or {
+    __device__ bool operator()(C a, C b) const { return a || b; }
+};
+
+template <typename C> struct Xor {
+    __device__ bool operator()(C a, C b) const { return a != b; }
+};
+
+// What Op makes of two T.
+template <template <typename> typename Op, typename T>
+using Out = Choose<kSame<decltype(Op<Compute<T>>{}({}, {})), bool>, bool, T>;
+
 template <typename T, u32 kLen> struct Pair { Pack<T, kLen> a, b; };
 
 template <template <typename> typename Op, typename T, u32 kLen>
-__device__ __forceinline__ Pack<T, kLen> apply(Pair<T, kLen> x) {
-    Pack<T, kLen> y;
+__device__ __forceinline__ auto apply(Pair<T, kLen> x) {
+    using To = Out<Op, T>;
+    Pack<To, kLen> y;
     #pragma unroll
-    for (u32 l = 0; l < kLen; ++l) y.lane[l] = narrow<T>(Op<Compute<T>>{}(widen(x.a.lane[l]), widen(x.b.lane[l])));
+    for (u32 l = 0; l < kLen; ++l) y.lane[l] = narrow<To>(Op<Compute<T>>{}(widen(x.a.lane[l]), widen(x.b.lane[l])));
     return y;
 }
 
 template <template <typename> typename Op, typename T>
-__global__ void __launch_bounds__(kThreads) binary_packed(const T* a, const T* b, T* out, u64 n) {
+__global__ void __launch_bounds__(kThreads) binary_packed(const T* a, const T* b, Out<Op, T>* out, u64 n) {
     map_packed<kPackLen<T>>(
         n,
         [=](auto len, u64 i) {
@@ -55,7 +110,7 @@ __global__ void __launch_bounds__(kThreads) binary_packed(const T* a, const T* b
 
 template <template <typename> typename Op, typename T, u32 kLen>
 __global__ void __launch_bounds__(kThreads)
-binary_walk(const T* a, const T* b, T* out, const __grid_constant__ Walk<3> walk) {
+binary_walk(const T* a, const T* b, Out<Op, T>* out, const __grid_constant__ Walk<3> walk) {
     map_walk<kLen>(
         walk,
         [&](Place<3> at) {

@@ -31,6 +31,9 @@ template <u32 kLen, typename T> __device__ __forceinline__ void store(T* at, Pac
     else st_global(word, bits_as<W>(x));
 }
 
+// The parameters of an elementwise op. The twin of Params in src/args.rs.
+struct Params { f64 value[2]; };
+
 // Positions of one element in kOperands storages, counted from their first elements.
 template <u32 kOperands> struct Place { u64 of[kOperands]; };
 

@@ -42,6 +42,13 @@ __device__ __forceinline__ void st_global(u32x2* at, u32x2 x) {
     asm volatile("st.global.v2.u32 [%0], {%1, %2};" :: "l"(at), "r"(x.a), "r"(x.b) : "memory");
 }
 
+// 1 / x to within an ulp, for 2^-126 <= x <= 2^126.
+__device__ __forceinline__ f32 rcp_approx(f32 x) {
+    f32 y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 // Exact.
 __device__ __forceinline__ f32 cvt_f32_f16(u16 x) {
     f32 y;

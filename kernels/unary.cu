@@ -5,13 +5,17 @@
 // Requires   packed: n elements each, dense in the same order, 16-byte aligned. walk: at most 2^31 - 1 units; with
 //            kLen > 1 in and out are contiguous or broadcast along the inner axis, and all packs 16-byte aligned.
 // Aliasing   in == out with the same layout is the in-place op; a partial overlap is undefined.
-// Numerics   16-bit floats compute in f32 and round once on store; NaN in, NaN out; integers wrap.
-// Bound by   memory: n * 2 * sizeof(T) bytes.
+// Numerics   16-bit floats compute in f32 and round once on store; NaN in, NaN out; integers wrap. Functions that are no
+//            one operation of IEEE 754 err by a few ulps of f32: as CUDA documents, and as math.cuh says.
+// Bound by   memory: n * 2 * sizeof(T) bytes; gelu, pow, sin and cos of 16-bit floats by arithmetic.
 #include "common.cuh"
+#include "math.cuh"
+
+// A functor takes the element, and as many parameters as it has.
 
 // Not fmaxf(x, 0): that turns NaN into 0.
 template <typename C> struct Relu {
-    __device__ C operator()(C x, C) const { return x < C(0) ? C(0) : x; }
+    __device__ C operator()(C x) const { return x < C(0) ? C(0) : x; }
 };
 
 template <typename C> struct LeakyRelu {
@@ -19,7 +23,7 @@ template <typename C> struct LeakyRelu {
 };
 
 template <typename C> struct Neg {
-    __device__ C operator()(C x, C) const {
+    __device__ C operator()(C x) const {
         if constexpr (kIsFloat<C>) return -x;
         else return C(0 - u64(x));
     }
@@ -39,28 +43,144 @@ template <typename C> struct MulScalar {
     }
 };
 
+template <typename C> struct Exp {
+    __device__ C operator()(C x) const { return expf(x); }
+};
+
+template <typename C> struct Log {
+    __device__ C operator()(C x) const { return logf(x); }
+};
+
+template <typename C> struct Sqrt {
+    __device__ C operator()(C x) const { return __fsqrt_rn(x); }
+};
+
+template <typename C> struct Rsqrt {
+    __device__ C operator()(C x) const { return rsqrtf(x); }
+};
+
+template <typename C> struct Abs {
+    __device__ C operator()(C x) const {
+        if constexpr (kIsFloat<C>) return fabsf(x);
+        else return x < C(0) ? C(0 - u64(x)) : x;
+    }
+};
+
+template <typename C> struct Sin {
+    __device__ C operator()(C x) const { return sine(x, 0); }
+};
+
+template <typename C> struct Cos {
+    __device__ C operator()(C x) const { return sine(x, 1); }
+};
+
+template <typename C> struct Tanh {
+    __device__ C operator()(C x) const { return tanhf(x); }
+};
+
+template <typename C> struct Sigmoid {
+    __device__ C operator()(C x) const { return sigmoid(x); }
+};
+
+// Below -1024 the result is -0, that of -infinity too, where the product would be NaN.
+template <typename C> struct Silu {
+    __device__ C operator()(C x) const {
+        const C y = x < C(-1024) ? C(-1024) : x;
+        return __fmul_rn(y, sigmoid(y));
+    }
+};
+
+// x Phi(x) is max(x, 0) less the tail beyond |x|: nothing cancels.
+template <typename C> struct Gelu {
+    __device__ C operator()(C x) const { return __fsub_rn(Relu<C>{}(x), normal_tail(fabsf(x))); }
+};
+
+// (1 + tanh(u)) / 2 is sigmoid(2 u): nothing cancels. Below -32 as Silu below -1024.
+template <typename C> struct GeluTanh {
+    __device__ C operator()(C x) const {
+        const C y = x < C(-32) ? C(-32) : x;
+        const C u = __fmul_rn(y, __fmaf_rn(__fmul_rn(y, y), 7.13548163e-2f, 1.59576912f));
+        return __fmul_rn(y, sigmoid(u));
+    }
+};
+
+template <typename C> struct Elu {
+    __device__ C operator()(C x, C alpha) const { return x > C(0) ? x : alpha * expm1f(x); }
+};
+
+template <typename C> struct Softplus {
+    __device__ C operator()(C x) const { return __fadd_rn(Relu<C>{}(x), log1pf(expf(-fabsf(x)))); }
+};
+
+template <typename C> struct Reciprocal {
+    __device__ C operator()(C x) const { return __frcp_rn(x); }
+};
+
+// NaN is not below or above anything, and nothing is within bounds that are NaN.
+template <typename C> struct Clamp {
+    __device__ C operator()(C x, C low, C high) const {
+        const C y = x >= low || x != x ? x : low;
+        return y <= high || y != y ? y : high;
+    }
+};
+
+template <typename C> struct PowScalar {
+    __device__ C operator()(C x, C exponent) const { return powf(x, exponent); }
+};
+
+template <typename C> struct Square {
+    __device__ C operator()(C x) const { return MulScalar<C>{}(x, x); }
+};
+
+template <typename C> struct Sign {
+    __device__ C operator()(C x) const { return x > C(0) ? C(1) : x < C(0) ? C(-1) : x; }
+};
+
+template <typename C> struct Floor {
+    __device__ C operator()(C x) const { return floorf(x); }
+};
+
+template <typename C> struct Ceil {
+    __device__ C operator()(C x) const { return ceilf(x); }
+};
+
+template <typename C> struct Round {
+    __device__ C operator()(C x) const { return rintf(x); }
+};
+
+template <typename C> struct Not {
+    __device__ C operator()(C x) const { return !x; }
+};
+
+template <template <typename> typename Op, typename C>
+__device__ __forceinline__ C call(C x, C first, C second) {
+    constexpr Op<C> kOp{};
+    if constexpr (requires { kOp(x); }) return kOp(x);
+    else if constexpr (requires { kOp(x, first); }) return kOp(x, first);
+    else return kOp(x, first, second);
+}
+
 template <template <typename> typename Op, typename T, u32 kLen>
-__device__ __forceinline__ Pack<T, kLen> apply(Pack<T, kLen> x, Compute<T> param) {
+__device__ __forceinline__ Pack<T, kLen> apply(Pack<T, kLen> x, Params params) {
+    const auto first = convert<Compute<T>>(params.value[0]), second = convert<Compute<T>>(params.value[1]);
     #pragma unroll
-    for (T& lane : x.lane) lane = narrow<T>(Op<Compute<T>>{}(widen(lane), param));
+    for (T& lane : x.lane) lane = narrow<T>(call<Op>(widen(lane), first, second));
     return x;
 }
 
 template <template <typename> typename Op, typename T>
-__global__ void __launch_bounds__(kThreads) unary_packed(const T* in, T* out, u64 n, f64 param) {
-    const auto p = convert<Compute<T>>(param);
+__global__ void __launch_bounds__(kThreads) unary_packed(const T* in, T* out, u64 n, Params params) {
     map_packed<kPackLen<T>>(
         n,
         [=](auto len, u64 i) { return load<len.kValue, Cache::Use>(in + i); },
-        [=](auto, u64 i, auto x) { store(out + i, apply<Op>(x, p)); });
+        [=](auto, u64 i, auto x) { store(out + i, apply<Op>(x, params)); });
 }
 
 template <template <typename> typename Op, typename T, u32 kLen>
 __global__ void __launch_bounds__(kThreads)
-unary_walk(const T* in, T* out, const __grid_constant__ Walk<2> walk, f64 param) {
-    const auto p = convert<Compute<T>>(param);
+unary_walk(const T* in, T* out, const __grid_constant__ Walk<2> walk, Params params) {
     map_walk<kLen>(
         walk,
         [&](Place<2> at) { return load_along<kLen>(in + at.of[0], walk.repeats(0)); },
-        [&](Place<2> at, Pack<T, kLen> x) { store(out + at.of[1], apply<Op>(x, p)); });
+        [&](Place<2> at, Pack<T, kLen> x) { store(out + at.of[1], apply<Op>(x, params)); });
 }

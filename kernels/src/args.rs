@@ -33,10 +33,12 @@ pub const FACTS: [(&str, u32); 6] = [
 ];
 
 /// The structs that kernels take by value: where the twin stands, its name and its size.
-pub const TWINS: [(&str, &str, usize); 4] = [
+pub const TWINS: [(&str, &str, usize); 6] = [
     ("common.cuh", "Walk<1>", size_of::<Walk<1>>()),
     ("common.cuh", "Walk<2>", size_of::<Walk<2>>()),
     ("common.cuh", "Walk<3>", size_of::<Walk<3>>()),
+    ("common.cuh", "Walk<4>", size_of::<Walk<4>>()),
+    ("common.cuh", "Params", size_of::<Params>()),
     ("matmul.cuh", "Product", size_of::<Product>()),
 ];
 
@@ -100,6 +102,14 @@ impl<const N: usize> Walk<N> {
         }
         walk
     }
+}
+
+/// The parameters of an elementwise op, 0 where it has less.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct Params {
+    /// Of the functor, in its order.
+    pub value: [f64; 2],
 }
 
 /// A product of matrices and its epilogue. Pointers are addresses, strides are in elements.

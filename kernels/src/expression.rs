@@ -10,9 +10,16 @@ impl Kernel {
     /// The C++ expression that names the instance, for the compiler. Build time only.
     pub fn expression(self) -> String {
         match self {
-            Kernel::Unary(op, dtype, access) => elementwise("unary", op.functor(), &[dtype], access),
-            Kernel::Binary(op, dtype, access) => elementwise("binary", op.functor(), &[dtype], access),
-            Kernel::Copy(from, to, access) => elementwise("copy", from.name(), &[to, from], access),
+            Kernel::Unary(op, dtype, access) => {
+                elementwise("unary", &format!("{}, {dtype}", op.functor()), dtype.size(), access)
+            }
+            Kernel::Binary(op, dtype, access) => {
+                elementwise("binary", &format!("{}, {dtype}", op.functor()), dtype.size(), access)
+            }
+            Kernel::Select(bytes, access) => elementwise("select", &format!("u{}", 8 * bytes), bytes, access),
+            Kernel::Copy(from, to, access) => {
+                elementwise("copy", &format!("{from}, {to}"), from.size().max(to.size()), access)
+            }
             Kernel::Fill(bytes) => format!("fill<u{}>", 8 * bytes),
             Kernel::Arange(dtype) => format!("arange<{dtype}>"),
             Kernel::Random(dist, dtype) => format!("random<{}, {dtype}>", dist.functor()),
@@ -81,11 +88,11 @@ pub fn reduce_pack_len(dtype: DType) -> usize {
     pack_len(&[dtype]).min(8)
 }
 
-fn elementwise(family: &str, op: &str, dtypes: &[DType], access: Access) -> String {
-    let (to, len) = (dtypes[0], pack_len(dtypes));
+/// The kernel of a family for some template arguments, the widest of whose elements has so many bytes.
+fn elementwise(family: &str, arguments: &str, bytes: usize, access: Access) -> String {
     match access {
-        Access::Packed => format!("{family}_packed<{op}, {to}>"),
-        Access::Rows => format!("{family}_walk<{op}, {to}, {len}>"),
-        Access::Strided => format!("{family}_walk<{op}, {to}, 1>"),
+        Access::Packed => format!("{family}_packed<{arguments}>"),
+        Access::Rows => format!("{family}_walk<{arguments}, {}>", 16 / bytes),
+        Access::Strided => format!("{family}_walk<{arguments}, 1>"),
     }
 }

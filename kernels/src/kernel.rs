@@ -14,6 +14,8 @@ pub enum Kernel {
     Unary(Unary, DType, Access),
     /// `binary.cu`.
     Binary(Binary, DType, Access),
+    /// `select.cu`: elements of 1, 2, 4 or 8 bytes.
+    Select(usize, Access),
     /// `copy.cu`: from the first dtype to the second.
     Copy(DType, DType, Access),
     /// `fill.cu`: one bit pattern, in elements of 1, 2, 4 or 8 bytes.
@@ -76,6 +78,9 @@ impl Kernel {
                 all.extend(Access::ALL.map(|access| Kernel::Binary(op, dtype, access)));
             }
         }
+        for bytes in [1, 2, 4, 8] {
+            all.extend(Access::ALL.map(|access| Kernel::Select(bytes, access)));
+        }
         for from in DType::CUDA {
             for to in DType::CUDA {
                 all.extend(Access::ALL.map(|access| Kernel::Copy(from, to, access)));
@@ -116,6 +121,7 @@ impl Kernel {
         match self {
             Kernel::Unary(..) => "unary.cu",
             Kernel::Binary(..) => "binary.cu",
+            Kernel::Select(..) => "select.cu",
             Kernel::Copy(..) => "copy.cu",
             Kernel::Fill(_) | Kernel::Arange(_) => "fill.cu",
             Kernel::Random(..) => "random.cu",
@@ -144,6 +150,7 @@ impl Kernel {
             Kernel::MatmulF32(tile) => [9, tile as usize, DType::F32 as usize, 0],
             Kernel::MatmulReduce(dtype) => [10, 0, dtype as usize, 0],
             Kernel::Matvec(dtype, major) => [11, 0, dtype as usize, major as usize],
+            Kernel::Select(bytes, access) => [12, 0, bytes.trailing_zeros() as usize, access as usize],
         }
     }
 }
@@ -170,6 +177,8 @@ mod tests {
         let relu = Kernel::Unary(Unary::Relu, DType::I64, Access::Packed);
         let copy = Kernel::Copy(DType::F64, DType::F32, Access::Strided);
         assert_eq!((relu.slot(), copy.slot()), (None, None));
+        let and = Kernel::Binary(Binary::And, DType::F16, Access::Packed);
+        assert_eq!(and.slot(), None);
         let slope = |slope| Kernel::Unary(Unary::LeakyRelu { slope }, DType::F16, Access::Rows).slot();
         assert_eq!(slope(0.5), slope(0.01));
     }
@@ -178,6 +187,7 @@ mod tests {
     fn expressions_read_as_the_sources_name_them() {
         let unary = Kernel::Unary(Unary::Relu, DType::F16, Access::Rows);
         assert_eq!(unary.expression(), "unary_walk<Relu, f16, 8>");
+        assert_eq!(Kernel::Select(2, Access::Rows).expression(), "select_walk<u16, 8>");
         let copy = Kernel::Copy(DType::F16, DType::F32, Access::Packed);
         assert_eq!(copy.expression(), "copy_packed<f16, f32>");
         let sum = Kernel::Reduce(Reduce::Sum, DType::U8, ReducePart::ColumnsPacked);

@@ -73,7 +73,12 @@ impl DType {
 
     /// Whether this is a type of numbers: all but `Bool`.
     pub const fn is_number(self) -> bool {
-        !matches!(self, DType::Bool)
+        !self.is_bool()
+    }
+
+    /// Whether this is `Bool`.
+    pub const fn is_bool(self) -> bool {
+        matches!(self, DType::Bool)
     }
 }
 

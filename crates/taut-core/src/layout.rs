@@ -233,6 +233,20 @@ impl Layout {
         out
     }
 
+    /// The same elements with the axes in a new order, common to all layouts: the largest stride of the last layout first;
+    /// then as few axes as possible.
+    pub fn collapse_by_last<const N: usize>(layouts: [Layout; N]) -> [Layout; N] {
+        let mut layouts = Layout::collapse(layouts);
+        for to in 0..layouts[0].rank() {
+            let strides = layouts[N - 1].strides();
+            let largest = (to..strides.len()).max_by_key(|&axis| (strides[axis], usize::MAX - axis));
+            let mut axes: [usize; MAX_RANK] = std::array::from_fn(|axis| axis);
+            axes.swap(to, largest.unwrap_or(to));
+            layouts = layouts.map(|layout| layout.permute(&axes[..layout.rank()]));
+        }
+        Layout::collapse(layouts)
+    }
+
     /// The axes that are not in `axes`, with the offset, and those that are, from 0: the position of an element is the
     /// sum of both parts. The axes must exist.
     pub fn split(&self, axes: &[usize]) -> (Layout, Layout) {

@@ -37,7 +37,8 @@ impl Tensor {
         Tensor::filled("full", shape.as_ref(), value, dtype, device)
     }
 
-    fn filled(
+    /// [`full`](Self::full) for the op that asks.
+    pub(crate) fn filled(
         op: &'static str,
         shape: &[usize],
         value: f64,

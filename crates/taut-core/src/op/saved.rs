@@ -13,6 +13,8 @@ pub enum Saved {
     Output,
     /// One bit for each element of the result.
     Bits,
+    /// The bools that the op was given: one byte for each.
+    Mask,
     /// The seed of the random numbers: 8 bytes.
     Seed,
     /// So many f32 for each row.
@@ -24,23 +26,48 @@ pub enum Saved {
 /// Every op that has a backward, by the name of its method, in order of the name. What is not here has none: its result
 /// is no float, or does not change with its operands.
 pub const SAVED: &[(&str, &[Saved])] = &[
+    ("abs", &[Input]),
     ("add", &[]),
     ("add_scalar", &[]),
     ("addmm_", &[Input, Saved::Others]),
     ("cast", &[]),
+    ("clamp", &[Saved::Bits]),
+    ("cos", &[Input]),
     ("div", &[Saved::Others, Output]),
+    // Its output for factors that keep the sign; its input otherwise.
+    ("elu", &[Output]),
+    ("exp", &[Output]),
+    ("gelu", &[Input]),
+    ("gelu_tanh", &[Input]),
     // Its output for slopes that keep the sign; bits otherwise.
     ("leaky_relu", &[Output]),
     // The input and the weight; with an activation that keeps its output, that too.
     ("linear_with", &[Input, Saved::Others, Output]),
+    ("log", &[Input]),
+    ("masked_fill", &[Saved::Mask]),
     ("matmul", &[Input, Saved::Others]),
+    ("maximum", &[Saved::Bits]),
     ("mean", &[]),
+    ("minimum", &[Saved::Bits]),
     ("mul", &[Input, Saved::Others]),
     ("mul_scalar", &[]),
     ("neg", &[]),
+    ("pow", &[Input, Saved::Others]),
+    ("pow_scalar", &[Input]),
+    ("reciprocal", &[Output]),
     ("relu", &[Output]),
+    ("rsqrt", &[Output]),
+    ("sigmoid", &[Output]),
+    ("silu", &[Input]),
+    ("sin", &[Input]),
+    // Its derivative, the sigmoid of the input, is 1 - e^-y.
+    ("softplus", &[Output]),
+    ("sqrt", &[Output]),
+    ("square", &[Input]),
     ("sub", &[]),
     ("sum", &[]),
+    ("tanh", &[Output]),
+    ("where_mask", &[Saved::Mask]),
 ];
 
 /// The saved-set of an op by the name of its method; `None` if it has no backward.

@@ -22,6 +22,63 @@ pub enum Unary {
         /// Converted to the dtype it computes in: `f32` for 16-bit floats.
         value: f64,
     },
+    /// `e^x`.
+    Exp,
+    /// The natural logarithm.
+    Log,
+    /// The square root, rounded as IEEE 754 says.
+    Sqrt,
+    /// `1 / sqrt(x)`.
+    Rsqrt,
+    /// `|x|`.
+    Abs,
+    /// The sine of an angle in radians.
+    Sin,
+    /// The cosine of an angle in radians.
+    Cos,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// `x` times the probability that a standard normal variable is below `x`.
+    Gelu,
+    /// The approximation of [`Gelu`](Self::Gelu) by a hyperbolic tangent.
+    GeluTanh,
+    /// `x` where `x > 0`, `alpha * (e^x - 1)` elsewhere.
+    Elu {
+        /// What values far below 0 go to, negated.
+        alpha: f32,
+    },
+    /// `ln(1 + e^x)`.
+    Softplus,
+    /// `1 / x`, rounded as IEEE 754 says.
+    Reciprocal,
+    /// `min(max(x, low), high)`.
+    Clamp {
+        /// Converted to the dtype it computes in.
+        low: f64,
+        /// Converted to the dtype it computes in; below `low` it wins.
+        high: f64,
+    },
+    /// `x^exponent`, with the special cases of C's `pow`.
+    PowScalar {
+        /// Converted to the dtype it computes in: `f32` for 16-bit floats.
+        exponent: f64,
+    },
+    /// `x * x`.
+    Square,
+    /// -1, 0 or 1 by the sign; of floats, 0, -0 and NaN stay.
+    Sign,
+    /// The largest whole number that is not above `x`.
+    Floor,
+    /// The smallest whole number that is not below `x`.
+    Ceil,
+    /// The nearest whole number; of two, the even one.
+    Round,
+    /// The other bool.
+    Not,
 }
 
 /// What is known of an op without its parameters.
@@ -34,13 +91,36 @@ struct Facts {
 }
 
 impl Unary {
-    /// Every op, with a usual parameter; `ALL[op.index()]` is `op` up to its parameter.
-    pub const ALL: [Unary; 5] = [
+    /// Every op, with usual parameters; `ALL[op.index()]` is `op` up to its parameters.
+    pub const ALL: [Unary; 28] = [
         Unary::Relu,
         Unary::LeakyRelu { slope: 0.01 },
         Unary::Neg,
         Unary::AddScalar { value: 3.0 },
         Unary::MulScalar { value: 3.0 },
+        Unary::Exp,
+        Unary::Log,
+        Unary::Sqrt,
+        Unary::Rsqrt,
+        Unary::Abs,
+        Unary::Sin,
+        Unary::Cos,
+        Unary::Tanh,
+        Unary::Sigmoid,
+        Unary::Silu,
+        Unary::Gelu,
+        Unary::GeluTanh,
+        Unary::Elu { alpha: 1.0 },
+        Unary::Softplus,
+        Unary::Reciprocal,
+        Unary::Clamp { low: -1.0, high: 1.0 },
+        Unary::PowScalar { exponent: 3.0 },
+        Unary::Square,
+        Unary::Sign,
+        Unary::Floor,
+        Unary::Ceil,
+        Unary::Round,
+        Unary::Not,
     ];
 
     const fn facts(self) -> Facts {
@@ -58,6 +138,29 @@ impl Unary {
             Unary::Neg => facts(2, "neg", "Neg", DType::is_signed),
             Unary::AddScalar { .. } => facts(3, "add_scalar", "AddScalar", DType::is_number),
             Unary::MulScalar { .. } => facts(4, "mul_scalar", "MulScalar", DType::is_number),
+            Unary::Exp => facts(5, "exp", "Exp", DType::is_float),
+            Unary::Log => facts(6, "log", "Log", DType::is_float),
+            Unary::Sqrt => facts(7, "sqrt", "Sqrt", DType::is_float),
+            Unary::Rsqrt => facts(8, "rsqrt", "Rsqrt", DType::is_float),
+            Unary::Abs => facts(9, "abs", "Abs", DType::is_signed),
+            Unary::Sin => facts(10, "sin", "Sin", DType::is_float),
+            Unary::Cos => facts(11, "cos", "Cos", DType::is_float),
+            Unary::Tanh => facts(12, "tanh", "Tanh", DType::is_float),
+            Unary::Sigmoid => facts(13, "sigmoid", "Sigmoid", DType::is_float),
+            Unary::Silu => facts(14, "silu", "Silu", DType::is_float),
+            Unary::Gelu => facts(15, "gelu", "Gelu", DType::is_float),
+            Unary::GeluTanh => facts(16, "gelu_tanh", "GeluTanh", DType::is_float),
+            Unary::Elu { .. } => facts(17, "elu", "Elu", DType::is_float),
+            Unary::Softplus => facts(18, "softplus", "Softplus", DType::is_float),
+            Unary::Reciprocal => facts(19, "reciprocal", "Reciprocal", DType::is_float),
+            Unary::Clamp { .. } => facts(20, "clamp", "Clamp", DType::is_number),
+            Unary::PowScalar { .. } => facts(21, "pow_scalar", "PowScalar", DType::is_float),
+            Unary::Square => facts(22, "square", "Square", DType::is_number),
+            Unary::Sign => facts(23, "sign", "Sign", DType::is_number),
+            Unary::Floor => facts(24, "floor", "Floor", DType::is_float),
+            Unary::Ceil => facts(25, "ceil", "Ceil", DType::is_float),
+            Unary::Round => facts(26, "round", "Round", DType::is_float),
+            Unary::Not => facts(27, "not", "Not", DType::is_bool),
         }
     }
 
@@ -81,12 +184,15 @@ impl Unary {
         self.facts().index
     }
 
-    /// The parameter that the functor gets, 0 where there is none.
-    pub const fn param(self) -> f64 {
+    /// The parameters that the functor gets, 0 where there are none.
+    pub const fn params(self) -> [f64; 2] {
         match self {
-            Unary::LeakyRelu { slope } => slope as f64,
-            Unary::AddScalar { value } | Unary::MulScalar { value } => value,
-            _ => 0.0,
+            Unary::LeakyRelu { slope: first } | Unary::Elu { alpha: first } => [first as f64, 0.0],
+            Unary::AddScalar { value: first }
+            | Unary::MulScalar { value: first }
+            | Unary::PowScalar { exponent: first } => [first, 0.0],
+            Unary::Clamp { low, high } => [low, high],
+            _ => [0.0, 0.0],
         }
     }
 }

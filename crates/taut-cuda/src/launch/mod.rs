@@ -7,5 +7,6 @@ pub mod fill;
 pub mod matmul;
 pub mod random;
 pub mod reduce;
+pub mod select;
 pub mod unary;
 mod walk;

@@ -1,9 +1,12 @@
 //! Launches of `unary.cu`.
 
 use super::walk::{Way, check_dtypes, check_shapes, choose};
-use crate::{Arg, Operand, Stream};
+use crate::{Arg, Operand, Param, Stream};
 use taut_core::{Result, Unary};
-use taut_kernels::Kernel;
+use taut_kernels::{Kernel, args::Params};
+
+// SAFETY: `Params` is `repr(C)`, and the build checks its size against that of its twin.
+unsafe impl Param for Params {}
 
 /// `dst = op(src)`, element by element. Shapes and dtypes are equal; `src` may be `dst`, for the op in place.
 ///
@@ -20,15 +23,15 @@ pub fn unary(stream: &Stream, op: Unary, src: Operand<'_>, dst: Operand<'_>) -> 
     }
     let choice = choose(&operands);
     let kernel = Kernel::Unary(op, dst.dtype, choice.access);
-    let param = op.param();
+    let params = Params { value: op.params() };
     choice.each(&operands, |grid, [src, dst], way| {
-        let [src, dst, param] = [Arg::new(&src), Arg::new(&dst), Arg::new(&param)];
-        // SAFETY: `unary_packed(in, out, n, param)` and `unary_walk(in, out, walk, param)`; both pointers are of operands
+        let [src, dst, params] = [Arg::new(&src), Arg::new(&dst), Arg::new(&params)];
+        // SAFETY: `unary_packed(in, out, n, params)` and `unary_walk(in, out, walk, params)`; both pointers are of operands
         // that the caller vouches for, walked within their layouts.
         unsafe {
             match way {
-                Way::Packed(n) => stream.launch(kernel, grid, [src, dst, Arg::new(n), param]),
-                Way::Walk(walk) => stream.launch(kernel, grid, [src, dst, Arg::new(walk), param]),
+                Way::Packed(n) => stream.launch(kernel, grid, [src, dst, Arg::new(n), params]),
+                Way::Walk(walk) => stream.launch(kernel, grid, [src, dst, Arg::new(walk), params]),
             }
         }
     })

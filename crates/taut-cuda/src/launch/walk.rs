@@ -83,21 +83,9 @@ fn in_rows<const N: usize>(layouts: &[Layout; N], len: usize) -> bool {
     inner.is_multiple_of(len) && packs(dst) && srcs.iter().all(|src| packs(src) || repeats(src))
 }
 
-/// The same elements with the axes in a new order, common to all operands: the last operand's largest stride first, so
-/// that its writes are contiguous where they can be; then as few axes as possible.
+/// [`Layout::collapse_by_last`]: the writes of the last operand are contiguous where they can be.
 pub(crate) fn by_stride_of_last<const N: usize>(layouts: [Layout; N]) -> [Layout; N] {
-    let mut layouts = Layout::collapse(layouts);
-    for to in 0..layouts[0].rank() {
-        let strides = layouts[N - 1].strides();
-        let Some(from) = (to..strides.len()).max_by_key(|&axis| (strides[axis], usize::MAX - axis)) else {
-            break;
-        };
-        for layout in &mut layouts {
-            // Both axes exist.
-            *layout = layout.transposed(to, from).unwrap_or(*layout);
-        }
-    }
-    Layout::collapse(layouts)
+    Layout::collapse_by_last(layouts)
 }
 
 impl<const N: usize> Choice<N> {

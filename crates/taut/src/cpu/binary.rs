@@ -1,50 +1,155 @@
 //! The twin of `binary.cu`.
 
-use super::{Acc, BLOCK, Scalar, TASK, vectorized, with_scalar};
+use super::{BLOCK, Scalar, Source, math::Math, runs::each_run, vectorized, with_scalar};
 use crate::tensor::{View, ViewMut};
 use bytemuck::Zeroable;
-use rayon::prelude::*;
-use taut_core::{Binary, Result};
+use taut_core::{Binary, Layout, Result};
 
-/// `dst = op(a, b)`, all of one shape, where `dst` is flat; without `a`, `dst` is the first operand, whatever its strides.
+/// `dst = op(a, b)`, all of one shape; without `a`, `dst` is the first operand, whatever its strides.
 pub(crate) fn binary(op: Binary, a: Option<View<'_>>, b: View<'_>, dst: ViewMut<'_>) -> Result<()> {
-    with_scalar!(dst.dtype, T => run::<T>(op, a, b, dst))
+    let dtype = b.dtype;
+    match a {
+        Some(a) if dst.dtype != dtype => with_scalar!(dtype, T => compare::<T>(op, a, b, dst)),
+        a => with_scalar!(dtype, T => combine::<T>(op, a, b, dst)),
+    }
 }
 
-fn run<T: Scalar>(op: Binary, a: Option<View<'_>>, b: View<'_>, mut dst: ViewMut<'_>) -> Result<()> {
-    let f = T::Acc::binary(op);
-    let layout = *dst.layout;
-    let a = a.map(|a| a.source::<T>()).transpose()?;
-    let b = b.source::<T>()?;
-    let data = dst.data::<T>()?;
-    let Some(range) = layout.flat() else {
-        let mut value = [T::zeroed()];
-        for (i, position) in layout.positions().enumerate() {
-            b.read(i, &mut value);
-            over(&mut data[position..=position], &value, f);
-        }
-        return Ok(());
-    };
-    data[range].par_chunks_mut(TASK).enumerate().for_each(|(task, chunk)| {
-        let mut second = [T::zeroed(); BLOCK];
-        for (i, out) in chunk.chunks_mut(BLOCK).enumerate() {
-            let (start, second) = (task * TASK + i * BLOCK, &mut second[..out.len()]);
+/// Ops whose result has the dtype of the operands.
+fn combine<T: Scalar>(op: Binary, a: Option<View<'_>>, b: View<'_>, mut dst: ViewMut<'_>) -> Result<()> {
+    let layouts = [a.map_or(*dst.layout, |a| *a.layout), *b.layout, *dst.layout];
+    let [first, second, to] = Layout::collapse_by_last(layouts);
+    let a = a.map(|a| Ok(Source::new(a.data::<T>()?, &first))).transpose()?;
+    let b = Source::new(b.data::<T>()?, &second);
+    each_run(dst.data::<T>()?, &to, |start, run| {
+        let mut narrow = [T::zeroed(); BLOCK];
+        let (mut left, mut right) = ([T::Acc::zeroed(); BLOCK], [T::Acc::zeroed(); BLOCK]);
+        for (i, block) in run.chunks_mut(BLOCK).enumerate() {
+            let (at, len) = (start + i * BLOCK, block.len());
             if let Some(a) = &a {
-                a.read(start, out);
+                a.read(at, block);
             }
-            b.read(start, second);
-            over(out, second, f);
+            let right = T::wide(b.get(at, &mut narrow[..len]), &mut right);
+            T::over(block, &mut left, |left| T::Acc::combine(op, left, right));
         }
     });
     Ok(())
 }
 
-/// Combines at most a block of elements into the first.
-fn over<T: Scalar>(a: &mut [T], b: &[T], f: impl Fn(T::Acc, T::Acc) -> T::Acc) {
-    let (mut left, mut right) = ([T::Acc::zeroed(); BLOCK], [T::Acc::zeroed(); BLOCK]);
-    let (left, right) = (&mut left[..a.len()], &mut right[..a.len()]);
-    T::widen(a, left);
-    T::widen(b, right);
-    vectorized(|| left.iter_mut().zip(right).for_each(|(x, y)| *x = f(*x, *y)));
-    T::narrow(left, a);
+/// Ops whose result is bool.
+fn compare<T: Scalar>(op: Binary, a: View<'_>, b: View<'_>, mut dst: ViewMut<'_>) -> Result<()> {
+    let [first, second, to] = Layout::collapse_by_last([*a.layout, *b.layout, *dst.layout]);
+    let (a, b) = (Source::new(a.data::<T>()?, &first), Source::new(b.data::<T>()?, &second));
+    each_run(dst.data::<u8>()?, &to, |start, run| {
+        let (mut narrow, mut other) = ([T::zeroed(); BLOCK], [T::zeroed(); BLOCK]);
+        let (mut left, mut right) = ([T::Acc::zeroed(); BLOCK], [T::Acc::zeroed(); BLOCK]);
+        for (i, block) in run.chunks_mut(BLOCK).enumerate() {
+            let (at, len) = (start + i * BLOCK, block.len());
+            let left = T::wide(a.get(at, &mut narrow[..len]), &mut left);
+            let right = T::wide(b.get(at, &mut other[..len]), &mut right);
+            T::Acc::compare(op, left, right, block);
+        }
+    });
+    Ok(())
+}
+
+/// A type that binary ops compute in.
+pub(crate) trait Binaries: Copy + PartialOrd {
+    /// Combines blocks into the first, in a loop for each op.
+    fn combine(op: Binary, a: &mut [Self], b: &[Self]);
+
+    /// Compares blocks into bools, in a loop for each op.
+    fn compare(op: Binary, a: &[Self], b: &[Self], out: &mut [u8]) {
+        match op {
+            Binary::Eq => each_pair(a, b, out, |a, b| a == b),
+            Binary::Ne => each_pair(a, b, out, |a, b| a != b),
+            Binary::Lt => each_pair(a, b, out, |a, b| a < b),
+            Binary::Le => each_pair(a, b, out, |a, b| a <= b),
+            Binary::Gt => each_pair(a, b, out, |a, b| a > b),
+            Binary::Ge => each_pair(a, b, out, |a, b| a >= b),
+            // The others do not compare.
+            _ => {}
+        }
+    }
+}
+
+/// As `each` of unary ops.
+fn each<T: Copy>(a: &mut [T], b: &[T], f: impl Fn(T, T) -> T) {
+    vectorized(over(a, b, f));
+}
+
+#[inline(always)]
+fn over<T: Copy>(a: &mut [T], b: &[T], f: impl Fn(T, T) -> T) -> impl FnOnce() {
+    #[inline(always)]
+    move || {
+        for (a, &b) in a.iter_mut().zip(b) {
+            *a = f(*a, b);
+        }
+    }
+}
+
+fn each_pair<T: Copy>(a: &[T], b: &[T], out: &mut [u8], f: impl Fn(T, T) -> bool) {
+    vectorized(|| {
+        for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+            *out = u8::from(f(a, b));
+        }
+    });
+}
+
+macro_rules! floats {
+    ($($t:ident)*) => {$(
+        impl Binaries for $t {
+            fn combine(op: Binary, a: &mut [$t], b: &[$t]) {
+                match op {
+                    Binary::Add => each(a, b, |a, b| a + b),
+                    Binary::Sub => each(a, b, |a, b| a - b),
+                    Binary::Mul => each(a, b, |a, b| a * b),
+                    Binary::Div => each(a, b, |a, b| a / b),
+                    Binary::Minimum => each(a, b, minimum),
+                    Binary::Maximum => each(a, b, maximum),
+                    Binary::Pow => each(a, b, <$t as Math>::pow),
+                    // Of bools only, or with a result of bools.
+                    _ => {}
+                }
+            }
+        }
+    )*};
+}
+
+floats!(f32 f64);
+
+impl Binaries for i64 {
+    fn combine(op: Binary, a: &mut [i64], b: &[i64]) {
+        match op {
+            Binary::Add => each(a, b, i64::wrapping_add),
+            Binary::Sub => each(a, b, i64::wrapping_sub),
+            Binary::Mul => each(a, b, i64::wrapping_mul),
+            Binary::Minimum => each(a, b, minimum),
+            Binary::Maximum => each(a, b, maximum),
+            Binary::And => each(a, b, |a, b| a & b),
+            Binary::Or => each(a, b, |a, b| a | b),
+            Binary::Xor => each(a, b, |a, b| a ^ b),
+            // Bools are compared to bools, too.
+            Binary::Eq => each(a, b, |a, b| i64::from(a == b)),
+            Binary::Ne => each(a, b, |a, b| i64::from(a != b)),
+            Binary::Lt => each(a, b, |a, b| i64::from(a < b)),
+            Binary::Le => each(a, b, |a, b| i64::from(a <= b)),
+            Binary::Gt => each(a, b, |a, b| i64::from(a > b)),
+            Binary::Ge => each(a, b, |a, b| i64::from(a >= b)),
+            // Refused for integers before they come here.
+            Binary::Div | Binary::Pow => {}
+        }
+    }
+}
+
+/// NaN wins; of equals, 0 and -0 too, the first.
+#[inline(always)]
+#[expect(clippy::eq_op, reason = "NaN differs from itself")]
+fn minimum<T: Copy + PartialOrd>(a: T, b: T) -> T {
+    if a <= b || a != a { a } else { b }
+}
+
+#[inline(always)]
+#[expect(clippy::eq_op, reason = "NaN differs from itself")]
+fn maximum<T: Copy + PartialOrd>(a: T, b: T) -> T {
+    if a >= b || a != a { a } else { b }
 }

@@ -162,8 +162,7 @@ fn apply<A: Float, T: Scalar<Acc = A>>(
         row.iter_mut().zip(wide).for_each(|(x, b)| *x = <A as Acc>::add(*x, *b));
     }
     if let Some(op) = activation.unary() {
-        let f = A::unary(op, A::param(op.param()));
-        row.iter_mut().for_each(|x| *x = f(*x));
+        A::unary(op, op.params().map(A::param), row);
     }
 }
 

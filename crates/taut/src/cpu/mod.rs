@@ -3,11 +3,15 @@
 pub(crate) mod binary;
 pub(crate) mod copy;
 pub(crate) mod fill;
+mod math;
 pub(crate) mod matmul;
+mod normal;
 mod philox;
 pub(crate) mod random;
 pub(crate) mod reduce;
+mod runs;
 mod scalar;
+pub(crate) mod select;
 mod source;
 pub(crate) mod unary;
 

@@ -1,8 +1,8 @@
 //! Elements as the CPU computes with them.
 
+use super::{BLOCK, binary::Binaries, unary::Unaries};
 use bytemuck::{Pod, Zeroable};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
-use taut_core::{Binary, Unary};
 
 /// A type in memory: widened before an op, narrowed once after it.
 pub(crate) trait Scalar: Pod + Send + Sync {
@@ -12,6 +12,19 @@ pub(crate) trait Scalar: Pod + Send + Sync {
 
     /// Converts without loss.
     fn widen(src: &[Self], dst: &mut [Self::Acc]);
+    /// A block of at most [`BLOCK`] elements, converted without loss: itself, or in `scratch`.
+    fn wide<'a>(block: &'a [Self], scratch: &'a mut [Self::Acc; BLOCK]) -> &'a [Self::Acc] {
+        let wide = &mut scratch[..block.len()];
+        Self::widen(block, wide);
+        wide
+    }
+    /// Lets `f` change a block of at most [`BLOCK`] elements, if need be widened in `scratch`.
+    fn over(block: &mut [Self], scratch: &mut [Self::Acc; BLOCK], f: impl FnOnce(&mut [Self::Acc])) {
+        let wide = &mut scratch[..block.len()];
+        Self::widen(block, wide);
+        f(wide);
+        Self::narrow(wide, block);
+    }
     /// A scalar operand: as exact as what is computed in, but for integers an element.
     fn param(x: f64) -> Self::Acc;
     /// Rounds or wraps.
@@ -25,12 +38,10 @@ pub(crate) trait Scalar: Pod + Send + Sync {
 }
 
 /// A type to compute in.
-pub(crate) trait Acc: Pod + Send + Sync + PartialOrd {
+pub(crate) trait Acc: Pod + Send + Sync + PartialOrd + Unaries + Binaries {
     /// What sums of many are kept in: f64 for floats.
     type Total: Pod + Send + Sync;
 
-    fn unary(op: Unary, param: Self) -> impl Fn(Self) -> Self + Sync;
-    fn binary(op: Binary) -> impl Fn(Self, Self) -> Self + Sync + Copy;
     fn add(a: Self, b: Self) -> Self;
     /// The sum of a block, added to `total`.
     fn sum(total: Self::Total, block: &[Self]) -> Self::Total;
@@ -45,39 +56,6 @@ macro_rules! float_acc {
     ($t:ty, $cast:ident) => {
         impl Acc for $t {
             type Total = f64;
-
-            fn unary(op: Unary, param: Self) -> impl Fn(Self) -> Self + Sync {
-                #[inline(always)]
-                move |x| match op {
-                    Unary::Relu => {
-                        if x < 0.0 {
-                            0.0
-                        } else {
-                            x
-                        }
-                    }
-                    Unary::LeakyRelu { .. } => {
-                        if x < 0.0 {
-                            param * x
-                        } else {
-                            x
-                        }
-                    }
-                    Unary::Neg => -x,
-                    Unary::AddScalar { .. } => x + param,
-                    Unary::MulScalar { .. } => x * param,
-                }
-            }
-
-            fn binary(op: Binary) -> impl Fn(Self, Self) -> Self + Sync + Copy {
-                #[inline(always)]
-                move |a, b| match op {
-                    Binary::Add => a + b,
-                    Binary::Sub => a - b,
-                    Binary::Mul => a * b,
-                    Binary::Div => a / b,
-                }
-            }
 
             fn add(a: Self, b: Self) -> Self {
                 a + b
@@ -119,28 +97,6 @@ float_acc!(f64, from_f64);
 impl Acc for i64 {
     type Total = i64;
 
-    fn unary(op: Unary, param: i64) -> impl Fn(i64) -> i64 + Sync {
-        #[inline(always)]
-        move |x| match op {
-            // Refused for integers before they come here.
-            Unary::Relu | Unary::LeakyRelu { .. } => x,
-            Unary::Neg => x.wrapping_neg(),
-            Unary::AddScalar { .. } => x.wrapping_add(param),
-            Unary::MulScalar { .. } => x.wrapping_mul(param),
-        }
-    }
-
-    fn binary(op: Binary) -> impl Fn(i64, i64) -> i64 + Sync + Copy {
-        #[inline(always)]
-        move |a, b| match op {
-            Binary::Add => a.wrapping_add(b),
-            Binary::Sub => a.wrapping_sub(b),
-            Binary::Mul => a.wrapping_mul(b),
-            // Refused for integers before it comes here.
-            Binary::Div => a,
-        }
-    }
-
     fn add(a: i64, b: i64) -> i64 {
         a.wrapping_add(b)
     }
@@ -166,10 +122,23 @@ impl Acc for i64 {
     }
 }
 
+/// Of types that compute in themselves.
+macro_rules! itself {
+    () => {
+        fn wide<'a>(block: &'a [Self], _: &'a mut [Self; BLOCK]) -> &'a [Self] {
+            block
+        }
+        fn over(block: &mut [Self], _: &mut [Self; BLOCK], f: impl FnOnce(&mut [Self])) {
+            f(block);
+        }
+    };
+}
+
 macro_rules! scalars {
-    ($($t:ty, $acc:ty, $narrow:ident;)*) => {$(
+    ($($t:ty, $acc:ty, $narrow:ident $(, $same:ident)?;)*) => {$(
         impl Scalar for $t {
             type Acc = $acc;
+            $($same!();)?
             fn param(x: f64) -> $acc {
                 <$acc>::from(x as $t)
             }
@@ -193,9 +162,9 @@ macro_rules! scalars {
 }
 
 scalars! {
-    f32, f32, from_f32;
-    f64, f64, from_f64;
-    i64, i64, from_i64;
+    f32, f32, from_f32, itself;
+    f64, f64, from_f64, itself;
+    i64, i64, from_i64, itself;
     u32, i64, from_i64;
     u8, i64, from_i64;
 }

@@ -15,6 +15,19 @@ impl<'a, T: Copy> Source<'a, T> {
         Source { data, layout: layout.collapsed() }
     }
 
+    /// The elements from number `start` on, as many as `scratch` holds: where they lie if they are neighbours there,
+    /// otherwise in `scratch`.
+    pub(crate) fn get<'s>(&self, start: usize, scratch: &'s mut [T]) -> &'s [T]
+    where
+        'a: 's,
+    {
+        if let Some(range) = self.layout.flat() {
+            return &self.data[range.start + start..][..scratch.len()];
+        }
+        self.read(start, scratch);
+        scratch
+    }
+
     /// The elements from number `start` on, as many as `out` holds.
     pub(crate) fn read(&self, start: usize, out: &mut [T]) {
         if let Some(range) = self.layout.flat() {

@@ -5,4 +5,26 @@ mod binary;
 mod copy;
 mod matmul;
 mod reduce;
+mod select;
 mod unary;
+
+use crate::Tensor;
+use taut_core::{Error, Result};
+
+/// Refuses an operand that is written in place, if the view shows an element twice.
+fn check_distinct(x: &Tensor, op: &str) -> Result<()> {
+    if x.layout().overlaps() {
+        let shape = x.shape();
+        return Err(Error::shared(format!("{op}: {shape} is broadcast: one element stands for several")));
+    }
+    Ok(())
+}
+
+/// Refuses an operand that does not broadcast to the shape of the one that is written in place.
+fn check_fits(x: &Tensor, other: &Tensor, op: &str) -> Result<()> {
+    let (a, b) = (x.shape(), other.shape());
+    if a.broadcast(b, op)? != *a {
+        return Err(Error::shape(format!("{op}: {b} does not broadcast to {a}")));
+    }
+    Ok(())
+}

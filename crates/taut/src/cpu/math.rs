@@ -1,0 +1,432 @@
+//! Exponentials, logarithms, powers, circular functions and the error function as straight lines of code, which the
+//! compiler makes into vector instructions within [`vectorized`](super::vectorized).
+//!
+//! The f32 functions use no fused multiply-add, only operations that IEEE 754 rounds: every CPU gives the same bits,
+//! and one without the instruction is not slow. Measured over all arguments, in ulps of the exact result: exp 1.0,
+//! exp_m1 1.7, ln 0.9, ln_1p 1.6, sin 1.3, cos 1.2, tanh 2.0, erf 1.2, pow 0.51. The polynomials are minimax fits.
+//!
+//! The f64 functions are for checking: those of the standard library, one at a time, and an [`erf`](Math::erf) close to
+//! 1e-16.
+#![expect(
+    clippy::excessive_precision,
+    clippy::unreadable_literal,
+    clippy::approx_constant,
+    reason = "constants as they were computed, and parts of numbers"
+)]
+
+use std::ops::{Add, Mul};
+
+/// Functions of a float. None is a method, so that `x.exp()` can not be mistaken for the one of the standard library.
+pub(crate) trait Math: Copy {
+    /// `e^x`.
+    fn exp(x: Self) -> Self;
+    /// `e^x - 1`, exact to the last bits near 0.
+    fn exp_m1(x: Self) -> Self;
+    /// The natural logarithm: -inf of 0, NaN below.
+    fn ln(x: Self) -> Self;
+    /// `ln(1 + x)`, exact to the last bits near 0.
+    fn ln_1p(x: Self) -> Self;
+    /// The sine of an angle in radians. In a loop, [`sin_each`](Self::sin_each): this has a rare branch.
+    fn sin(x: Self) -> Self;
+    /// The cosine of an angle in radians. In a loop, [`cos_each`](Self::cos_each): this has a rare branch.
+    fn cos(x: Self) -> Self;
+    /// The sine of every element, in place.
+    fn sin_each(xs: &mut [Self]);
+    /// The cosine of every element, in place.
+    fn cos_each(xs: &mut [Self]);
+    /// The hyperbolic tangent.
+    fn tanh(x: Self) -> Self;
+    /// `2 / sqrt(pi)` times the integral of `e^(-t^2)` from 0 to `x`.
+    fn erf(x: Self) -> Self;
+    /// `x^y`, with the special cases of C99: 1 for `x^0` and `1^y`, whatever the other is.
+    fn pow(x: Self, y: Self) -> Self;
+}
+
+impl Math for f32 {
+    #[inline(always)]
+    fn exp(x: f32) -> f32 {
+        // Beyond these it is infinite, or 0.
+        let (m, n) = exp_parts(x.clamp(-104.0, 89.0));
+        // In two steps: 2^n may be no normal number.
+        let half = n >> 1;
+        (1.0 + m) * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+    }
+
+    #[inline(always)]
+    fn exp_m1(x: f32) -> f32 {
+        let (m, n) = exp_parts(x.clamp(-18.0, 89.0));
+        // Half of the result, since 2^128 is infinite.
+        let half = power_of_two(n.wrapping_sub(1));
+        let y = 2.0 * (half * m + (half - 0.5));
+        if x.abs() < TINY { x } else { y }
+    }
+
+    #[inline(always)]
+    fn ln(x: f32) -> f32 {
+        let (small, subnormal) = (x * 8_388_608.0, x < f32::MIN_POSITIVE);
+        let y = ln_normal(if subnormal { small } else { x }, if subnormal { -23.0 } else { 0.0 }, 0.0);
+        ln_special(x, y)
+    }
+
+    #[inline(always)]
+    fn ln_1p(x: f32) -> f32 {
+        let u = 1.0 + x;
+        // What the sum lost.
+        let lost = (x - (u - 1.0)) / u;
+        let y = ln_special(u, ln_normal(u, 0.0, lost));
+        if x.abs() < TINY { x } else { y }
+    }
+
+    #[inline(always)]
+    fn sin(x: f32) -> f32 {
+        if x.abs() <= MODERATE { sin_moderate(x) } else { huge(x, 0) }
+    }
+
+    #[inline(always)]
+    fn cos(x: f32) -> f32 {
+        if x.abs() <= MODERATE { cos_moderate(x) } else { huge(x, 1) }
+    }
+
+    #[inline(always)]
+    fn sin_each(xs: &mut [f32]) {
+        each_moderate(xs, sin_moderate, 0);
+    }
+
+    #[inline(always)]
+    fn cos_each(xs: &mut [f32]) {
+        each_moderate(xs, cos_moderate, 1);
+    }
+
+    #[inline(always)]
+    fn tanh(x: f32) -> f32 {
+        // 1 from here on.
+        let a = x.abs().clamp(0.0, 10.0);
+        let t = <f32 as Math>::exp_m1(2.0 * a);
+        (t / (t + 2.0)).copysign(x)
+    }
+
+    #[inline(always)]
+    fn erf(x: f32) -> f32 {
+        // 1 from here on.
+        let a = x.abs().clamp(0.0, 4.0);
+        let near = x + x * polynomial(x * x, ERF_NEAR);
+        // The logarithm of 1 - erf.
+        let (m, n) = exp_parts(a * polynomial(a, ERF_FAR));
+        let far = (1.0 - (1.0 + m) * power_of_two(n)).copysign(x);
+        if a < 1.0 { near } else { far }
+    }
+
+    #[inline(always)]
+    fn pow(x: f32, y: f32) -> f32 {
+        let a = x.abs();
+        let log = log2(a);
+        let t = f64::from(y) * log;
+        let z = exp2(t) as f32;
+        let whole = y.trunc() == y;
+        let half = 0.5 * y;
+        let odd = whole & (half.trunc() != half);
+        let z = if odd { z.copysign(x) } else { z };
+        let undefined = (x < 0.0) & (a < f32::INFINITY) & !whole;
+        let z = if undefined { f32::NAN } else { z };
+        // (-1)^inf is 1 too.
+        let one = (y == 0.0) | (x == 1.0) | ((x == -1.0) & (y.abs() == f32::INFINITY));
+        if one { 1.0 } else { z }
+    }
+}
+
+impl Math for f64 {
+    fn exp(x: f64) -> f64 {
+        x.exp()
+    }
+
+    fn exp_m1(x: f64) -> f64 {
+        x.exp_m1()
+    }
+
+    fn ln(x: f64) -> f64 {
+        x.ln()
+    }
+
+    fn ln_1p(x: f64) -> f64 {
+        x.ln_1p()
+    }
+
+    fn sin(x: f64) -> f64 {
+        x.sin()
+    }
+
+    fn cos(x: f64) -> f64 {
+        x.cos()
+    }
+
+    fn sin_each(xs: &mut [f64]) {
+        xs.iter_mut().for_each(|x| *x = x.sin());
+    }
+
+    fn cos_each(xs: &mut [f64]) {
+        xs.iter_mut().for_each(|x| *x = x.cos());
+    }
+
+    fn tanh(x: f64) -> f64 {
+        x.tanh()
+    }
+
+    fn erf(x: f64) -> f64 {
+        // 1 from here on.
+        let a = x.abs().clamp(0.0, 6.0);
+        if a < 1.0 {
+            return x + x * polynomial(x * x, ERF_NEAR_64);
+        }
+        // The square in two parts: rounded to one, it would be felt in the exponential.
+        let high = f64::from(a as f32);
+        let gauss = (-high * high).exp() * ((high - a) * (high + a)).exp();
+        (1.0 - gauss * polynomial((a - 2.5) / (a + 2.5), ERFC_FAR_64)).copysign(x)
+    }
+
+    fn pow(x: f64, y: f64) -> f64 {
+        x.powf(y)
+    }
+}
+
+/// Below this `e^x - 1` and `ln(1 + x)` are `x`: 2^-25.
+const TINY: f32 = 2.9802322e-8;
+/// Angles up to this have a quotient by a quarter turn that the quick way is exact for: 2^25.
+const MODERATE: f32 = 33_554_432.0;
+
+/// Adding this rounds an f32 of moderate size to a whole number, which then stands in the low bits: 1.5 * 2^23.
+const ROUND: f32 = 12_582_912.0;
+/// The same for f64: 1.5 * 2^52.
+const ROUND_64: f64 = 6_755_399_441_055_744.0;
+
+/// The natural logarithm of 2 in two parts, the first so short that its multiples are exact.
+const LN_2: [f32; 2] = [0.693359375, -2.12194440e-4];
+/// A quarter turn in two parts, likewise.
+const QUARTER: [f64; 2] = [1.5707963258028030, 9.920935796805404e-10];
+/// The bits of 2 / pi behind the point.
+const TWO_OVER_PI: [u64; 4] =
+    [0xa2f9836e4e441529, 0xfc2757d1f534ddc0, 0xdb6295993c439041, 0xfe5163abdebbc561];
+
+// Minimax polynomials, the highest power first.
+
+/// `(e^r - 1 - r - r^2 / 2) / r^3`, where `|r| <= ln(2) / 2`.
+const EXP: [f32; 5] = [1.9900447e-4, 1.3926929e-3, 8.333299e-3, 4.166655e-2, 1.6666667e-1];
+/// `(ln(1 + f) - f + f^2 / 2) / f^3`, where `1 + f` is from `sqrt(1/2)` to `sqrt(2)`.
+const LN: [f32; 9] = [
+    7.332555e-2,
+    -1.1659941e-1,
+    1.1634659e-1,
+    -1.23966984e-1,
+    1.4251156e-1,
+    -1.6669151e-1,
+    2.0000689e-1,
+    -2.499998e-1,
+    3.333333e-1,
+];
+/// `(sin(r) / r - 1) / r^2` in `r^2`, where `|r| <= pi / 4`.
+const SIN: [f32; 4] = [2.7246938e-6, -1.9840064e-4, 8.333332e-3, -1.6666667e-1];
+/// `(cos(r) - 1 + r^2 / 2) / r^4` in `r^2`.
+const COS: [f32; 3] = [2.4545514e-5, -1.3888292e-3, 4.1666664e-2];
+/// `erf(x) / x - 1` in `x^2`, up to 1.
+const ERF_NEAR: [f32; 7] =
+    [7.889122e-5, -8.020842e-4, 5.189535e-3, -2.6854444e-2, 1.12836e-1, -3.7612626e-1, 1.2837917e-1];
+/// `ln(1 - erf(x)) / x`, from 1 to 4.
+const ERF_FAR: [f32; 7] =
+    [-1.39622925e-5, 3.5059053e-4, -3.7574708e-3, 2.4010057e-2, -1.0653085e-1, -6.3496953e-1, -1.1286943];
+/// `log2(m) / s` in `s^2`, where `s = (m - 1) / (m + 1)` and `m` is from `sqrt(1/2)` to `sqrt(2)`.
+const LOG2_64: [f64; 7] = [
+    0.24298125080851898593,
+    0.26143881633401696944,
+    0.32061655737253356063,
+    0.41219839962853766627,
+    0.57707801726189183126,
+    0.96179669392429815534,
+    2.8853900817779273215,
+];
+/// `2^r`, where `|r| <= 1/2`.
+const EXP2_64: [f64; 8] = [
+    0.000015316719115871569132,
+    0.00015469997251571551677,
+    0.0013333421549003181578,
+    0.0096180247725479069628,
+    0.05550410977442441775,
+    0.24022651219832893516,
+    0.69314718053462102877,
+    1.0,
+];
+/// `erf(x) / x - 1` in `x^2`, up to 1.
+const ERF_NEAR_64: [f64; 12] = [
+    -7.80118959463027271e-10,
+    1.3722975394538398432e-8,
+    -1.6209175371573929437e-7,
+    1.6447517555638453503e-6,
+    -0.000014924744648515851887,
+    0.00012055295319422210596,
+    -0.00085483259896490764883,
+    0.0052239776074221829614,
+    -0.02686617064327602047,
+    0.11283791670945251699,
+    -0.37612638903183546583,
+    0.12837916709551256679,
+];
+/// `e^(x^2) (1 - erf(x))` in `(x - 2.5) / (x + 2.5)`, from 1 to 6.
+const ERFC_FAR_64: [f64; 15] = [
+    -1.562352174047625295e-6,
+    -2.2309505483111836734e-6,
+    7.4842865328444117652e-6,
+    0.000018595786036595130533,
+    -0.000034172009618289372122,
+    -0.00012887464689403894969,
+    0.0002283795217393632132,
+    0.00087591527089530034782,
+    -0.0026423659248404838005,
+    -0.0039937011594060032346,
+    0.039922539074681467562,
+    -0.12503305237893063751,
+    0.25171319321745729178,
+    -0.3717367339489728973,
+    0.21080636406114356883,
+];
+
+/// A polynomial whose highest coefficient comes first.
+#[inline(always)]
+fn polynomial<T: Copy + Mul<Output = T> + Add<Output = T>, const N: usize>(x: T, terms: [T; N]) -> T {
+    terms[1..].iter().fold(terms[0], |sum, &term| sum * x + term)
+}
+
+/// 2 to the power of an exponent of normal numbers.
+#[inline(always)]
+fn power_of_two(n: i32) -> f32 {
+    f32::from_bits((n.wrapping_add(127) as u32) << 23)
+}
+
+/// `m` and `n`, where `e^x` is `(1 + m) 2^n` and `m` is small.
+#[inline(always)]
+fn exp_parts(x: f32) -> (f32, i32) {
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = (x - n * LN_2[0]) - n * LN_2[1];
+    let m = r + (r * r) * (0.5 + r * polynomial(r, EXP));
+    (m, shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32)
+}
+
+/// `2^t`, of f32's precision and more than its range.
+#[inline(always)]
+fn exp2(t: f64) -> f64 {
+    let t = t.clamp(-200.0, 200.0);
+    let shifted = t + ROUND_64;
+    let p = polynomial(t - (shifted - ROUND_64), EXP2_64);
+    // The exponent of what the bits count from is 1023; the rest of ROUND_64 is shifted out.
+    p * f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52)
+}
+
+/// The natural logarithm of `(x + x lost) 2^shift`, where `x` is normal and positive.
+#[inline(always)]
+fn ln_normal(x: f32, shift: f32, lost: f32) -> f32 {
+    let (m, e) = {
+        let bits = x.to_bits().wrapping_sub(ROOT_HALF);
+        (f32::from_bits((bits & 0x007f_ffff).wrapping_add(ROOT_HALF)), (bits as i32 >> 23) as f32 + shift)
+    };
+    let f = m - 1.0;
+    let square = f * f;
+    let rest = (f * square) * polynomial(f, LN) + e * LN_2[1] - 0.5 * square + lost;
+    (f + rest) + e * LN_2[0]
+}
+
+/// The bits of `sqrt(1/2)`.
+const ROOT_HALF: u32 = 0x3f35_04f3;
+/// The same of f64.
+const ROOT_HALF_64: u64 = 0x3fe6_a09e_667f_3bcd;
+
+/// The logarithm of any number, where `y` is that of a positive one.
+#[inline(always)]
+fn ln_special(x: f32, y: f32) -> f32 {
+    let y = if x < f32::INFINITY { y } else { x };
+    let y = if x == 0.0 { f32::NEG_INFINITY } else { y };
+    if x < 0.0 { f32::NAN } else { y }
+}
+
+/// The logarithm of base 2 of a number that is not negative, to some 45 bits.
+#[inline(always)]
+fn log2(x: f32) -> f64 {
+    let bits = f64::from(x).to_bits().wrapping_sub(ROOT_HALF_64);
+    let m = f64::from_bits((bits & 0x000f_ffff_ffff_ffff).wrapping_add(ROOT_HALF_64));
+    // Biased, so that the shift needs no sign.
+    let e = f64::from((bits.wrapping_add(1023 << 52) >> 52) as i32) - 1023.0;
+    let s = (m - 1.0) / (m + 1.0);
+    let y = e + s * polynomial(s * s, LOG2_64);
+    let y = if x < f32::INFINITY { y } else { f64::from(x) };
+    if x == 0.0 { f64::NEG_INFINITY } else { y }
+}
+
+#[inline(always)]
+fn sin_moderate(x: f32) -> f32 {
+    let (r, quarters) = quarter_turns(x);
+    let y = wave(r, quarters);
+    // The sum in `wave` loses the sign of -0.
+    if x == 0.0 { x } else { y }
+}
+
+#[inline(always)]
+fn cos_moderate(x: f32) -> f32 {
+    let (r, quarters) = quarter_turns(x);
+    wave(r, quarters.wrapping_add(1))
+}
+
+/// The rest in `[-pi/4, pi/4]` and the number of quarter turns, of which the lowest two bits count.
+#[inline(always)]
+fn quarter_turns(x: f32) -> (f32, u32) {
+    let x = f64::from(x);
+    let shifted = x * std::f64::consts::FRAC_2_PI + ROUND_64;
+    let n = shifted - ROUND_64;
+    let r = (x - n * QUARTER[0]) - n * QUARTER[1];
+    (r as f32, shifted.to_bits() as u32)
+}
+
+/// The sine of `r` after some quarter turns.
+#[inline(always)]
+fn wave(r: f32, quarters: u32) -> f32 {
+    let square = r * r;
+    let sin = r + r * (square * polynomial(square, SIN));
+    let cos = (1.0 - 0.5 * square) + (square * square) * polynomial(square, COS);
+    let y = if quarters & 1 == 0 { sin } else { cos };
+    f32::from_bits(y.to_bits() ^ ((quarters & 2) << 30))
+}
+
+/// The sine of an angle beyond [`MODERATE`], some quarter turns on, with as many bits of 2 / pi as it takes (Payne and
+/// Hanek, 1983).
+#[cold]
+#[inline(never)]
+fn huge(x: f32, quarters: u32) -> f32 {
+    if !x.is_finite() {
+        return f32::NAN;
+    }
+    let bits = x.abs().to_bits();
+    let mantissa = u128::from(bits & 0x007f_ffff | 0x0080_0000);
+    // Bits of 2 / pi before these make whole turns.
+    let skip = (bits >> 23) as usize - 152;
+    let (word, shift) = (skip / 64, skip % 64);
+    let [a, b, c] = [0, 1, 2].map(|i| u128::from(TWO_OVER_PI[word + i]));
+    let product = mantissa.wrapping_mul((a << 64 | b) << shift | c << shift >> 64);
+    // Quarter turns before the point, which stands after two bits.
+    let whole = product.wrapping_add(1 << 125) >> 126;
+    let part = product.wrapping_sub(whole << 126) as i128;
+    let r = part as f64 * (0.25 * std::f64::consts::FRAC_PI_2 / f64::from(1u32 << 31).powi(4));
+    let sign = if x < 0.0 && quarters == 0 { -1.0 } else { 1.0 };
+    sign * wave(r as f32, whole as u32 + quarters)
+}
+
+/// [`wave`] of every element: by `quick`, if all of some neighbours are moderate.
+#[inline(always)]
+fn each_moderate(xs: &mut [f32], quick: impl Fn(f32) -> f32, quarters: u32) {
+    for xs in xs.chunks_mut(256) {
+        let far = xs.iter().fold(0.0, |far: f32, x| if x.abs() > far { x.abs() } else { far });
+        if far <= MODERATE {
+            xs.iter_mut().for_each(|x| *x = quick(*x));
+        } else {
+            xs.iter_mut().for_each(|x| *x = if x.abs() > MODERATE { huge(*x, quarters) } else { quick(*x) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+// math.cuh: functions of f32 that CUDA has not, or has only with a stack frame. Each takes every f32, NaN gives NaN.
+#pragma once
+#include "ptx.cuh"
+
+// An angle less whole quarters of a turn: within pi/4 of 0, but for rounding, and how many quarters, modulo 4.
+struct Quarter { f32 angle; u32 count; };
+
+// 2/pi as a fraction, behind 32 bits of 0.
+__constant__ const u32 kTwoOverPi[7] = {0, 0x28be60db, 0x9391054a, 0x7f09d5f4, 0x7d4d3770, 0x36d8a566, 0x4f10e410};
+
+// quarter() of finite numbers of at least 1: of the product with 2/pi (Payne and Hanek, 1983) only the bits are computed
+// that a quarter and 62 bits of its fraction are made of.
+__device__ __forceinline__ Quarter quarter_of_large(f32 x) {
+    const u32 bits = __float_as_uint(x);
+    const u32 mantissa = (bits << 8) | 0x80000000u;  // |x| = mantissa * 2^(exponent - 32)
+    const u32 exponent = ((bits >> 23) & 0xff) - 126;
+    const u32 word = exponent / 32, shift = exponent % 32;
+    u32 part[4];
+    #pragma unroll
+    for (u32 i = 0; i < 4; ++i) part[i] = word + i < 7 ? kTwoOverPi[word + i] : 0;
+    #pragma unroll
+    for (u32 i = 0; i < 3; ++i) part[i] = __funnelshift_l(part[i + 1], part[i], shift);
+
+    // The product as a number with two bits before the point and 62 behind it; what is above them are whole turns.
+    u64 product = u64(mantissa) * part[2];
+    product = u64(mantissa) * part[1] + (product >> 32);
+    product += u64(mantissa * part[0]) << 32;
+    const u32 count = u32((product + (1ull << 61)) >> 62);  // the nearest
+    const i64 rest = i64(product - (u64(count) << 62));
+    const f32 angle = f32(f64(rest) * 0x1.921fb54442d18p-62);  // pi/2
+    return __float_as_int(x) < 0 ? Quarter{-angle, 0 - count} : Quarter{angle, count};
+}
+
+__device__ __forceinline__ Quarter quarter(f32 x) {
+    // Up to here (Cody and Waite, 1980) count * pi/2 in three parts is exact enough.
+    if (!(fabsf(x) > 105615.0f)) {
+        const f32 shifted = __fmaf_rn(x, 0.636619747f, 12582912.0f);  // 1.5 * 2^23: to the nearest whole number
+        const f32 count = __fadd_rn(shifted, -12582912.0f);
+        f32 angle = __fmaf_rn(count, -0x1.921fb0p+00f, x);
+        angle = __fmaf_rn(count, -0x1.5110b4p-22f, angle);
+        angle = __fmaf_rn(count, -0x1.846988p-48f, angle);
+        return {angle, __float_as_uint(shifted)};
+    }
+    if (fabsf(x) == __int_as_float(0x7f800000)) return {__fsub_rn(x, x), 0};
+    return quarter_of_large(x);
+}
+
+// The sine of x, or with ahead == 1, a quarter of a turn later, the cosine: within 1.6 ulp.
+__device__ __forceinline__ f32 sine(f32 x, u32 ahead) {
+    const Quarter at = quarter(x);
+    const u32 count = at.count + ahead;
+    const f32 square = __fmul_rn(at.angle, at.angle);
+    const bool odd = count & 1;
+    const f32 first = odd ? 1.0f : at.angle;
+    f32 p = odd ? 2.44677067e-5f : 2.86567956e-6f;
+    p = __fmaf_rn(p, square, odd ? -1.38877297e-3f : -1.98559923e-4f);
+    p = __fmaf_rn(p, square, odd ? 4.16666567e-2f : 8.33338592e-3f);
+    p = __fmaf_rn(p, square, odd ? -0.5f : -1.66666672e-1f);
+    const f32 y = __fmaf_rn(p, __fmul_rn(first, square), first);
+    return count & 2 ? -y : y;
+}
+
+// 1 / x for x from 1 to 2^100, to within an ulp: a hardware estimate and one step of Newton.
+__device__ __forceinline__ f32 inverse(f32 x) {
+    const f32 y = rcp_approx(x);
+    return __fmaf_rn(y, __fmaf_rn(-x, y, 1.0f), y);
+}
+
+// 1 / (1 + e^-x), small results as exact as large ones.
+__device__ __forceinline__ f32 sigmoid(f32 x) {
+    const f32 e = expf(-fabsf(x));
+    return __fmul_rn(x < 0.0f ? e : 1.0f, inverse(__fadd_rn(1.0f, e)));
+}
+
+// t times the probability that a standard normal variable is above t, for t >= 0: t e^(-t^2/2) E(t), where E(t) times
+// t + 4 is a polynomial of (t - 4) / (t + 4), fitted up to t = 15, where the result ends. NaN gives 0.
+__device__ __forceinline__ f32 normal_tail(f32 t) {
+    t = t < 40.0f ? t : 40.0f;
+    const f32 r = inverse(__fadd_rn(t, 4.0f));
+    const f32 m = __fmul_rn(__fadd_rn(t, -4.0f), r);
+    f32 p = -1.25558392e-4f;
+    p = __fmaf_rn(p, m, 1.88996521e-4f);
+    p = __fmaf_rn(p, m, 1.56688166e-3f);
+    p = __fmaf_rn(p, m, -3.52097279e-3f);
+    p = __fmaf_rn(p, m, -7.52540259e-3f);
+    p = __fmaf_rn(p, m, 6.04061857e-2f);
+    p = __fmaf_rn(p, m, -1.86523303e-1f);
+    p = __fmaf_rn(p, m, 3.87136698e-1f);
+    p = __fmaf_rn(p, m, -6.07896566e-1f);
+    p = __fmaf_rn(p, m, 7.55285144e-1f);
+    // What rounding takes from t^2 is given back to first order: it is up to 2^-17, and e^x magnifies it.
+    const f32 square = __fmul_rn(t, t);
+    const f32 lost = __fmaf_rn(t, t, -square);
+    f32 g = expf(-0.5f * square);
+    g = __fmaf_rn(g, -0.5f * lost, g);
+    return __fmul_rn(__fmul_rn(t, __fmul_rn(p, r)), g);
+}
