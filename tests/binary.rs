@@ -1,94 +1,64 @@
-//! Elementwise binary ops, with broadcasting, against their definitions.
+//! Elementwise binary ops: their names, order and NaN, and what is refused. The registry proves the rest.
 
-use proptest::{collection::vec, prelude::*, sample::select};
-use taut::{Binary, DType, Tensor};
-use taut_tests::{
-    At, Case, Check, Fill, Geometry, Grid, Suite, Value, binary, geometry, poison, same, same_tensors,
-};
+use proptest::prelude::*;
+use taut::{Binary, DType, ErrorKind, Result, Tensor};
+use taut_tests::{At, Check, Suite, Value, fail, kind_of, message_of, same, same_tensors, upload};
 
 pub(crate) fn trials(suite: &mut Suite) {
-    suite.real("binary::matches_reference", matches_reference);
     suite.real("binary::methods_name_their_ops", methods_name_their_ops);
     suite.real("binary::takes_itself", takes_itself);
+    suite.real("binary::order_of_nan_and_zeros", order_of_nan_and_zeros);
+    suite.real("binary::scalars_are_of_the_dtype", scalars_are_of_the_dtype);
+    suite
+        .everywhere("binary::what_can_not_stand_in_place_is_refused", what_can_not_stand_in_place_is_refused);
+    suite.everywhere("binary::scalars_take_one_element", scalars_take_one_element);
 }
 
-fn pairs(at: &At) -> Vec<(Binary, DType)> {
-    let all = Binary::ALL.iter().flat_map(|&op| at.dtypes().into_iter().map(move |dtype| (op, dtype)));
-    all.filter(|(op, dtype)| op.takes(*dtype)).collect()
-}
+type Method = fn(Tensor, &Tensor) -> Result<Tensor>;
+type Twin = fn(&mut Tensor, &Tensor) -> Result<()>;
 
-/// What an operand of a broadcast looks like: leading axes gone, others 1.
-fn shrunk(shape: &[usize], gone: usize, ones: u8) -> Vec<usize> {
-    let axes = shape.iter().enumerate().skip(gone);
-    axes.map(|(axis, &extent)| if ones >> axis & 1 == 1 { 1 } else { extent }).collect()
-}
-
-/// Two geometries that broadcast, and the shape of the result.
-fn operands() -> impl Strategy<Value = (Geometry, Geometry, Vec<usize>)> {
-    // Most often one operand is whole.
-    let less = || (prop_oneof![4 => Just(0), 1 => 0..3usize], prop_oneof![2 => Just(0u8), 1 => 0..32u8]);
-    let choices = || vec([0..60usize, 0..60usize, 0..60usize, 0..60usize], 0..=3);
-    (geometry(false), less(), less(), choices(), choices()).prop_map(|(whole, a, b, first, second)| {
-        let (a, b) = (shrunk(&whole.shape, a.0, a.1), shrunk(&whole.shape, b.0, b.1));
-        let rank = a.len().max(b.len());
-        let extent =
-            |shape: &[usize], back: usize| shape.len().checked_sub(back).map_or(1, |axis| shape[axis]);
-        let out = (1..=rank).rev().map(|back| match (extent(&a, back), extent(&b, back)) {
-            (1, other) => other,
-            (one, _) => one,
-        });
-        let out = out.collect();
-        (Geometry::viewed(&a, &first, true), Geometry::viewed(&b, &second, true), out)
-    })
-}
-
-/// The values of a case, repeated to a shape.
-fn repeated(case: &Case, shape: &[usize]) -> Vec<Value> {
-    let values = case.values();
-    Grid::new(&case.geometry.shape).broadcast(shape).index.into_iter().map(|i| values[i]).collect()
-}
-
-/// The same bits as the definition, whatever the views; in place too, where the result has the shape of the first.
-fn matches_reference(at: &At) -> Check {
-    at.for_all((select(pairs(at)), operands(), 0..1000u64), |((op, dtype), (a, b, shape), seed)| {
-        let a = Case { dtype, geometry: a, fill: Fill::Any, seed };
-        let b = Case { dtype, geometry: b, fill: Fill::Any, seed: seed + 1000 };
-        let (left, right) = (repeated(&a, &shape), repeated(&b, &shape));
-        let want: Vec<_> = left.iter().zip(&right).map(|(&a, &b)| binary(op, a, b, dtype)).collect();
-
-        let (mut x, y) = (a.upload(&at.device)?, b.upload(&at.device)?);
-        poison(&at.device, &[want.len() * dtype.size()])?;
-        let got = x.clone().binary(op, &y)?;
-        prop_assert_eq!(&got.shape()[..], &shape[..]);
-        same(&got, &want)?;
-        same(&x, &a.values())?;
-        same(&y, &b.values())?;
-
-        if x.shape() == got.shape() && !x.layout().overlaps() {
-            x.binary_(op, &y)?;
-            same_tensors(&x, &got)?;
-        }
-        same_tensors(&a.upload(&at.device)?.binary(op, &y)?, &got)
-    })
-}
+/// Every op with its method, and the one that is always in place, where the result has the dtype of the operands.
+const METHODS: [(Binary, Method, Option<Twin>); 16] = [
+    (Binary::Add, Tensor::add, Some(Tensor::add_)),
+    (Binary::Sub, Tensor::sub, Some(Tensor::sub_)),
+    (Binary::Mul, Tensor::mul, Some(Tensor::mul_)),
+    (Binary::Div, Tensor::div, Some(Tensor::div_)),
+    (Binary::Minimum, Tensor::minimum, Some(Tensor::minimum_)),
+    (Binary::Maximum, Tensor::maximum, Some(Tensor::maximum_)),
+    (Binary::Pow, Tensor::pow, Some(Tensor::pow_)),
+    (Binary::Eq, Tensor::eq, None),
+    (Binary::Ne, Tensor::ne, None),
+    (Binary::Lt, Tensor::lt, None),
+    (Binary::Le, Tensor::le, None),
+    (Binary::Gt, Tensor::gt, None),
+    (Binary::Ge, Tensor::ge, None),
+    (Binary::And, Tensor::and, Some(Tensor::and_)),
+    (Binary::Or, Tensor::or, Some(Tensor::or_)),
+    (Binary::Xor, Tensor::xor, Some(Tensor::xor_)),
+];
 
 /// A named method does what the op of its name does.
 fn methods_name_their_ops(at: &At) -> Check {
-    let a = Tensor::from_slice(&[6.0f32, -1.0, 0.0], [3], &at.device)?;
-    let b = Tensor::from_slice(&[1.5f32, 4.0, 0.0], [3], &at.device)?;
-    let results = [
-        (a.clone().add(&b)?, Binary::Add, [7.5f32, 3.0, 0.0]),
-        (a.clone().sub(&b)?, Binary::Sub, [4.5, -5.0, 0.0]),
-        (a.clone().mul(&b)?, Binary::Mul, [9.0, -4.0, 0.0]),
-        (a.clone().div(&b)?, Binary::Div, [4.0, -0.25, f32::NAN]),
-    ];
-    for (got, op, want) in results {
-        same(&got, &want.map(|x| Value::Float(x.into())))?;
-        same_tensors(&got, &a.clone().binary(op, &b)?)?;
+    let floats = [[6.0f32, -1.0, 0.0, 2.0], [1.5, 4.0, 0.0, 2.0]];
+    let bools = [[true, true, false, false], [true, false, true, false]];
+    for (i, (op, method, twin)) in METHODS.into_iter().enumerate() {
+        prop_assert_eq!(op, Binary::ALL[i]);
+        let [a, b] = if op.takes(DType::F32) {
+            floats.map(|x| Tensor::from_slice(&x, [4], &at.device))
+        } else {
+            bools.map(|x| Tensor::from_slice(&x, [4], &at.device))
+        };
+        let (a, b) = (a?, b?);
+        let want = a.clone().binary(op, &b)?;
+        let named = |error| fail(format!("{}: {error}", op.name()));
+        same_tensors(&method(a.clone(), &b)?, &want).map_err(named)?;
+        if let Some(twin) = twin {
+            let mut y = a.copy()?;
+            twin(&mut y, &b)?;
+            same_tensors(&y, &want).map_err(named)?;
+        }
     }
-    let mut sum = a.copy()?;
-    sum.add_(&b)?;
-    same_tensors(&sum, &a.add(&b)?)
+    Ok(())
 }
 
 /// Both operands may be views of one storage: nothing is written over while it is read.
@@ -102,4 +72,83 @@ fn takes_itself(at: &At) -> Check {
     let x = Tensor::full([1000], 1.5, DType::F16, &at.device)?;
     let held = x.clone();
     same(&x.add(&held)?, &[Value::Float(3.0); 1000])
+}
+
+/// NaN is unequal to all and in no order, but it is the smallest and the largest; 0 and -0 are equal, and the first wins.
+fn order_of_nan_and_zeros(at: &At) -> Check {
+    const NAN: f64 = f64::NAN;
+    let floats = |x: &[f64]| x.iter().map(|&x| Value::Float(x)).collect::<Vec<_>>();
+    let bools = |x: [bool; 6]| x.map(|x| Value::Int(x.into()));
+    for dtype in at.floats() {
+        let a = upload(&floats(&[NAN, 1.0, NAN, 0.0, -0.0, f64::INFINITY]), &[6], dtype, &at.device)?;
+        let b = upload(&floats(&[1.0, NAN, NAN, -0.0, 0.0, f64::INFINITY]), &[6], dtype, &at.device)?;
+        let least = floats(&[NAN, NAN, NAN, 0.0, -0.0, f64::INFINITY]);
+        same(&a.clone().minimum(&b)?, &least)?;
+        same(&a.clone().maximum(&b)?, &least)?;
+        let equal = [false, false, false, true, true, true];
+        same(&a.clone().eq(&b)?, &bools(equal))?;
+        same(&a.clone().ne(&b)?, &bools(equal.map(|x| !x)))?;
+        same(&a.clone().le(&b)?, &bools(equal))?;
+        same(&a.clone().ge(&b)?, &bools(equal))?;
+        same(&a.clone().lt(&b)?, &bools([false; 6]))?;
+        same(&a.gt(&b)?, &bools([false; 6]))?;
+    }
+    Ok(())
+}
+
+/// A scalar is converted as a tensor of it would be.
+fn scalars_are_of_the_dtype(at: &At) -> Check {
+    // 0.1 in f16, and in f32 what is next to it.
+    let half = Tensor::full([1], 0.1, DType::F16, &at.device)?;
+    prop_assert_eq!(half.eq_scalar(0.1)?.to_vec::<bool>()?, [true]);
+    let bytes = Tensor::from_slice(&[254u8, 255], [2], &at.device)?;
+    prop_assert_eq!(bytes.clone().lt_scalar(300.0)?.to_vec::<bool>()?, [true, false]);
+    prop_assert_eq!(bytes.ge_scalar(254.9)?.to_vec::<bool>()?, [true, true]);
+    let bools = Tensor::from_slice(&[false, true], [2], &at.device)?;
+    prop_assert_eq!(bools.gt_scalar(0.0)?.to_vec::<bool>()?, [false, true]);
+    Ok(())
+}
+
+/// A result of bools does not stand over floats, nor a larger one over a smaller; nothing is changed then.
+fn what_can_not_stand_in_place_is_refused(at: &At) -> Check {
+    let mut x = Tensor::zeros([3], DType::F32, &at.device)?;
+    let other = Tensor::zeros([2, 3], DType::F32, &at.device)?;
+    let before = at.device.stats();
+    prop_assert_eq!(
+        message_of(x.binary_(Binary::Lt, &other))?,
+        "lt_: the result is bool, f32 has no room for it"
+    );
+    prop_assert_eq!(message_of(x.maximum_(&other))?, "maximum_: [2, 3] does not broadcast to [3]");
+    prop_assert_eq!(message_of(x.clone().and(&x.clone()))?, "and: does not take f32; cast to bool");
+    let whole = Tensor::zeros([3], DType::I64, &at.device)?;
+    prop_assert_eq!(kind_of(whole.clone().pow(&whole))?, ErrorKind::DType);
+    prop_assert_eq!(kind_of(whole.lt(&other))?, ErrorKind::DType);
+    let held = x.clone();
+    prop_assert_eq!(kind_of(x.pow_(&Tensor::zeros([3], DType::F32, &at.device)?))?, ErrorKind::Shared);
+    drop(held);
+    prop_assert_eq!(at.device.stats().live_bytes, before.live_bytes);
+
+    // Bools stand over bools.
+    let mut bools = Tensor::zeros([3], DType::Bool, &at.device)?;
+    let before = at.device.stats();
+    let same = bools.copy()?;
+    bools.binary_(Binary::Eq, &same)?;
+    bools = bools.xor(&same)?.eq(&same)?.not()?;
+    drop(same);
+    prop_assert_eq!(at.device.stats().live_bytes, before.live_bytes);
+    prop_assert_eq!(at.device.stats().allocations, before.allocations + 1);
+    drop(bools);
+    Ok(())
+}
+
+/// For the time of the op, and nothing of it stays.
+fn scalars_take_one_element(at: &At) -> Check {
+    let x = Tensor::zeros([1000], DType::F32, &at.device)?;
+    at.device.pool().reset_peaks();
+    let before = at.device.stats().live_bytes;
+    let mask = x.clone().lt_scalar(1.0)?;
+    prop_assert_eq!(at.device.stats().live_bytes, before + 1000);
+    prop_assert_eq!(at.device.stats().peak_live_bytes, before + 1004);
+    drop(mask);
+    Ok(())
 }

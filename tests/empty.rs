@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use taut::{Activation, Binary, DType, Kind, Reduce, Tensor, Unary};
-use taut_tests::{At, Check, Suite, Value, same, upload};
+use taut_tests::{At, Check, Suite, Value, binary_elements, meets, same, unary_elements, upload};
 
 pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("empty::passes_every_op", passes_every_op);
@@ -30,7 +30,9 @@ fn passes_every_op(at: &At) -> Check {
             for op in Binary::ALL.into_iter().filter(|op| op.takes(dtype)) {
                 pass(new()?.binary(op, &new()?))?;
                 pass(new()?.binary(op, &Tensor::zeros([1], dtype, &at.device)?))?;
-                new()?.binary_(op, &Tensor::zeros([0usize; 0], dtype, &at.device)?)?;
+                if op.output(dtype) == Some(dtype) {
+                    new()?.binary_(op, &Tensor::zeros([0usize; 0], dtype, &at.device)?)?;
+                }
             }
             for to in at.dtypes() {
                 pass(new()?.cast(to))?;
@@ -82,13 +84,14 @@ fn scalars_pass_every_op(at: &At) -> Check {
         let value = |value| taut_tests::cast(value, dtype);
         let x = upload(&[value(one)], &none, dtype, &at.device)?;
         for op in Unary::ALL.into_iter().filter(|op| op.takes(dtype)) {
-            same(&x.clone().unary(op)?, &[taut_tests::unary(op, value(one), dtype)])?;
+            meets(&x.clone().unary(op)?, &unary_elements(op, &[value(one)], dtype))?;
         }
         for op in Binary::ALL.into_iter().filter(|op| op.takes(dtype)) {
-            same(&x.clone().binary(op, &x)?, &[taut_tests::binary(op, value(one), value(one), dtype)])?;
+            let want = |b, n| binary_elements(op, &vec![(value(one), value(b)); n], dtype);
+            meets(&x.clone().binary(op, &x)?, &want(one, 1))?;
             // With a scalar on the left the result has the shape of the right.
             let row = upload(&[value(two); 3], &[3], dtype, &at.device)?;
-            same(&x.clone().binary(op, &row)?, &[taut_tests::binary(op, value(one), value(two), dtype); 3])?;
+            meets(&x.clone().binary(op, &row)?, &want(two, 3))?;
         }
         for op in Reduce::ALL {
             let Some(out) = op.output(dtype) else { continue };

@@ -17,6 +17,7 @@ mod plan;
 mod program;
 mod random;
 mod reduce;
+mod select;
 mod stream;
 mod transfer;
 mod unary;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         fill::trials,
         random::trials,
         reduce::trials,
+        select::trials,
         matmul::trials,
         view::trials,
         transfer::trials,

@@ -1,6 +1,6 @@
 //! Comparing tensors with what they should be.
 
-use crate::{Check, Grid, Value, download, fail, round};
+use crate::{Check, Elements, Grid, Value, download, fail, round};
 use taut::Tensor;
 
 /// What a value may be before it is rounded to its dtype.
@@ -61,6 +61,18 @@ pub fn within(got: &Tensor, want: &[Interval]) -> Check {
         let (x, low, high) = (got.float(), round(want.low, dtype), round(want.high, dtype));
         if low.is_nan() || high.is_nan() { x.is_nan() } else { low <= x && x <= high }
     })
+}
+
+/// [`same`] or [`within`].
+///
+/// # Errors
+///
+/// As [`same`].
+pub fn meets(got: &Tensor, want: &Elements) -> Check {
+    match want {
+        Elements::Exact(values) => same(got, values),
+        Elements::Within(intervals) => within(got, intervals),
+    }
 }
 
 fn compare<W: std::fmt::Debug>(got: &Tensor, want: &[W], fits: impl Fn(Value, &W) -> bool) -> Check {

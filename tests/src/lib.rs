@@ -9,6 +9,7 @@ struct Readme;
 
 mod case;
 mod close;
+mod elementwise;
 mod geometry;
 mod op;
 pub mod ops;
@@ -19,11 +20,12 @@ mod suite;
 mod value;
 
 pub use case::{Case, Fill, Rng, cases};
-pub use close::{Interval, same, same_tensors, within};
+pub use close::{Interval, meets, same, same_tensors, within};
+pub use elementwise::{binary, binary_elements, unary, unary_elements};
 pub use geometry::{Geometry, Grid, Step, geometries, geometry, shapes};
 pub use op::{Array, Call, Define, Draw, Elements, Op, Operand, Twin, Use, Want, first, split};
 pub use poison::poison;
 pub use prove::{check_once, prove};
-pub use reference::{binary, half_up, product_error, sum_error, unary};
+pub use reference::{half_up, product_error, sum_error};
 pub use suite::{At, Check, Suite, fail, kind_of, message_of};
 pub use value::{Value, cast, download, round, upload};

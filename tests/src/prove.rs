@@ -1,8 +1,8 @@
 //! The property that every op has: what its definition says, on every view, in every way to call it.
 
 use crate::{
-    Array, At, Check, Elements, Geometry, Op, Twin, Use, Value, Want, download, fail, poison, same,
-    same_tensors, shapes, upload, within,
+    Array, At, Check, Geometry, Op, Twin, Use, Value, Want, download, fail, meets, poison, same,
+    same_tensors, shapes, upload,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use std::{cell::Cell, fmt};
@@ -145,10 +145,7 @@ impl Case<'_> {
 fn matches(output: &Tensor, want: &Want) -> Check {
     let (got, wanted) = ((&output.shape()[..], output.dtype()), (&want.shape[..], want.dtype));
     prop_assert_eq!(got, wanted, "shape and dtype");
-    match &want.elements {
-        Elements::Exact(values) => same(output, values),
-        Elements::Within(intervals) => within(output, intervals),
-    }
+    meets(output, &want.elements)
 }
 
 fn array(source: &Source) -> Array {

@@ -1,11 +1,13 @@
 //! Every op, by family.
 
+mod binary;
 mod copy;
+mod select;
 mod unary;
 
 use crate::Op;
 
 /// Every op.
 pub fn all() -> Vec<Op> {
-    [unary::ops(), copy::ops()].into_iter().flatten().collect()
+    [unary::ops(), binary::ops(), select::ops(), copy::ops()].into_iter().flatten().collect()
 }

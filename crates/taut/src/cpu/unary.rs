@@ -1,8 +1,6 @@
 //! The twin of `unary.cu`.
 
-use super::{
-    BLOCK, Scalar, Source, math::Math, normal::Normal, runs::each_run, vectorized, with_scalar,
-};
+use super::{BLOCK, Scalar, Source, math::Math, normal::Normal, runs::each_run, vectorized, with_scalar};
 use crate::tensor::{View, ViewMut};
 use bytemuck::Zeroable;
 use std::ops::{Add, Div, Mul, Neg, Sub};
