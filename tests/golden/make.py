@@ -4,7 +4,8 @@
     python3 tests/golden/make.py > tests/golden/golden.jsonl
 
 One line for each case: {"op", "params", "inputs", "outputs"}; a tensor is {"dtype", "shape", "data"}, its elements
-row-major and little-endian in hex. Inputs are rounded to f32, so that an f32 run sees the same numbers. Needs PyTorch
+row-major and little-endian in hex. Inputs are values of f32, so that an f32 run sees the same numbers; PyTorch
+computes in f64. Needs PyTorch
 2.4 or newer, no GPU; the same PyTorch on the same CPU writes the same bytes.
 """
 
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 
 torch.manual_seed(20)
 torch.set_num_threads(1)
-CODES = {torch.float64: ("f64", "d"), torch.int64: ("i64", "q"), torch.bool: ("bool", "?")}
+CODES = {torch.float64: ("f64", "d"), torch.float32: ("f32", "f"), torch.int64: ("i64", "q"), torch.bool: ("bool", "?")}
 lines = []
 
 
@@ -32,12 +33,13 @@ def tensor(x):
 def case(op, function, *inputs, **params):
     outputs = function(*[x.clone() for x in inputs])
     outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+    inputs = [x.to(torch.float32) if x.dtype == torch.float64 else x for x in inputs]
     line = {"op": op, "params": params, "inputs": [tensor(x) for x in inputs], "outputs": [tensor(y) for y in outputs]}
     lines.append(json.dumps(line, separators=(",", ":")))
 
 
 def normal(*shape, scale=1.0):
-    return (torch.randn(*shape) * scale).to(torch.float64)
+    return (torch.randn(*shape) * scale).to(torch.float32).to(torch.float64)
 
 
 def positive(*shape):
@@ -115,9 +117,9 @@ for axes in [[1], [0, 2], [0, 1, 2]]:
     case("max", lambda x: x.amax(axes), x, axes=axes)
     case("min", lambda x: x.amin(axes), x, axes=axes)
     case("norm", lambda x: torch.linalg.vector_norm(x, dim=axes), x, axes=axes)
-    case("var", lambda x: x.var(axes, correction=1), x + 10.0, axes=axes, correction=1)
-    case("std", lambda x: x.std(axes, correction=0), x - 3.0, axes=axes, correction=0)
-    case("logsumexp", lambda x: x.logsumexp(axes), x * 20.0, axes=axes)
+    case("var", lambda x: x.var(axes, correction=1), (x + 10.0).float().double(), axes=axes, correction=1)
+    case("std", lambda x: x.std(axes, correction=0), (x - 3.0).float().double(), axes=axes, correction=0)
+    case("logsumexp", lambda x: x.logsumexp(axes), (x * 20.0).float().double(), axes=axes)
 case("prod", lambda x: x.prod(1), normal(6, 9), axes=[1])
 case("argmax", lambda x: x.argmax(1), normal(7, 13), axis=1)
 case("argmin", lambda x: x.argmin(0), normal(7, 13), axis=0)
@@ -140,7 +142,7 @@ def masked(x, mask):
 mask = flags(7, 19)
 mask[3] = False
 case("softmax_with", masked, normal(2, 7, 19, scale=4.0), mask, axis=2, scale=0.25)
-case("layer_norm", lambda x, w, b: F.layer_norm(x, (37,), w, b, 1e-5), normal(5, 37) + 2.0, normal(37), normal(37), eps=1e-5)
+case("layer_norm", lambda x, w, b: F.layer_norm(x, (37,), w, b, 1e-5), (normal(5, 37) + 2.0).float().double(), normal(37), normal(37), eps=1e-5)
 case("rms_norm", lambda x, w: F.rms_norm(x, (37,), w, 1e-6), normal(5, 37), normal(37), eps=1e-6)
 case(
     "add_layer_norm",
@@ -150,9 +152,9 @@ case(
 case("add_rms_norm", lambda x, r, w: [F.rms_norm(x + r, (21,), w, 1e-6), x + r], normal(6, 21), normal(6, 21), normal(21), eps=1e-6)
 
 # Order. Without equal elements but where the order is stable.
-case("sort", lambda x: torch.sort(x, 1, stable=True), below(9, 5, 31).to(torch.float64), axis=1, descending=False)
-case("sort", lambda x: torch.sort(x, 0, descending=True, stable=True), normal(29, 3), axis=0, descending=True)
-case("argsort", lambda x: torch.argsort(x, 1, stable=True), below(9, 5, 31).to(torch.float64), axis=1, descending=False)
+case("sort", lambda x: torch.sort(x, dim=1, stable=True), below(9, 5, 31).to(torch.float64), axis=1, descending=False)
+case("sort", lambda x: torch.sort(x, dim=0, descending=True, stable=True), normal(29, 3), axis=0, descending=True)
+case("argsort", lambda x: torch.argsort(x, dim=1, stable=True), below(9, 5, 31).to(torch.float64), axis=1, descending=False)
 case("topk", lambda x: torch.topk(x, 5, 1), normal(4, 37), axis=1, k=5, largest=True)
 case("topk", lambda x: torch.topk(x, 3, 0, largest=False), normal(11, 5), axis=0, k=3, largest=False)
 
