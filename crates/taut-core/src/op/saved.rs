@@ -29,6 +29,9 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("addmm_", &[Input, Saved::Others]),
     ("cast", &[]),
     ("div", &[Saved::Others, Output]),
+    ("gather", &[Saved::Positions]),
+    ("index_add", &[Saved::Positions]),
+    ("index_select", &[Saved::Positions]),
     // Its output for slopes that keep the sign; bits otherwise.
     ("leaky_relu", &[Output]),
     // The input and the weight; with an activation that keeps its output, that too.
@@ -39,8 +42,12 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("mul_scalar", &[]),
     ("neg", &[]),
     ("relu", &[Output]),
+    ("scatter_add", &[Saved::Positions]),
+    ("sort", &[Saved::Positions]),
+    ("sort_by_key", &[Saved::Positions]),
     ("sub", &[]),
     ("sum", &[]),
+    ("topk", &[Saved::Positions]),
 ];
 
 /// The saved-set of an op by the name of its method; `None` if it has no backward.

@@ -3,11 +3,14 @@
 pub(crate) mod binary;
 pub(crate) mod copy;
 pub(crate) mod fill;
+pub(crate) mod gather;
 pub(crate) mod matmul;
 mod philox;
 pub(crate) mod random;
 pub(crate) mod reduce;
 mod scalar;
+pub(crate) mod scatter;
+pub(crate) mod sort;
 mod source;
 pub(crate) mod unary;
 

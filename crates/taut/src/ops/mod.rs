@@ -3,6 +3,9 @@
 
 mod binary;
 mod copy;
+mod gather;
 mod matmul;
 mod reduce;
+mod scatter;
+mod sort;
 mod unary;
