@@ -147,3 +147,13 @@ __global__ void __launch_bounds__(kThreads) random(T* out, u64 n, u64 seed, f32 
         }
     }
 }
+
+// The words themselves.
+__global__ void __launch_bounds__(kThreads) random_words(u32* out, u64 n, u64 seed) {
+    const u64 block = u64(blockIdx.x) * kThreads + threadIdx.x;
+    const Words words = philox(seed, block);
+    #pragma unroll
+    for (u32 l = 0; l < 4; ++l) {
+        if (block * 4 + l < n) out[block * 4 + l] = words.x[l];
+    }
+}

@@ -35,7 +35,7 @@ impl Job {
         let mut headers = vec![("facts.cuh".to_owned(), facts())];
         let mut text = read(file)?;
         collect_headers(&text, &mut headers)?;
-        for (header, twin, bytes) in args::TWINS {
+        for &(header, twin, bytes) in args::TWINS {
             if header == file || headers.iter().any(|(name, _)| name == header) {
                 text += &format!("\nstatic_assert(sizeof({twin}) == {bytes}, \"{twin} in src/args.rs\");");
             }

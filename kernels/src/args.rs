@@ -22,24 +22,35 @@ pub const ELEMENT_STEPS: u32 = 4;
 /// Rows of [`Product::partial`] are padded to this many sums, so that every access to them is a whole pack.
 pub const PARTIAL_PACK: u32 = 8;
 
+/// Elements that a block sorts or merges.
+pub const SORT_TILE: u32 = 2048;
+
+/// Entries of a list of sums that a thread of `scatter.cu` takes.
+pub const SCATTER_CHUNK: u32 = 32;
+
 /// The constants of `facts.cuh`, by their names there.
-pub const FACTS: [(&str, u32); 6] = [
+pub const FACTS: &[(&str, u32)] = &[
     ("kThreads", THREADS),
     ("kPacks", PACKS),
     ("kPackSteps", PACK_STEPS),
     ("kElementSteps", ELEMENT_STEPS),
     ("kMaxRank", MAX_RANK as u32),
     ("kPartialPack", PARTIAL_PACK),
+    ("kSortTile", SORT_TILE),
+    ("kScatterChunk", SCATTER_CHUNK),
 ];
 
 /// The structs that kernels take by value: where the twin stands, its name and its size.
-pub const TWINS: [(&str, &str, usize); 6] = [
+pub const TWINS: &[(&str, &str, usize)] = &[
     ("common.cuh", "Walk<1>", size_of::<Walk<1>>()),
     ("common.cuh", "Walk<2>", size_of::<Walk<2>>()),
     ("common.cuh", "Walk<3>", size_of::<Walk<3>>()),
     ("common.cuh", "Walk<4>", size_of::<Walk<4>>()),
     ("common.cuh", "Params", size_of::<Params>()),
     ("matmul.cuh", "Product", size_of::<Product>()),
+    ("fault.cuh", "Fault", size_of::<Fault>()),
+    ("sort.cu", "Sort", size_of::<Sort>()),
+    ("scatter.cu", "Scatter", size_of::<Scatter>()),
 ];
 
 /// The most units that an elementwise kernel walks in one launch: its indices have 32 bits, and division by
@@ -160,6 +171,96 @@ pub struct Product {
     pub lanes: u32,
     /// Padding.
     pub unused: u32,
+}
+
+/// Where a kernel tells the host of an index that is out of range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Fault {
+    /// The address of 8 bytes of pinned host memory.
+    pub word: u64,
+    /// The op, below 256 and not 0.
+    pub code: u64,
+}
+
+/// A pass of a sort. Addresses are those of first elements, 0 for none; steps go from element to element of a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Sort {
+    /// What the first pass sorts.
+    pub keys: u64,
+    /// See `keys`.
+    pub key_step: u64,
+    /// The keys of the pairs that other passes take, `[rows, n]`.
+    pub in_keys: u64,
+    /// Their positions.
+    pub in_order: u64,
+    /// The keys of the pairs that come out, `[rows, out_n]`; 0 if values and positions do.
+    pub out_keys: u64,
+    /// Their positions.
+    pub out_order: u64,
+    /// What moves along with the keys.
+    pub values: u64,
+    /// See `values`.
+    pub value_step: u64,
+    /// Sorted.
+    pub out_values: u64,
+    /// Positions, as i64.
+    pub out_indices: u64,
+    /// Of both.
+    pub out_step: u64,
+    /// The number of the first row.
+    pub first: u64,
+    /// The number of rows.
+    pub rows: u64,
+    /// Keys that are positions are below this.
+    pub extent: u64,
+    /// Where others are reported.
+    pub fault: Fault,
+    /// Elements of a row that come in.
+    pub n: u32,
+    /// Elements of a row that come out.
+    pub out_n: u32,
+    /// Elements of each run that a merge takes, but the last of a row.
+    pub run: u32,
+    /// The most elements of a run that come out.
+    pub keep: u32,
+    /// The size of an element of `values`.
+    pub value_bytes: u32,
+    /// 1 for the largest first.
+    pub descending: u32,
+}
+
+/// A launch of a sum by places. Addresses are those of first elements; steps go along the axis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Scatter {
+    /// What is added, in the first launch.
+    pub src: u64,
+    /// See `src`.
+    pub src_step: u64,
+    /// The places of the entries in order, `[lists, n]`, in the first launch.
+    pub keys: u64,
+    /// The positions of the entries in `src`.
+    pub order: u64,
+    /// What the launch before left, `[n, lanes]`.
+    pub sums_in: u64,
+    /// See `sums_in`.
+    pub places_in: u64,
+    /// What this launch leaves, `[2 * chunks, lanes]`.
+    pub sums_out: u64,
+    /// See `sums_out`.
+    pub places_out: u64,
+    /// What is added to.
+    pub out: u64,
+    /// See `out`.
+    pub out_step: u64,
+    /// Places are below this.
+    pub extent: u64,
+    /// Entries of a list.
+    pub n: u64,
+    /// The chunks that a list is cut into.
+    pub chunks: u64,
 }
 
 /// Division by multiplication (Granlund and Montgomery, 1994), for words of `bits` bits, and dividends and divisors

@@ -43,6 +43,14 @@ impl Kernel {
             Kernel::MatmulReduce(dtype) => format!("matmul_reduce<{dtype}>"),
             Kernel::Matvec(dtype, Major::K) => format!("matvec_rows<{dtype}>"),
             Kernel::Matvec(dtype, Major::Outer) => format!("matvec_columns<{dtype}>"),
+            Kernel::RandomWords => "random_words".to_owned(),
+            Kernel::Sort(dtype) => format!("sort_tiles<Elements<{dtype}>>"),
+            Kernel::SortPositions => "sort_tiles<Positions>".to_owned(),
+            Kernel::SortPairs(bytes) => format!("sort_tiles<Pairs<u{}>>", 8 * bytes),
+            Kernel::SortMerge(bytes) => format!("sort_merge<u{}>", 8 * bytes),
+            Kernel::Gather(bytes) => format!("gather<{bytes}>"),
+            Kernel::ScatterAdd(dtype) => format!("scatter_add<{dtype}, true>"),
+            Kernel::ScatterJoin(dtype) => format!("scatter_add<{dtype}, false>"),
         }
     }
 

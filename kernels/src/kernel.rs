@@ -36,6 +36,22 @@ pub enum Kernel {
     MatmulReduce(DType),
     /// `matvec.cu`: a vector by a matrix that is contiguous along this axis, or along none ([`Major::K`]).
     Matvec(DType, Major),
+    /// `random.cu`: 32 random bits an element.
+    RandomWords,
+    /// `sort.cu`: tiles of rows of elements. Bools are sorted as the bytes that they are.
+    Sort(DType),
+    /// `sort.cu`: tiles of rows of positions, whose keys have 4 bytes.
+    SortPositions,
+    /// `sort.cu`: tiles of pairs with keys of 4 or 8 bytes.
+    SortPairs(usize),
+    /// `sort.cu`: pairs of runs, with keys of 4 or 8 bytes.
+    SortMerge(usize),
+    /// `gather.cu`: units of 1, 2, 4, 8 or 16 bytes.
+    Gather(usize),
+    /// `scatter.cu`: the first launch, over the elements.
+    ScatterAdd(DType),
+    /// `scatter.cu`: the next ones, over what is left.
+    ScatterJoin(DType),
 }
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
@@ -107,6 +123,12 @@ impl Kernel {
             all.push(Kernel::MatmulReduce(dtype));
             all.extend(Major::ALL.map(|major| Kernel::Matvec(dtype, major)));
         }
+        all.extend([Kernel::RandomWords, Kernel::SortPositions]);
+        all.extend([4, 8].into_iter().flat_map(|bytes| [Kernel::SortPairs(bytes), Kernel::SortMerge(bytes)]));
+        all.extend([1, 2, 4, 8, 16].map(Kernel::Gather));
+        for dtype in dtypes(&DType::is_number) {
+            all.extend([Kernel::Sort(dtype), Kernel::ScatterAdd(dtype), Kernel::ScatterJoin(dtype)]);
+        }
         all
     }
 
@@ -124,13 +146,18 @@ impl Kernel {
             Kernel::Select(..) => "select.cu",
             Kernel::Copy(..) => "copy.cu",
             Kernel::Fill(_) | Kernel::Arange(_) => "fill.cu",
-            Kernel::Random(..) => "random.cu",
+            Kernel::Random(..) | Kernel::RandomWords => "random.cu",
             Kernel::Reduce(..) => "reduce.cu",
             Kernel::Matmul(..) => "matmul_mma.cu",
             Kernel::MatmulAny(_) => "matmul_any.cu",
             Kernel::MatmulF32(_) => "matmul_f32.cu",
             Kernel::MatmulReduce(_) => "matmul_reduce.cu",
             Kernel::Matvec(..) => "matvec.cu",
+            Kernel::Sort(_) | Kernel::SortPositions | Kernel::SortPairs(_) | Kernel::SortMerge(_) => {
+                "sort.cu"
+            }
+            Kernel::Gather(_) => "gather.cu",
+            Kernel::ScatterAdd(_) | Kernel::ScatterJoin(_) => "scatter.cu",
         }
     }
 
@@ -151,6 +178,14 @@ impl Kernel {
             Kernel::MatmulReduce(dtype) => [10, 0, dtype as usize, 0],
             Kernel::Matvec(dtype, major) => [11, 0, dtype as usize, major as usize],
             Kernel::Select(bytes, access) => [12, 0, bytes.trailing_zeros() as usize, access as usize],
+            Kernel::RandomWords => [16, 0, 0, 0],
+            Kernel::Sort(dtype) => [13, 0, dtype as usize, 0],
+            Kernel::SortPositions => [13, 1, 0, 0],
+            Kernel::SortPairs(bytes) => [13, 2, 0, bytes.trailing_zeros() as usize],
+            Kernel::SortMerge(bytes) => [13, 3, 0, bytes.trailing_zeros() as usize],
+            Kernel::Gather(bytes) => [14, 0, 0, bytes.trailing_zeros() as usize],
+            Kernel::ScatterAdd(dtype) => [15, 0, dtype as usize, 0],
+            Kernel::ScatterJoin(dtype) => [15, 1, dtype as usize, 0],
         }
     }
 }

@@ -90,6 +90,13 @@ impl Layout {
             })
     }
 
+    /// Each element once: axes on which elements repeat have an extent of 1.
+    pub fn distinct(&self) -> Layout {
+        let repeats = |&axis: &usize| self.strides[axis] == 0 && self.shape[axis] > 1;
+        // The first of several is there.
+        (0..self.rank()).filter(repeats).fold(*self, |out, axis| out.sliced(axis, 0..1).unwrap_or(out))
+    }
+
     /// The axes in a new order. `axes` must be a permutation: checked by [`transposed`](Self::transposed).
     fn permute(&self, axes: &[usize]) -> Layout {
         let mut dims = [0; MAX_RANK];

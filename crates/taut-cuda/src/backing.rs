@@ -118,7 +118,7 @@ impl Backing for CudaBacking {
 
     fn decommit(&self, range: Range<u64>) -> Result<()> {
         // Unmapping is not stream-ordered: work in flight may still touch the pages.
-        self.gpu.synchronize()?;
+        self.gpu.wait()?;
         self.gpu.context().bind()?;
         let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         for page in range {
@@ -144,7 +144,7 @@ impl Drop for CudaBacking {
     fn drop(&mut self) {
         let pages = std::mem::take(self.pages.get_mut().unwrap_or_else(PoisonError::into_inner));
         // A lost context has nothing to give back to.
-        if self.gpu.synchronize().is_ok() && self.gpu.context().bind().is_ok() {
+        if self.gpu.wait().is_ok() && self.gpu.context().bind().is_ok() {
             for (page, handle) in pages {
                 let _ = self.unmap(page, handle);
             }

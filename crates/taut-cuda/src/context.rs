@@ -3,6 +3,7 @@
 use crate::{
     Card,
     driver::{check, is_sticky},
+    fault::Faults,
     functions::Functions,
 };
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
@@ -19,6 +20,7 @@ pub(crate) struct Context {
     device: sys::CUdevice,
     card: Card,
     functions: Functions,
+    faults: Faults,
     /// The first fault after which the context is lost.
     poison: OnceLock<Error>,
 }
@@ -74,8 +76,10 @@ impl Context {
             shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
         };
         let functions = Functions::new(&card)?;
+        // Last: from here on nothing fails, and the context owns it.
+        let faults = Faults::new()?;
         std::mem::forget(guard);
-        Ok(Arc::new(Context { raw, device, card, functions, poison: OnceLock::new() }))
+        Ok(Arc::new(Context { raw, device, card, functions, faults, poison: OnceLock::new() }))
     }
 
     pub(crate) fn card(&self) -> &Card {
@@ -84,6 +88,11 @@ impl Context {
 
     pub(crate) fn functions(&self) -> &Functions {
         &self.functions
+    }
+
+    /// What kernels report.
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// The number by which the driver knows the card.
@@ -121,6 +130,10 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
+        if self.bind().is_ok() {
+            // SAFETY: streams and memory hold the context, so that no work is left.
+            unsafe { self.faults.free() };
+        }
         drop(Retained(self.device));
     }
 }

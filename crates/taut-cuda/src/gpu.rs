@@ -99,8 +99,19 @@ impl Gpu {
         fence.hold(&waiter.stream)
     }
 
-    /// Blocks until every stream is done, and reports what failed.
+    /// Blocks until every stream is done, and reports what failed, in a kernel too: an index out of range.
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](taut_core::ErrorKind::Shape) for what a kernel reported since the last call that waited,
+    /// [`Driver`](taut_core::ErrorKind::Driver) for what the driver reports.
     pub fn synchronize(&self) -> Result<()> {
+        self.wait()?;
+        self.context.faults().take()
+    }
+
+    /// Blocks until every stream is done; what kernels reported stays to be said.
+    pub(crate) fn wait(&self) -> Result<()> {
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner).clone();
         streams.iter().try_for_each(|slot| slot.stream.synchronize())
     }
@@ -117,6 +128,10 @@ impl Gpu {
     }
 
     /// Copies a flat operand to the host, through pinned memory, on the download stream. Blocks until it is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`synchronize`](Self::synchronize).
     pub fn download(&self, src: Operand<'_>, dst: &mut [u8]) -> Result<()> {
         self.context.bind()?;
         let mut staging = self.download.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,8 +139,13 @@ impl Gpu {
         let bytes = src.span_bytes().min(dst.len());
         // SAFETY: an operand lies within its block, and the slice is no longer than it.
         unsafe {
-            Staging::ready(&mut staging, &self.context)?.download(&stream, src.pointer(), &mut dst[..bytes])
+            Staging::ready(&mut staging, &self.context)?.download(
+                &stream,
+                src.pointer(),
+                &mut dst[..bytes],
+            )?;
         }
+        self.context.faults().take()
     }
 }
 

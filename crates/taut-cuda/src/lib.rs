@@ -9,6 +9,7 @@ mod card;
 mod context;
 mod driver;
 mod event;
+mod fault;
 mod functions;
 mod gpu;
 pub mod launch;

@@ -2,6 +2,7 @@
 
 mod activation;
 mod binary;
+mod index;
 mod random;
 mod reduce;
 mod saved;
@@ -9,6 +10,7 @@ mod unary;
 
 pub use activation::Activation;
 pub use binary::Binary;
+pub use index::Index;
 pub use random::Random;
 pub use reduce::Reduce;
 pub use saved::{SAVED, Saved, saved};

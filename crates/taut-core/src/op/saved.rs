@@ -37,8 +37,11 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     // Its output for factors that keep the sign; its input otherwise.
     ("elu", &[Output]),
     ("exp", &[Output]),
+    ("gather", &[Saved::Positions]),
     ("gelu", &[Input]),
     ("gelu_tanh", &[Input]),
+    ("index_add", &[Saved::Positions]),
+    ("index_select", &[Saved::Positions]),
     // Its output for slopes that keep the sign; bits otherwise.
     ("leaky_relu", &[Output]),
     // The input and the weight; with an activation that keeps its output, that too.
@@ -57,16 +60,20 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("reciprocal", &[Output]),
     ("relu", &[Output]),
     ("rsqrt", &[Output]),
+    ("scatter_add", &[Saved::Positions]),
     ("sigmoid", &[Output]),
     ("silu", &[Input]),
     ("sin", &[Input]),
     // Its derivative, the sigmoid of the input, is 1 - e^-y.
     ("softplus", &[Output]),
+    ("sort", &[Saved::Positions]),
+    ("sort_by_key", &[Saved::Positions]),
     ("sqrt", &[Output]),
     ("square", &[Input]),
     ("sub", &[]),
     ("sum", &[]),
     ("tanh", &[Output]),
+    ("topk", &[Saved::Positions]),
     ("where_mask", &[Saved::Mask]),
 ];
 

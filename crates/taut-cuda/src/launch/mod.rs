@@ -4,9 +4,12 @@
 pub mod binary;
 pub mod copy;
 pub mod fill;
+pub mod gather;
 pub mod matmul;
 pub mod random;
 pub mod reduce;
+pub mod scatter;
 pub mod select;
+pub mod sort;
 pub mod unary;
 mod walk;

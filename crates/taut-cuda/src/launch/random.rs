@@ -2,7 +2,7 @@
 
 use super::{fill::flat, walk::grid};
 use crate::{Arg, Operand, Stream};
-use taut_core::{DType, Random, Result};
+use taut_core::{DType, Error, Random, Result};
 use taut_kernels::{Kernel, args::THREADS};
 
 /// Elements that a thread makes: one block of Philox.
@@ -23,6 +23,22 @@ pub fn random(stream: &Stream, dist: Random, seed: u64, dst: Operand<'_>) -> Res
     let args = [Arg::new(&pointer), Arg::new(&n), Arg::new(&seed), numbers[0], numbers[1], numbers[2]];
     // SAFETY: `random(out, n, seed, offset, scale, limit)`, and the `n` elements from the pointer on are those of `dst`.
     unsafe { stream.launch(Kernel::Random(dist, dst.dtype), grid, args) }
+}
+
+/// Fills the flat u32 operand `dst` with the words that [`random`] makes its numbers of.
+///
+/// # Errors
+///
+/// As [`random`]; [`DType`](taut_core::ErrorKind::DType) if `dst` is not u32.
+pub fn words(stream: &Stream, seed: u64, dst: Operand<'_>) -> Result<()> {
+    if dst.dtype != DType::U32 {
+        return Err(Error::dtype(format!("words: {} is not u32", dst.dtype)));
+    }
+    let Some((pointer, n)) = flat("words", &dst)? else { return Ok(()) };
+    let grid = grid([n.div_ceil(ELEMENTS * u64::from(THREADS)), 1], THREADS)?;
+    let args = [Arg::new(&pointer), Arg::new(&n), Arg::new(&seed)];
+    // SAFETY: `random_words(out, n, seed)`, and the `n` elements from the pointer on are those of `dst`.
+    unsafe { stream.launch(Kernel::RandomWords, grid, args) }
 }
 
 /// What values are cut to before they are rounded to `dtype`: the largest of its values below the upper end of a uniform

@@ -3,6 +3,7 @@
 pub(crate) mod binary;
 pub(crate) mod copy;
 pub(crate) mod fill;
+pub(crate) mod gather;
 mod math;
 pub(crate) mod matmul;
 mod normal;
@@ -11,7 +12,9 @@ pub(crate) mod random;
 pub(crate) mod reduce;
 mod runs;
 mod scalar;
+pub(crate) mod scatter;
 pub(crate) mod select;
+pub(crate) mod sort;
 mod source;
 pub(crate) mod unary;
 

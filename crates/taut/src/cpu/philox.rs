@@ -22,7 +22,7 @@ fn philox(counter: [u32; 4], [mut k0, mut k1]: [u32; 2]) -> [u32; 4] {
 
 /// The four words of elements `4 * block` to `4 * block + 3`.
 #[inline(always)]
-fn words(seed: u64, block: u64) -> [u32; 4] {
+pub(crate) fn words(seed: u64, block: u64) -> [u32; 4] {
     philox([low(block), high(block), 0, 0], [low(seed), high(seed)])
 }
 

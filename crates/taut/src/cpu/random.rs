@@ -26,6 +26,16 @@ pub(crate) fn random(distribution: Random, seed: u64, mut dst: ViewMut<'_>) -> R
     })
 }
 
+/// Fills the flat u32 `dst` with the words that [`random`] makes its numbers of.
+pub(crate) fn words(seed: u64, mut dst: ViewMut<'_>) -> Result<()> {
+    dst.flat::<u32>()?.par_chunks_mut(TASK).enumerate().for_each(|(task, chunk)| {
+        for (i, out) in chunk.chunks_mut(4).enumerate() {
+            out.copy_from_slice(&philox::words(seed, (task * TASK / 4 + i) as u64)[..out.len()]);
+        }
+    });
+    Ok(())
+}
+
 /// The elements `4 * block ..` of a tensor.
 #[inline(always)]
 fn four(distribution: Random, limit: f32, seed: u64, block: u64) -> [f32; 4] {

@@ -58,7 +58,7 @@ fn each<D: Send>(out: &mut [D], kept: &Layout, f: impl Fn(usize) -> D + Sync) {
 }
 
 /// The position of element number `i` of a layout.
-fn position(layout: &Layout, i: usize) -> usize {
+pub(super) fn position(layout: &Layout, i: usize) -> usize {
     match layout.rank().checked_sub(1) {
         None => layout.offset(),
         Some(last) => {

@@ -3,9 +3,12 @@
 
 mod binary;
 mod copy;
+mod gather;
 mod matmul;
 mod reduce;
+mod scatter;
 mod select;
+mod sort;
 mod unary;
 
 use crate::Tensor;
