@@ -29,8 +29,11 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("addmm_", &[Input, Saved::Others]),
     ("cast", &[]),
     ("div", &[Saved::Others, Output]),
+    ("dot", &[Input, Saved::Others]),
+    ("einsum", &[Input, Saved::Others]),
     // Its output for slopes that keep the sign; bits otherwise.
     ("leaky_relu", &[Output]),
+    ("linear", &[Input, Saved::Others]),
     // The input and the weight; with an activation that keeps its output, that too.
     ("linear_with", &[Input, Saved::Others, Output]),
     ("matmul", &[Input, Saved::Others]),
@@ -38,6 +41,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("mul", &[Input, Saved::Others]),
     ("mul_scalar", &[]),
     ("neg", &[]),
+    ("outer", &[Input, Saved::Others]),
     ("relu", &[Output]),
     ("sub", &[]),
     ("sum", &[]),

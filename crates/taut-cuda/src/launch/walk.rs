@@ -139,7 +139,7 @@ pub(crate) fn grid([x, y]: [u64; 2], threads: u32) -> Result<Grid> {
 }
 
 /// Cuts layouts along their outer axes into parts of at most `limit` elements.
-fn each_part<const N: usize>(
+pub(super) fn each_part<const N: usize>(
     layouts: &[Layout; N],
     limit: u64,
     part: &mut dyn FnMut(&[Layout; N]) -> Result<()>,

@@ -3,6 +3,7 @@
 
 mod binary;
 mod copy;
+mod einsum;
 mod matmul;
 mod reduce;
 mod unary;
