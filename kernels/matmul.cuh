@@ -1,17 +1,20 @@
-// matmul.cuh: what all products share: the argument, which tile a block computes, and how sums are stored.
+// matmul.cuh: what all products share: the argument, which product and tile a block computes, and how sums are stored.
 #pragma once
 #include "common.cuh"
 
-// dst = activation(a * b + bias), or dst += that. The twin of Product in src/args.rs. Strides are in elements.
+// dst = activation(a * b + bias), or dst += that, for each product of a batch. The twin of Product in src/args.rs.
+// Strides are in elements.
 struct Product {
-    const void* a;     // [m, k], strides a_m and a_k
-    const void* b;     // [k, n], strides b_k and b_n
-    const void* bias;  // [n], stride bias_n, dtype of a and b; or null
-    void* dst;         // [m, n] row-major, aligned to its elements only
-    f32* partial;      // [splits, m, n padded to kPartialPack]: sums over parts of k; null where there is one part
+    const void* a;     // the first product's [m, k], strides a_m and a_k
+    const void* b;     // the first product's [k, n], strides b_k and b_n
+    const void* bias;  // [n], stride bias_n, dtype of a and b; or null; of all products
+    void* dst;         // [products, m, n] row-major, aligned to its elements only
+    f32* partial;      // [splits, products, m, n padded to kPartialPack]: sums over parts of k; null for one part
     u64 m, n, k;
     u64 a_m, a_k, b_k, b_n, bias_n;
     u64 k_part;      // blocks of one blockIdx.y sum over this much of k
+    u64 part_step;   // from part to part of partial
+    Walk<2> batch;   // from product to product: a and b
     u32 splits;      // the number of parts
     u32 activation;  // Activation::code in Rust
     f32 slope;       // of leaky relu
@@ -26,7 +29,20 @@ __device__ __forceinline__ u64 partial_stride(const Product& p) {
     return (p.n + kPartialPack - 1) / kPartialPack * kPartialPack;
 }
 
-// The block's tile of dst, and its part of k.
+// Where the operands of one product lie.
+template <typename T> struct Factors {
+    const T* a;
+    const T* b;
+};
+
+template <typename T> __device__ __forceinline__ Factors<T> factors_of(const Product& p, u32 product) {
+    u32 index[1] = {product};
+    Place<2> place[1];
+    p.batch.at(index, place);
+    return {static_cast<const T*>(p.a) + place[0].of[0], static_cast<const T*>(p.b) + place[0].of[1]};
+}
+
+// The block's tile of a product, and its part of k.
 struct Tile {
     u64 m0, n0, k0, depth;
 };
@@ -98,11 +114,11 @@ __device__ __forceinline__ void store_dst(const Product& p, f32 (&run)[kLen], u6
 }
 
 // The epilogue of kLen neighbours in a row of dst, whose sums over all of k are in `run`: bias, activation and
-// accumulation in f32, rounded once. What lies outside of dst is dropped.
+// accumulation in f32, rounded once. Rows count on from product to product. Columns past the end are dropped.
 template <typename T, u32 kLen>
 __device__ __forceinline__ void finish(const Product& p, f32 (&run)[kLen], u64 row, u64 col) {
     const u32 count = left_of(p.n, col, kLen);
-    if (row >= p.m || count == 0) return;
+    if (count == 0) return;
     if (p.bias) {
         const T* bias = static_cast<const T*>(p.bias);
         f32 term[kLen];
@@ -127,12 +143,12 @@ __device__ __forceinline__ void finish(const Product& p, f32 (&run)[kLen], u64 r
     else store_dst<T>(p, run, at, count);
 }
 
-// Stores sums over the block's part of k: through the epilogue if that is all of k, else for matmul_reduce.
+// Stores sums over the block's part of k: through the epilogue if that is all of k, else for matmul_reduce. What lies
+// outside of the product is dropped.
 template <typename T, u32 kLen>
-__device__ __forceinline__ void store_sums(const Product& p, f32 (&run)[kLen], u64 row, u64 col) {
-    if (p.partial == nullptr) {
-        finish<T>(p, run, row, col);
-    } else if (row < p.m && col < p.n) {
-        store_run(p.partial + (blockIdx.y * p.m + row) * partial_stride(p) + col, run, kLen);
-    }
+__device__ __forceinline__ void store_sums(const Product& p, f32 (&run)[kLen], u32 product, u64 row, u64 col) {
+    if (row >= p.m || col >= p.n) return;
+    row += product * p.m;
+    if (p.partial == nullptr) finish<T>(p, run, row, col);
+    else store_run(p.partial + blockIdx.y * p.part_step + row * partial_stride(p) + col, run, kLen);
 }

@@ -1,7 +1,7 @@
 // matmul_any.cu: products of 16-bit operands on tensor cores (mma.sync), with any strides and alignment.
 //
-// Launch     x: a block for each tile of dst; y: a block for each part of k. Shape::kThreads threads, and the dynamic
-//            shared memory of Tile in src/kernel.rs.
+// Launch     x: a block for each tile of a product; y: a block for each part of k; z: for each product. Shape::kThreads
+//            threads, and the dynamic shared memory of Tile in src/kernel.rs.
 // Requires   nothing: strides may be 0.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu.

@@ -39,7 +39,7 @@ __device__ __forceinline__ void store_warp(const Product& p, Sums<S>& sums, f32*
             const float4* from = reinterpret_cast<const float4*>(stage + row * kStride + col);
             const float4 low = from[0], high = from[1];
             f32 run[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-            store_sums<T>(p, run, row0 + i * 16 + row, col0 + col);
+            store_sums<T>(p, run, blockIdx.z, row0 + i * 16 + row, col0 + col);
         }
         __syncwarp();
     }
@@ -64,8 +64,9 @@ __device__ __forceinline__ void multiply(const Product& p) {
     const u32 n_tiles = u32((tile.depth + kDepth - 1) / kDepth);
     const u32 last_left = u32(tile.depth - u64(n_tiles - 1) * kDepth);
 
-    A a(p.a, p.a_m, p.a_k, p.m, tile.m0, tile.k0);
-    B b(p.b, p.b_n, p.b_k, p.n, tile.n0, tile.k0);
+    const Factors<T> from = factors_of<T>(p, blockIdx.z);
+    A a(from.a, p.a_m, p.a_k, p.m, tile.m0, tile.k0);
+    B b(from.b, p.b_n, p.b_k, p.n, tile.n0, tile.k0);
     u32 fetched = 0, put = ring;
     const auto fetch = [&] {
         if (fetched < n_tiles) {

@@ -1,7 +1,7 @@
 // matmul_f32.cu: products of f32 operands with any strides, in f32 throughout.
 //
-// Launch     x: a block for each tile of dst, 16 * kPer rows and columns; y: a block for each part of k. 256 threads,
-//            and kSharedBytes of dynamic shared memory.
+// Launch     x: a block for each tile of a product, 16 * kPer rows and columns; y: a block for each part of k; z: for
+//            each product. 256 threads, and kSharedBytes of dynamic shared memory.
 // Requires   nothing: strides may be 0.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   f32 multiply-adds in the order of k within a part; no TF32.
@@ -27,7 +27,7 @@ template <u32 kExtent> struct Side {
 
     // The operand is `extent` long along outer; the tile starts at outer0 and k0.
     __device__ __forceinline__
-    Side(const void* operand, u64 stride_outer, u64 stride_k, u64 extent, u64 outer0, u64 k0) {
+    Side(const f32* operand, u64 stride_outer, u64 stride_k, u64 extent, u64 outer0, u64 k0) {
         // Neighbouring threads take neighbours in memory.
         const bool along_k = stride_k < stride_outer;
         const u32 outer = along_k ? threadIdx.x / kDepth : threadIdx.x % kExtent;
@@ -38,7 +38,7 @@ template <u32 kExtent> struct Side {
         inside = 0;
         #pragma unroll
         for (u32 i = 0; i < kCopies; ++i) inside |= u32(outer + i * outer_step < outer_left) << i;
-        next = static_cast<const f32*>(operand) + (outer0 + outer) * stride_outer + (k0 + k) * stride_k;
+        next = operand + (outer0 + outer) * stride_outer + (k0 + k) * stride_k;
         copy_step = outer_step * stride_outer + k_step * stride_k;
         tile_step = kDepth * stride_k;
         place = (k * kStride + outer) * 4;
@@ -77,8 +77,9 @@ __global__ void __launch_bounds__(256, 2) matmul_f32(const __grid_constant__ Pro
     const u32 n_tiles = u32((tile.depth + kDepth - 1) / kDepth);
     const u32 last_left = u32(tile.depth - u64(n_tiles - 1) * kDepth);
 
-    Operand a(p.a, p.a_m, p.a_k, p.m, tile.m0, tile.k0);
-    Operand b(p.b, p.b_n, p.b_k, p.n, tile.n0, tile.k0);
+    const Factors<f32> from = factors_of<f32>(p, blockIdx.z);
+    Operand a(from.a, p.a_m, p.a_k, p.m, tile.m0, tile.k0);
+    Operand b(from.b, p.b_n, p.b_k, p.n, tile.n0, tile.k0);
     u32 fetched = 0, put = 0;
     const auto fetch = [&] {
         if (fetched < n_tiles) {
@@ -127,7 +128,7 @@ __global__ void __launch_bounds__(256, 2) matmul_f32(const __grid_constant__ Pro
         #pragma unroll
         for (u32 j = 0; j < kPer; j += 4) {
             f32 run[4] = {sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]};
-            store_sums<f32>(p, run, tile.m0 + row + i / 4 * 16 + i % 4, tile.n0 + col + j * 8);
+            store_sums<f32>(p, run, blockIdx.z, tile.m0 + row + i / 4 * 16 + i % 4, tile.n0 + col + j * 8);
         }
     }
 }

@@ -1,9 +1,9 @@
 // matmul_mma.cu: products of 16-bit operands on tensor cores (mma.sync), each contiguous along one of its axes.
 //
-// Launch     x: a block for each tile of dst; y: a block for each part of k. Shape::kThreads threads, and the dynamic
-//            shared memory of Tile in src/kernel.rs.
-// Requires   a and b start on 16 bytes; one stride of each is 1 (or of an axis of extent 1), the other a multiple of 8
-//            elements (or of an axis of extent 1).
+// Launch     x: a block for each tile of a product; y: a block for each part of k; z: for each product. Shape::kThreads
+//            threads, and the dynamic shared memory of Tile in src/kernel.rs.
+// Requires   a and b start on 16 bytes in every product; one stride of each is 1 (or of an axis of extent 1), the other
+//            a multiple of 8 elements (or of an axis of extent 1).
 // Aliasing   dst apart from a, b and bias.
 // Numerics   exact products, f32 sums in the order of k within a part; rounded once in the epilogue.
 // Bound by   tensor cores for large m, n and k; 2 * m * n * k operations.

@@ -1,7 +1,7 @@
 // matmul_reduce.cu: the second pass of a product that was split along k: adds the parts, then the epilogue.
 //
 // Launch     1-D grid, 256 threads a block, one thread for 4 neighbours in a row of dst; no shared memory.
-// Requires   p.partial written by the first pass, aligned to 16 bytes.
+// Requires   p.partial written by the first pass, aligned to 16 bytes; p.m the rows of all products.
 // Aliasing   none.
 // Numerics   f32, parts added in order, so the same bits from run to run; rounded once.
 // Bound by   memory: m * n * (4 * splits + sizeof(dst)) bytes, most of them in L2.

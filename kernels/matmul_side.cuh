@@ -62,7 +62,7 @@ template <typename T, Major kMajor_, u32 kExtent, u32 kThreads_> struct Aligned 
 
     // The operand is `extent` long along outer; its first tile starts at outer0 and k0.
     __device__ __forceinline__
-    Aligned(const void* operand, u64 stride_outer, u64 stride_k, u64 extent, u64 outer0, u64 k0) {
+    Aligned(const T* operand, u64 stride_outer, u64 stride_k, u64 extent, u64 outer0, u64 k0) {
         row = threadIdx.x / kChunks;
         chunk = threadIdx.x % kChunks;
         const u64 first = outer0 + (kMajor == Major::K ? row : 8 * chunk);
@@ -70,7 +70,7 @@ template <typename T, Major kMajor_, u32 kExtent, u32 kThreads_> struct Aligned 
         outer_left = left_of(extent, first, kExtent);
         // The contiguous axis may have any stride if its extent is 1.
         const u64 stride = kMajor == Major::K ? stride_outer : stride_k;
-        next = static_cast<const T*>(operand) + (kMajor == Major::K ? first * stride + k : k * stride + first);
+        next = operand + (kMajor == Major::K ? first * stride + k : k * stride + first);
         row_step = kRows * stride;
         tile_step = kMajor == Major::K ? kDepth : kDepth * stride;
     }
@@ -99,9 +99,9 @@ template <typename T, u32 kExtent, u32 kThreads_> struct Strided {
     u32 outer_left;
     bool along_k;   // neighbouring threads take neighbours along k, not along outer: whichever lie closer
 
-    __device__ __forceinline__ Strided(const void* operand, u64 outer, u64 k, u64 extent, u64 outer0, u64 k0)
+    __device__ __forceinline__ Strided(const T* operand, u64 outer, u64 k, u64 extent, u64 outer0, u64 k0)
         : stride_outer(outer), stride_k(k), outer_left(left_of(extent, outer0, kExtent)), along_k(k <= outer) {
-        next = static_cast<const T*>(operand) + outer0 * stride_outer + k0 * stride_k;
+        next = operand + outer0 * stride_outer + k0 * stride_k;
     }
 
     __device__ __forceinline__ void fetch(u32 tile, u32 k_left) {

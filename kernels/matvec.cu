@@ -2,9 +2,10 @@
 // by a row, transposed.
 //
 // Launch     256 threads a block, no dynamic shared memory; y: a block for each part of k.
-//            x of matvec_rows: a block for every 256 / p.lanes columns of b; of matvec_columns: for every 512 bytes of
-//            a row of b.
-// Requires   p.m == 1. matvec_rows: what p.packed promises; p.k_part a multiple of 8. matvec_columns: b_n == 1.
+//            matvec_rows: x: a block for every 256 / p.lanes columns of all products together.
+//            matvec_columns: x: a block for every 512 bytes of a row of b; z: for each product.
+// Requires   p.m == 1. matvec_rows: what p.packed promises; p.k_part a multiple of 8; fewer than 2^31 columns if there
+//            is more than one product. matvec_columns: b_n == 1.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   f32 multiply-adds in an order that depends on shapes only; rounded once.
 // Bound by   memory: k * n * sizeof(T) bytes.
@@ -30,12 +31,20 @@ __device__ __forceinline__ f32 dot(f32 sum, const Pack<T, kLen>& b, const T* a, 
 template <typename T> __global__ void __launch_bounds__(256) matvec_rows(const __grid_constant__ Product p) {
     constexpr u32 kLen = 16 / sizeof(T);
     constexpr u32 kAhead = 4;  // packs in flight
-    const u64 col = (u64(blockIdx.x) * 256 + threadIdx.x) / p.lanes;
+    // Columns count on from product to product, so that many small products fill blocks too.
+    u64 col = u64(blockIdx.x) * (256 / p.lanes) + threadIdx.x / p.lanes;
+    u32 product = 0;
+    if (p.batch.numel > 1) {
+        product = u32(col) / u32(p.n);
+        col = u32(col) % u32(p.n);
+    }
+    const bool inside = col < p.n && product < p.batch.numel;
     const u64 k0 = blockIdx.y * p.k_part;
     // Threads past the end have nothing to add, but take part in the shuffles.
-    const u64 depth = col < p.n ? min(p.k - k0, p.k_part) : 0;
-    const T* a = static_cast<const T*>(p.a) + k0 * p.a_k;
-    const T* b = static_cast<const T*>(p.b) + k0 * p.b_k + col * p.b_n;
+    const u64 depth = inside ? min(p.k - k0, p.k_part) : 0;
+    const Factors<T> from = factors_of<T>(p, product);
+    const T* a = from.a + k0 * p.a_k;
+    const T* b = from.b + k0 * p.b_k + col * p.b_n;
     const u32 first = threadIdx.x % p.lanes;
     f32 sum = 0.0f;
 
@@ -62,9 +71,9 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_rows(const _
     for (u64 k = done + first; k < depth; k += p.lanes) sum = fmaf(to_f32(a[k * p.a_k]), to_f32(b[k * p.b_k]), sum);
 
     for (u32 apart = p.lanes / 2; apart > 0; apart /= 2) sum += __shfl_xor_sync(~0u, sum, apart);
-    if (first == 0) {
+    if (first == 0 && inside) {
         f32 run[1] = {sum};
-        store_sums<T>(p, run, 0, col);
+        store_sums<T>(p, run, product, 0, col);
     }
 }
 
@@ -80,8 +89,9 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_columns(cons
     const u32 count = left_of(p.n, col, kLen);
     const u64 k0 = blockIdx.y * p.k_part;
     const u64 depth = min(p.k - k0, p.k_part);
-    const T* a = static_cast<const T*>(p.a) + k0 * p.a_k;
-    const T* b = static_cast<const T*>(p.b) + k0 * p.b_k + col;
+    const Factors<T> from = factors_of<T>(p, blockIdx.z);
+    const T* a = from.a + k0 * p.a_k;
+    const T* b = from.b + k0 * p.b_k + col;
 
     f32 sums[kLen] = {};
     u64 k = warp;
@@ -115,6 +125,6 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_columns(cons
         f32 run[1] = {};
         #pragma unroll
         for (u32 w = 0; w < kWarps; ++w) run[0] += parts[w][threadIdx.x];
-        store_sums<T>(p, run, 0, col0 + threadIdx.x);
+        store_sums<T>(p, run, blockIdx.z, 0, col0 + threadIdx.x);
     }
 }

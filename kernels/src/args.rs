@@ -3,7 +3,7 @@
 //!
 //! The build script writes `facts.cuh` from here, and has the compiler check the size of every twin.
 
-use taut_core::{Layout, MAX_RANK};
+use taut_core::{Layout, MAX_RANK, Shape};
 
 /// Threads in a block of every elementwise and reduction kernel.
 pub const THREADS: u32 = 256;
@@ -123,19 +123,26 @@ pub struct Params {
     pub value: [f64; 2],
 }
 
-/// A product of matrices and its epilogue. Pointers are addresses, strides are in elements.
+impl Default for Walk<2> {
+    /// The walk over one unit.
+    fn default() -> Walk<2> {
+        Walk::new(&[Layout::contiguous(Shape::SCALAR); 2], 1)
+    }
+}
+
+/// A batch of products of matrices and their epilogue. Pointers are addresses, strides are in elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub struct Product {
-    /// `[m, k]`.
+    /// `[m, k]` of the first product.
     pub a: u64,
-    /// `[k, n]`.
+    /// `[k, n]` of the first product.
     pub b: u64,
     /// `[n]` of the dtype of `a` and `b`, or 0.
     pub bias: u64,
-    /// `[m, n]`, row-major, aligned to its elements.
+    /// `[products, m, n]`, row-major, aligned to its elements.
     pub dst: u64,
-    /// `[splits, m, n]` of `f32`, with rows padded to a multiple of [`PARTIAL_PACK`]; 0 if `splits` is 1.
+    /// `[splits, products, m, n]` of `f32`, with rows padded to a multiple of [`PARTIAL_PACK`]; 0 if `splits` is 1.
     pub partial: u64,
     /// Rows of `dst`.
     pub m: u64,
@@ -155,6 +162,10 @@ pub struct Product {
     pub bias_n: u64,
     /// Blocks of one `blockIdx.y` sum over this much of `k`.
     pub k_part: u64,
+    /// From part to part of `partial`.
+    pub part_step: u64,
+    /// From product to product, in `a` and in `b`.
+    pub batch: Walk<2>,
     /// The number of parts of `k`.
     pub splits: u32,
     /// [`Activation::code`](taut_core::Activation::code).
@@ -275,7 +286,6 @@ fn magic(divisor: u64, bits: u32) -> (u64, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taut_core::Shape;
 
     #[test]
     fn magic_divides() {

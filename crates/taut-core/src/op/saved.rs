@@ -34,6 +34,8 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("clamp", &[Saved::Bits]),
     ("cos", &[Input]),
     ("div", &[Saved::Others, Output]),
+    ("dot", &[Input, Saved::Others]),
+    ("einsum", &[Input, Saved::Others]),
     // Its output for factors that keep the sign; its input otherwise.
     ("elu", &[Output]),
     ("exp", &[Output]),
@@ -44,6 +46,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("index_select", &[Saved::Positions]),
     // Its output for slopes that keep the sign; bits otherwise.
     ("leaky_relu", &[Output]),
+    ("linear", &[Input, Saved::Others]),
     // The input and the weight; with an activation that keeps its output, that too.
     ("linear_with", &[Input, Saved::Others, Output]),
     ("log", &[Input]),
@@ -55,6 +58,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("mul", &[Input, Saved::Others]),
     ("mul_scalar", &[]),
     ("neg", &[]),
+    ("outer", &[Input, Saved::Others]),
     ("pow", &[Input, Saved::Others]),
     ("pow_scalar", &[Input]),
     ("reciprocal", &[Output]),

@@ -1,40 +1,100 @@
-//! Matrix products, and the linear layer that is one with bias and activation fused.
+//! Matrix products over batch axes, products of vectors, and the linear layer: a product with bias and activation fused.
 
 use crate::{
     Tensor, cpu,
     device::{DeviceKind, SpecRef},
 };
-use taut_core::{Activation, DType, Error, Layout, Result, Shape};
+use taut_core::{Activation, Binary, DType, Error, Layout, Result, Shape};
 use taut_cuda::launch::{self, matmul::Problem};
 use taut_memory::{Kind, Site};
 
 impl Tensor {
-    /// The matrix product: `[m, k] x [k, n] -> [m, n]`, floats of one dtype, accumulated in f32 (f64 for f64) and
-    /// rounded once. Transposed and sliced operands are read where they lie.
+    /// The matrix product: `[.., m, k] x [.., k, n] -> [.., m, n]`, floats of one dtype, accumulated in f32 (f64 for
+    /// f64) and rounded once. A sum of no terms is 0.
+    ///
+    /// Leading axes are a batch and broadcast: `[8, 1, m, k] x [3, k, n] -> [8, 3, m, n]`. A vector is a row on the left
+    /// and a column on the right, and that axis is dropped: `[k] x [k, n] -> [n]`, `[m, k] x [k] -> [m]`,
+    /// `[k] x [k] -> []`. Transposed, sliced and broadcast operands are read where they lie, without a copy.
+    ///
+    /// Backward keeps both operands: 0 bytes beside them.
     ///
     /// ```
     /// use taut::{DType, Device, Tensor};
     /// let a = Tensor::arange(0.0, 6.0, 1.0, DType::F32, &Device::cpu())?.reshape([2, 3])?;
-    /// let b = Tensor::full([3, 1], 1.0, DType::F32, &Device::cpu())?;
-    /// assert_eq!(a.matmul(&b)?.to_vec::<f32>()?, [3.0, 12.0]);
+    /// let b = Tensor::full([3], 1.0, DType::F32, &Device::cpu())?;
+    /// assert_eq!(a.clone().matmul(&b)?.to_vec::<f32>()?, [3.0, 12.0]);
+    ///
+    /// let batch = Tensor::full([4, 3, 5], 1.0, DType::F32, &Device::cpu())?;
+    /// assert_eq!(a.matmul(&batch)?.shape()[..], [4, 2, 5]);
     /// # Ok::<(), taut::Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// [`Shape`](crate::ErrorKind::Shape) unless both have rank 2 and the inner extents agree,
-    /// [`DType`](crate::ErrorKind::DType) for integers, bool or different dtypes.
+    /// [`Shape`](crate::ErrorKind::Shape) if one is a scalar, the inner extents differ or the leading axes do not
+    /// broadcast; [`DType`](crate::ErrorKind::DType) for integers, bool or different dtypes;
+    /// [`Device`](crate::ErrorKind::Device) if the devices differ.
     pub fn matmul(self, other: &Tensor) -> Result<Tensor> {
-        let (m, n) = check("matmul", &self, other.layout(), other)?;
-        let shape = Shape::new(&[m, n])?;
-        let mut out =
-            Tensor::allocate(shape, self.dtype(), self.device(), Site::new("matmul", Kind::Activations))?;
-        product("matmul", &self, other, other.layout(), Epilogue::default(), &mut out)?;
-        Ok(out)
+        multiply("matmul", &self, self.layout(), other, other.layout(), Epilogue::default())
     }
 
-    /// `self += a b`, in place, accumulated and added in f32 before it is rounded: `[m, n] += [m, k] x [k, n]`. `self` is
-    /// contiguous, of the dtype of `a` and `b` or f32: sums of many 16-bit products keep their precision in f32.
+    /// The inner product of two vectors: `[k] x [k] -> []`. Otherwise as [`matmul`](Self::matmul).
+    ///
+    /// Backward keeps both operands: 0 bytes beside them.
+    ///
+    /// ```
+    /// use taut::{Device, Tensor};
+    /// let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0], [3], &Device::cpu())?;
+    /// assert_eq!(x.clone().dot(&x)?.item::<f32>()?, 14.0);
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape) unless both are vectors of one length; as [`matmul`](Self::matmul).
+    pub fn dot(self, other: &Tensor) -> Result<Tensor> {
+        if self.rank() != 1 || self.shape() != other.shape() {
+            let (a, b) = (self.shape(), other.shape());
+            return Err(Error::shape(format!("dot: {a} and {b}: must be vectors of one length")));
+        }
+        multiply("dot", &self, self.layout(), other, other.layout(), Epilogue::default())
+    }
+
+    /// All products of an element of `self` by one of `other`: `[m] x [n] -> [m, n]`. All dtypes but bool; integers
+    /// wrap.
+    ///
+    /// Backward keeps both operands: 0 bytes beside them.
+    ///
+    /// ```
+    /// use taut::{Device, Tensor};
+    /// let x = Tensor::from_slice(&[1i64, 2], [2], &Device::cpu())?;
+    /// let y = Tensor::from_slice(&[3i64, 4, 5], [3], &Device::cpu())?;
+    /// assert_eq!(x.outer(&y)?.to_vec::<i64>()?, [3, 4, 5, 6, 8, 10]);
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape) unless both are vectors, [`DType`](crate::ErrorKind::DType) for bool or
+    /// different dtypes, [`Device`](crate::ErrorKind::Device) if the devices differ.
+    pub fn outer(self, other: &Tensor) -> Result<Tensor> {
+        self.same_device(other, "outer")?;
+        self.same_dtype(other, "outer")?;
+        if !Binary::Mul.takes(self.dtype()) {
+            return Err(Error::dtype(format!("outer: does not take {}", self.dtype())));
+        }
+        if self.rank() != 1 || other.rank() != 1 {
+            let (a, b) = (self.shape(), other.shape());
+            return Err(Error::shape(format!("outer: {a} and {b}: must be vectors")));
+        }
+        let rows = self.numel();
+        self.reshape([rows, 1])?.binary(Binary::Mul, other)
+    }
+
+    /// `self += a b`, in place, accumulated and added in f32 before it is rounded: `[.., m, n] += [.., m, k] x [.., k, n]`.
+    /// `self` is contiguous, of the dtype of `a` and `b` or f32: sums of many 16-bit products keep their precision in f32.
+    ///
+    /// Backward keeps `a` and `b`: 0 bytes beside them.
     ///
     /// ```
     /// use taut::{DType, Device, Tensor};
@@ -47,16 +107,14 @@ impl Tensor {
     ///
     /// # Errors
     ///
-    /// As [`matmul`](Self::matmul); [`Shape`](crate::ErrorKind::Shape) if `self` is not contiguous;
-    /// [`Shared`](crate::ErrorKind::Shared) if anyone else holds its storage.
+    /// As [`matmul`](Self::matmul); [`Shape`](crate::ErrorKind::Shape) if `self` is not contiguous, or not of the shape
+    /// of the product; [`Shared`](crate::ErrorKind::Shared) if anyone else holds its storage.
     pub fn addmm_(&mut self, a: &Tensor, b: &Tensor) -> Result<()> {
-        let (m, n) = check("addmm_", a, b.layout(), b)?;
+        let factors = Factors::new("addmm_", a, a.layout(), b, b.layout())?;
         self.same_device(a, "addmm_")?;
-        if self.shape()[..] != [m, n] || !self.is_contiguous() {
-            let shape = self.shape();
-            return Err(Error::shape(format!(
-                "addmm_: the sum is {shape}, it must be a contiguous [{m}, {n}]"
-            )));
+        if *self.shape() != factors.shape || !self.is_contiguous() {
+            let (shape, want) = (self.shape(), factors.shape);
+            return Err(Error::shape(format!("addmm_: the sum is {shape}, it must be a contiguous {want}")));
         }
         if self.dtype() != a.dtype() && self.dtype() != DType::F32 {
             return Err(Error::dtype(format!(
@@ -68,10 +126,13 @@ impl Tensor {
         if self.dtype() != a.dtype() && a.dtype() == DType::F64 {
             return Err(Error::dtype("addmm_: products of f64 are added to f64"));
         }
-        product("addmm_", a, b, b.layout(), Epilogue { accumulate: true, ..Epilogue::default() }, self)
+        product("addmm_", a, b, &factors, Epilogue { accumulate: true, ..Epilogue::default() }, self)
     }
 
-    /// A linear layer without bias: `x w^T`, `[.., k] x [n, k] -> [.., n]`, the weight stored by outputs.
+    /// A linear layer without bias: `x w^T`, `[.., k] x [n, k] -> [.., n]`, the weight stored by outputs. Any strides are
+    /// read where they lie.
+    ///
+    /// Backward keeps the input and the weight: 0 bytes beside them.
     ///
     /// # Errors
     ///
@@ -81,7 +142,9 @@ impl Tensor {
     }
 
     /// A linear layer: `activation(x w^T + bias)` in one kernel, `[.., k] x [n, k] + [n] -> [.., n]`. Bias and activation
-    /// are applied in f32 to the sums, which are rounded once.
+    /// are applied in f32 to the sums, which are rounded once. Any strides are read where they lie.
+    ///
+    /// Backward keeps the input, the weight and the output: 0 bytes beside them.
     ///
     /// ```
     /// use taut::{Activation, DType, Device, Tensor};
@@ -104,53 +167,98 @@ impl Tensor {
         bias: Option<&Tensor>,
         activation: Activation,
     ) -> Result<Tensor> {
-        let Some((&k, lead)) = self.shape().split_last() else {
+        let Some(&k) = self.shape().last() else {
             return Err(Error::shape("linear: the input is a scalar, it needs an axis"));
         };
         if weight.rank() != 2 || weight.shape()[1] != k {
             let (x, w) = (self.shape(), weight.shape());
             return Err(Error::shape(format!("linear: {x} and weight {w}: the weight must be [n, {k}]")));
         }
-        let (rows, n) = (lead.iter().product::<usize>(), weight.shape()[0]);
-        let out_shape = Shape::new(&[lead, &[n]].concat())?;
         if let Some(bias) = bias {
+            let n = weight.shape()[0];
             self.same_device(bias, "linear")?;
             self.same_dtype(bias, "linear")?;
             if bias.shape()[..] != [n] {
                 return Err(Error::shape(format!("linear: the bias is {}, it must be [{n}]", bias.shape())));
             }
         }
-        let bias = bias.map(|bias| bias.clone().contiguous()).transpose()?;
-        let x = self.reshape([rows, k])?;
         let transposed = weight.layout().transposed(0, 1)?;
-        check("linear", &x, &transposed, weight)?;
-        let site = Site::new("linear", Kind::Activations);
-        let mut out = Tensor::allocate(Shape::new(&[rows, n])?, x.dtype(), x.device(), site)?;
-        let epilogue = Epilogue { bias: bias.as_ref(), activation, accumulate: false };
-        product("linear", &x, weight, &transposed, epilogue, &mut out)?;
-        Ok(out.with_shape(out_shape))
+        let epilogue = Epilogue { bias, activation, accumulate: false };
+        multiply("linear", &self, self.layout(), weight, &transposed, epilogue)
     }
 }
 
 /// What is done with the sums before they are stored.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Epilogue<'a> {
-    pub(crate) bias: Option<&'a Tensor>,
-    pub(crate) activation: Activation,
-    pub(crate) accumulate: bool,
+    bias: Option<&'a Tensor>,
+    activation: Activation,
+    accumulate: bool,
 }
 
-/// The extents `m` and `n` of a product of `a` and `b`, of which `b` is seen through a layout.
-fn check(op: &str, a: &Tensor, b: &Layout, b_tensor: &Tensor) -> Result<(usize, usize)> {
-    a.same_device(b_tensor, op)?;
-    a.same_dtype(b_tensor, op)?;
-    if !a.dtype().is_float() {
-        return Err(Error::dtype(format!("{op}: does not take {}; cast to a float", a.dtype())));
+/// Two tensors as a batch of products sees them.
+struct Factors {
+    /// `[.., m, k]`.
+    a: Layout,
+    /// `[.., k, n]`, with the same leading axes.
+    b: Layout,
+    /// Of the result: without the axis that a vector lacks.
+    shape: Shape,
+}
+
+impl Factors {
+    /// `a` and `b` seen through layouts: each a vector, a matrix, or a batch of matrices.
+    fn new(op: &str, a: &Tensor, a_layout: &Layout, b: &Tensor, b_layout: &Layout) -> Result<Factors> {
+        a.same_device(b, op)?;
+        a.same_dtype(b, op)?;
+        if !a.dtype().is_float() {
+            return Err(Error::dtype(format!("{op}: does not take {}; cast to a float", a.dtype())));
+        }
+        let misfit = |why: &str| {
+            let (a, b) = (a_layout.shape(), b_layout.shape());
+            Error::shape(format!("{op}: {a} and {b}: {why}"))
+        };
+        let must = || misfit("must be [.., m, k] and [.., k, n], or a vector");
+        let (row, column) = (a_layout.rank() == 1, b_layout.rank() == 1);
+        let a = if row { with_ones(a_layout, [1, 0])? } else { *a_layout };
+        let b = if column { with_ones(b_layout, [0, 1])? } else { *b_layout };
+        let (Some((a_lead, &[m, k])), Some((b_lead, &[l, n]))) =
+            (a.shape().split_last_chunk::<2>(), b.shape().split_last_chunk::<2>())
+        else {
+            return Err(must());
+        };
+        if k != l {
+            return Err(must());
+        }
+        let lead = Shape::new(a_lead)?.broadcast(&Shape::new(b_lead)?, op);
+        let lead = lead.map_err(|_| misfit("the leading axes do not broadcast"))?;
+        let whole = |last: [usize; 2]| Shape::new(&[&lead[..], &last].concat());
+        let out = [&[m][usize::from(row)..], &[n][usize::from(column)..]].concat();
+        let shape = Shape::new(&[&lead[..], &out].concat())?;
+        Ok(Factors { a: a.broadcast_to(whole([m, k])?)?, b: b.broadcast_to(whole([k, n])?)?, shape })
     }
-    match (&a.shape()[..], &b.shape()[..]) {
-        (&[m, k], &[l, n]) if k == l => Ok((m, n)),
-        _ => Err(Error::shape(format!("{op}: {} and {}: must be [m, k] and [k, n]", a.shape(), b.shape()))),
-    }
+}
+
+/// A vector as a matrix, with an axis of extent 1 before or behind.
+fn with_ones(vector: &Layout, [before, behind]: [usize; 2]) -> Result<Layout> {
+    let dims = [&[1][..before], vector.shape(), &[1][..behind]].concat();
+    // One axis has its strides under any shape.
+    Ok(vector.reshaped(Shape::new(&dims)?)?.unwrap_or(*vector))
+}
+
+/// The product of `a` and `b`, seen through layouts, in new memory.
+pub(super) fn multiply(
+    op: &'static str,
+    a: &Tensor,
+    a_layout: &Layout,
+    b: &Tensor,
+    b_layout: &Layout,
+    epilogue: Epilogue<'_>,
+) -> Result<Tensor> {
+    let factors = Factors::new(op, a, a_layout, b, b_layout)?;
+    let mut out = Tensor::allocate(factors.shape, a.dtype(), a.device(), Site::new(op, Kind::Activations))?;
+    product(op, a, b, &factors, epilogue, &mut out)?;
+    Ok(out)
 }
 
 /// `out = epilogue(a b)`; where the device is chosen, once for the family.
@@ -158,33 +266,30 @@ fn product(
     op: &'static str,
     a: &Tensor,
     b: &Tensor,
-    b_layout: &Layout,
+    factors: &Factors,
     epilogue: Epilogue<'_>,
     out: &mut Tensor,
 ) -> Result<()> {
     let device = out.device().clone();
     match device.spec_ref() {
         SpecRef::Cpu => {
-            let bytes = cpu::matmul::workspace_bytes(a.layout(), b_layout, a.dtype());
-            let mut workspace = device.workspace(bytes, op)?;
-            let (a, b) = (a.view()?, b.view()?.through(b_layout));
+            let choice = cpu::matmul::choose(&factors.a, &factors.b, a.dtype());
+            let mut workspace = device.workspace(choice.workspace_bytes, op)?;
+            let (a, b) = (a.view()?.through(&factors.a), b.view()?.through(&factors.b));
             let bias = epilogue.bias.map(Tensor::view).transpose()?;
             let dst = out.view_mut(op)?;
             if device.is_plan() {
                 return Ok(());
             }
-            let finish = cpu::matmul::Finish {
-                bias,
-                activation: epilogue.activation,
-                accumulate: epilogue.accumulate,
-            };
-            cpu::matmul::matmul(a, b, finish, dst, &mut workspace)
+            let Epilogue { activation, accumulate, .. } = epilogue;
+            let finish = cpu::matmul::Finish { bias, activation, accumulate };
+            cpu::matmul::matmul(&choice, a, b, finish, dst, &mut workspace)
         }
         SpecRef::Cuda(card) => {
-            let problem = Problem { a: a.layout(), b: b_layout, dtype: a.dtype(), out: out.dtype() };
+            let problem = Problem { a: &factors.a, b: &factors.b, dtype: a.dtype(), out: out.dtype() };
             let choice = launch::matmul::choose(&problem, card);
             let workspace = device.workspace(choice.workspace_bytes, op)?;
-            let (a, b) = (a.view()?, b.view()?.through(b_layout));
+            let (a, b) = (a.view()?.through(&factors.a), b.view()?.through(&factors.b));
             let bias = epilogue.bias.map(Tensor::view).transpose()?;
             let dst = out.view_mut(op)?;
             let DeviceKind::Cuda { gpu, .. } = device.kind() else { return Ok(()) };
@@ -195,7 +300,7 @@ fn product(
                 accumulate: epilogue.accumulate,
             };
             let (a, b, dst) = (a.operand()?, b.operand()?, dst.operand()?);
-            launch::matmul::matmul(&stream, &choice, a, b, epilogue, dst, workspace.address())
+            launch::matmul::matmul(&stream, &choice, a, b, epilogue, dst, &workspace)
         }
     }
 }

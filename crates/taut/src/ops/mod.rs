@@ -3,6 +3,7 @@
 
 mod binary;
 mod copy;
+mod einsum;
 mod gather;
 mod matmul;
 mod reduce;

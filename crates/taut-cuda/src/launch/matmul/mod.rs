@@ -1,0 +1,275 @@
+//! Launches of `matmul_mma.cu`, `matmul_any.cu`, `matmul_f32.cu` and `matvec.cu`, and of `matmul_reduce.cu` where `k` is
+//! split.
+
+mod matrix;
+#[cfg(test)]
+mod tests;
+mod vector;
+
+use super::{
+    fill::flat,
+    walk::{each_part, grid},
+};
+use crate::{Arg, Card, Grid, Operand, Param, Stream};
+use matrix::STEP;
+use taut_core::{Activation, DType, Error, Layout, Products, Result};
+use taut_kernels::{
+    Kernel, Major,
+    args::{PARTIAL_PACK, Product, WALK_LIMIT, Walk},
+};
+use taut_memory::Block;
+
+// SAFETY: `Product` is `repr(C)`, and the build checks its size against that of its twin.
+unsafe impl Param for Product {}
+
+/// Products to be planned: `[.., m, k] x [.., k, n] -> [.., m, n]`, with the same leading axes.
+#[derive(Clone, Copy, Debug)]
+pub struct Problem<'a> {
+    /// `[.., m, k]`, any strides.
+    pub a: &'a Layout,
+    /// `[.., k, n]`, any strides.
+    pub b: &'a Layout,
+    /// The dtype of both: `f32`, `f16` or `bf16`.
+    pub dtype: DType,
+    /// The dtype of the result: the same, or `f32`.
+    pub out: DType,
+}
+
+/// What happens to the sums before they are rounded and stored: `dst = activation(sums + bias)`, or `dst +=` that.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// `[n]`, of the dtype of the factors. Only where all products have the second factor in common.
+    pub bias: Option<Operand<'a>>,
+    /// Applied after the bias.
+    pub activation: Activation,
+    /// Whether the result is added to what `dst` holds.
+    pub accumulate: bool,
+}
+
+/// How products run. A pure function of layouts, dtypes and card.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// What [`matmul`] needs beside its operands.
+    pub workspace_bytes: u64,
+    /// Multiplications and additions.
+    pub flops: u64,
+    /// Bytes read and written, workspace included.
+    pub moved_bytes: u64,
+    /// The kernel of the first pass.
+    pub kernel: Kernel,
+    a: Layout,
+    b: Layout,
+    dtype: DType,
+    out: DType,
+    /// Whether the second factor is the first of the kernels: the products of a matrix by a column.
+    turned: bool,
+    /// From product to product, as the kernels see them.
+    batch: [Layout; 2],
+    /// Blocks of one product and one part of `k`.
+    blocks: u64,
+    /// The extents and strides, as the kernels see them.
+    product: Product,
+}
+
+/// A kernel, with what it is given to do.
+struct Way {
+    kernel: Kernel,
+    /// Blocks of one product and one part of `k`.
+    blocks: u64,
+    /// Of `k`.
+    parts: u64,
+}
+
+/// Chooses the kernel, its tile and the parts of `k`. The layouts have the same leading axes, and fit.
+pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
+    let Problem { a, b, dtype, out } = *problem;
+    let products = Products::new(a, b);
+    // A matrix by a column is a row by the transposed matrix: dst is as flat as before. Its one bias belongs to all.
+    let turned = products.n == 1 && products.m != 1;
+    let products = if turned { products.transposed() } else { products };
+    let [m, n, k, count] = [products.m, products.n, products.k, products.count()].map(|n| n as u64);
+    let [a_m, a_k] = products.a.map(|stride| stride as u64);
+    let [b_k, b_n] = products.b.map(|stride| stride as u64);
+    let mut product = Product {
+        m,
+        n,
+        k,
+        a_m,
+        a_k,
+        b_k,
+        b_n,
+        lanes: 1,
+        wide: u32::from(out == DType::F32),
+        ..Product::default()
+    };
+    let Way { kernel, blocks, parts } = match m {
+        1 => vector::choose(&products, dtype, card, &mut product),
+        _ => matrix::choose(&products, dtype, card),
+    };
+
+    let step = 4 * STEP;
+    product.k_part =
+        if parts > 1 { k.div_ceil(parts).next_multiple_of(STEP) } else { k.next_multiple_of(step).max(step) };
+    let parts = k.div_ceil(product.k_part).max(1);
+    product.splits = u32::try_from(parts).unwrap_or(u32::MAX);
+    product.part_step = count * m * padded(n);
+    let workspace_bytes = if parts > 1 { parts * product.part_step * 4 } else { 0 };
+    let size = |dtype: DType| dtype.size() as u64;
+    Choice {
+        workspace_bytes,
+        flops: 2 * count * m * n * k,
+        moved_bytes: (distinct(a) + distinct(b)) * size(dtype)
+            + count * m * n * size(out)
+            + 2 * workspace_bytes,
+        kernel,
+        a: *a,
+        b: *b,
+        dtype,
+        out,
+        turned,
+        batch: products.batch,
+        blocks,
+        product,
+    }
+}
+
+/// The sums in a row of a part.
+fn padded(n: u64) -> u64 {
+    n.next_multiple_of(PARTIAL_PACK.into())
+}
+
+/// The elements of a layout, those that are repeated counted once.
+fn distinct(layout: &Layout) -> u64 {
+    let axes = layout.shape().iter().zip(layout.strides());
+    axes.map(|(&dim, &stride)| if stride == 0 { dim.min(1) as u64 } else { dim as u64 }).product()
+}
+
+/// `dst = epilogue(a b)` as chosen. `dst` is flat, `[.., m, n]` in row-major order, of [`Problem::out`], and apart from
+/// all else; it may start on any element. `workspace` has [`Choice::workspace_bytes`].
+///
+/// # Errors
+///
+/// [`Shape`](taut_core::ErrorKind::Shape) or [`DType`](taut_core::ErrorKind::DType) if the operands are not those of the
+/// choice or are no floats, [`Driver`](taut_core::ErrorKind::Driver) if a launch fails.
+pub fn matmul(
+    stream: &Stream,
+    choice: &Choice,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    epilogue: Epilogue<'_>,
+    dst: Operand<'_>,
+    workspace: &Block,
+) -> Result<()> {
+    let Some((_, numel)) = flat("matmul", &dst)? else { return Ok(()) };
+    check(choice, &a, &b, &epilogue, &dst, numel)?;
+    let partial = partial(choice, workspace)?;
+    let (first, second) = if choice.turned { (b, a) } else { (a, b) };
+    let (activation, slope) = epilogue.activation.code();
+    let whole = Product {
+        bias: epilogue.bias.map_or(0, |bias| bias.pointer()),
+        bias_n: match epilogue.bias {
+            Some(bias) if !choice.turned => bias.layout.strides()[0] as u64,
+            _ => 0,
+        },
+        dst: dst.pointer(),
+        partial,
+        activation,
+        slope,
+        accumulate: u32::from(epilogue.accumulate),
+        ..choice.product
+    };
+    let [a_batch, b_batch] = choice.batch;
+    let number = Layout::contiguous(*a_batch.shape());
+    each_part(&[a_batch, b_batch, number], limit(choice), &mut |[a_batch, b_batch, number]| {
+        let row = number.offset() as u64 * whole.m;
+        let product = Product {
+            a: Operand { layout: a_batch, ..first }.pointer(),
+            b: Operand { layout: b_batch, ..second }.pointer(),
+            dst: whole.dst + row * whole.n * choice.out.size() as u64,
+            partial: if partial == 0 { 0 } else { partial + row * padded(whole.n) * 4 },
+            batch: Walk::new(&[*a_batch, *b_batch], 1),
+            ..whole
+        };
+        // SAFETY: every kernel of the family takes a `Product`. Its operands are those that the choice was made for, and
+        // the workspace holds the sums of each part: `partial` has seen to it.
+        unsafe { stream.launch(choice.kernel, blocks(choice, number.numel() as u64)?, [Arg::new(&product)]) }
+    })?;
+    if whole.splits == 1 {
+        return Ok(());
+    }
+    let kernel = Kernel::MatmulReduce(choice.dtype);
+    let rows = Product { m: number.numel() as u64 * whole.m, ..whole };
+    let threads = rows.m * rows.n.div_ceil(4);
+    let grid = grid([threads.div_ceil(kernel.threads().into()), 1], kernel.threads())?;
+    // SAFETY: as above.
+    unsafe { stream.launch(kernel, grid, [Arg::new(&rows)]) }
+}
+
+/// The most products of one launch: those along `z` of the grid, or whose columns 32 bits count.
+fn limit(choice: &Choice) -> u64 {
+    match choice.kernel {
+        Kernel::Matvec(_, Major::K) => (WALK_LIMIT / choice.product.n.max(1)).max(1),
+        _ => u16::MAX.into(),
+    }
+}
+
+/// The grid of a launch of so many products.
+fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
+    let Product { n, splits, lanes, .. } = choice.product;
+    let threads = choice.kernel.threads();
+    let (x, z) = match choice.kernel {
+        Kernel::Matvec(_, Major::K) => ((n * count).div_ceil((threads / lanes).into()), 1),
+        _ => (choice.blocks, u32::try_from(count).unwrap_or(u32::MAX)),
+    };
+    let Grid { blocks: [x, y, _], .. } = grid([x, splits.into()], threads)?;
+    Ok(Grid { blocks: [x, y, z], threads, shared_bytes: choice.kernel.shared_bytes() })
+}
+
+/// The address of the sums of parts, 0 if there is one part.
+fn partial(choice: &Choice, workspace: &Block) -> Result<u64> {
+    if choice.workspace_bytes == 0 {
+        return Ok(0);
+    }
+    if workspace.host().is_some() || workspace.bytes() < choice.workspace_bytes {
+        let (has, wants) = (workspace.bytes(), choice.workspace_bytes);
+        return Err(Error::device(format!(
+            "matmul: a workspace of {has} bytes of the card, planned were {wants}"
+        )));
+    }
+    Ok(workspace.address())
+}
+
+/// Refuses operands that are not those of the choice.
+fn check(
+    choice: &Choice,
+    a: &Operand<'_>,
+    b: &Operand<'_>,
+    epilogue: &Epilogue<'_>,
+    dst: &Operand<'_>,
+    numel: u64,
+) -> Result<()> {
+    let Choice { dtype, out, .. } = *choice;
+    let is_taken =
+        matches!(dtype, DType::F32 | DType::F16 | DType::BF16) && (out == dtype || out == DType::F32);
+    let bias_dtype = epilogue.bias.map_or(dtype, |bias| bias.dtype);
+    if !is_taken || [a.dtype, b.dtype, bias_dtype, dst.dtype] != [dtype, dtype, dtype, out] {
+        let names = [a.dtype, b.dtype, bias_dtype].map(DType::name).join(", ");
+        return Err(Error::dtype(format!(
+            "matmul: {names} -> {} were planned as {dtype} -> {out}",
+            dst.dtype
+        )));
+    }
+    let Product { m, n, .. } = choice.product;
+    // A column has one bias, whether it is turned or not.
+    let columns = if choice.turned { 1 } else { n };
+    let bias_fits =
+        epilogue.bias.is_none_or(|bias| matches!(bias.layout.shape()[..], [n] if n as u64 == columns));
+    let results = choice.batch[0].numel() as u64 * m * n;
+    if *a.layout != choice.a || *b.layout != choice.b || numel != results || !bias_fits {
+        let (a, b, dst) = (a.layout.shape(), b.layout.shape(), dst.layout.shape());
+        return Err(Error::shape(format!(
+            "matmul: {a} and {b} -> {dst} are not the operands that were planned"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+use super::{matrix::MOST_PARTS, *};
+use taut_core::Shape;
+use taut_kernels::Tile;
+
+fn layout(rows: usize, cols: usize) -> Layout {
+    Layout::contiguous(Shape::new(&[rows, cols]).unwrap())
+}
+
+fn transposed(rows: usize, cols: usize) -> Layout {
+    layout(cols, rows).transposed(0, 1).unwrap()
+}
+
+fn plan(a: &Layout, b: &Layout, dtype: DType) -> Choice {
+    choose(&Problem { a, b, dtype, out: dtype }, &Card::h200())
+}
+
+#[test]
+fn each_layout_has_its_kernel() {
+    let n = 8192;
+    for (a, a_major) in [(layout(n, n), Major::K), (transposed(n, n), Major::Outer)] {
+        for (b, b_major) in [(layout(n, n), Major::Outer), (transposed(n, n), Major::K)] {
+            let choice = plan(&a, &b, DType::BF16);
+            assert_eq!(choice.kernel, Kernel::Matmul(DType::BF16, [a_major, b_major], Tile::Large));
+            assert_eq!((choice.blocks, choice.product.splits, choice.workspace_bytes), (64 * 32, 1, 0));
+        }
+    }
+    assert_eq!(plan(&layout(n, n), &layout(n, n), DType::F32).kernel, Kernel::MatmulF32(Tile::Medium));
+}
+
+#[test]
+fn what_is_not_on_16_bytes_takes_any_strides() {
+    let any = Kernel::MatmulAny(DType::F16);
+    let kernel = |a: &Layout, b: &Layout| plan(a, b, DType::F16).kernel;
+    assert_eq!(kernel(&layout(64, 63), &layout(63, 64)), any);
+    assert_eq!(kernel(&layout(64, 64), &layout(64, 10)), any);
+    let shifted = layout(64, 72).sliced(1, 1..65).unwrap();
+    assert_eq!(kernel(&shifted, &layout(64, 64)), any);
+    let square = Shape::new(&[64, 64]).unwrap();
+    assert_eq!(kernel(&layout(1, 1).broadcast_to(square).unwrap(), &layout(64, 64)), any);
+    // A stride of 0 is a multiple of 8, and columns past a part of a chunk are not read.
+    assert_ne!(kernel(&layout(1, 64).broadcast_to(square).unwrap(), &layout(64, 64)), any);
+    assert_ne!(kernel(&layout(64, 1).broadcast_to(square).unwrap(), &layout(64, 64)), any);
+    assert_ne!(kernel(&layout(64, 72).sliced(1, 8..69).unwrap(), &layout(61, 64)), any);
+}
+
+#[test]
+fn few_tiles_split_a_long_k_within_limits() {
+    for dtype in [DType::F16, DType::F32] {
+        let choice = plan(&transposed(256, 65_536), &layout(65_536, 256), dtype);
+        let Product { splits, k_part, k, .. } = choice.product;
+        let splits = u64::from(splits);
+        assert!((2..=MOST_PARTS).contains(&splits), "{dtype}: {splits}");
+        assert!(k_part % STEP == 0 && (splits - 1) * k_part < k && splits * k_part >= k);
+        assert_eq!(choice.workspace_bytes, splits * 256 * 256 * 4);
+        let short = plan(&layout(256, 128), &layout(128, 256), dtype);
+        assert_eq!((short.product.splits, short.workspace_bytes), (1, 0));
+    }
+    let odd = plan(&layout(72, 65_536), &layout(65_536, 10), DType::F16);
+    assert_eq!(odd.workspace_bytes, u64::from(odd.product.splits) * 72 * 16 * 4);
+}
+
+#[test]
+fn small_products_take_small_tiles() {
+    let choice = plan(&layout(128, 512), &layout(512, 512), DType::F16);
+    assert!(matches!(choice.kernel, Kernel::Matmul(_, _, Tile::Small)), "{:?}", choice.kernel);
+}
+
+#[test]
+fn vectors_stream_the_matrix_as_it_lies() {
+    let row = plan(&layout(1, 4096), &layout(4096, 4096), DType::F16);
+    assert_eq!(row.kernel, Kernel::Matvec(DType::F16, Major::Outer));
+    assert_eq!(row.blocks, 16);
+    assert!(row.product.splits > 1);
+    let column = plan(&layout(4096, 4096), &layout(4096, 1), DType::F16);
+    assert_eq!(column.kernel, Kernel::Matvec(DType::F16, Major::K));
+    let Product { m, n, packed, lanes, .. } = column.product;
+    assert_eq!((m, n, packed, lanes, column.product.splits), (1, 4096, 3, 32, 1));
+    let odd = plan(&layout(100, 5), &layout(5, 1), DType::F32);
+    assert_eq!((odd.product.packed, odd.product.lanes, odd.blocks), (2, 8, 4));
+    let dot = plan(&layout(1, 1 << 20), &layout(1 << 20, 1), DType::F32);
+    assert_eq!((dot.kernel, dot.product.packed), (Kernel::Matvec(DType::F32, Major::K), 3));
+}
+
+#[test]
+fn nothing_to_sum_still_has_a_plan() {
+    for (m, k, n) in [(3, 0, 5), (0, 4, 5), (3, 4, 0), (1, 0, 7), (7, 0, 1), (0, 0, 0)] {
+        for dtype in [DType::F16, DType::F32] {
+            let choice = plan(&layout(m, k), &layout(k, n), dtype);
+            assert_eq!((choice.product.splits, choice.workspace_bytes, choice.flops), (1, 0, 0));
+            assert!(m * n == 0 || choice.blocks > 0);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Products of a row and a matrix: bound by memory, so that what counts is how the matrix lies.
+
+use super::Way;
+use crate::Card;
+use taut_core::{DType, Layout, Products};
+use taut_kernels::{Kernel, Major, args::Product};
+
+/// How rows by matrices run. `product` gets what the kernels must know of it.
+pub(super) fn choose(products: &Products, dtype: DType, card: &Card, product: &mut Product) -> Way {
+    let Products { n, k, a: [_, a_k], b: [b_k, b_n], ref batch, .. } = *products;
+    let pack = 16 / dtype.size();
+    let count = products.count() as u64;
+    // What a block covers of the columns, and the least of k that is worth a part.
+    let (major, covers, least) = if b_n == 1 && b_k != 1 && n > 1 {
+        (Major::Outer, 32 * pack as u64, 128)
+    } else {
+        let packed =
+            (b_k == 1 || k <= 1) && on_packs(&batch[1], pack) && (b_n.is_multiple_of(pack) || n == 1);
+        product.packed = u32::from(packed) + 2 * u32::from(a_k == 1 && on_packs(&batch[0], pack));
+        let loads = if packed { k.div_ceil(pack) } else { k };
+        product.lanes = if loads >= 32 { 32 } else { (loads as u32).max(1).next_power_of_two() };
+        (Major::K, u64::from(256 / product.lanes), 1024)
+    };
+    let n = n as u64;
+    // Along rows a block takes columns of neighbouring products too.
+    let blocks = if major == Major::K { (n * count).div_ceil(covers) } else { n.div_ceil(covers) * count };
+    let processors = u64::from(card.multiprocessors);
+    let parts = (4 * processors / blocks.max(1)).min(2 * processors).min(k as u64 / least).max(1);
+    Way { kernel: Kernel::Matvec(dtype, major), blocks: n.div_ceil(covers), parts }
+}
+
+/// Whether the factors of all products begin at multiples of `len` elements.
+pub(super) fn on_packs(batch: &Layout, len: usize) -> bool {
+    batch.offset().is_multiple_of(len) && batch.strides().iter().all(|stride| stride.is_multiple_of(len))
+}
