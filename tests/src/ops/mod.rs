@@ -3,6 +3,8 @@
 mod binary;
 mod copy;
 mod select;
+mod einsum;
+mod matmul;
 mod unary;
 
 use crate::Op;
@@ -10,4 +12,5 @@ use crate::Op;
 /// Every op.
 pub fn all() -> Vec<Op> {
     [unary::ops(), binary::ops(), select::ops(), copy::ops()].into_iter().flatten().collect()
+    [unary::ops(), copy::ops(), matmul::ops(), einsum::ops()].into_iter().flatten().collect()
 }

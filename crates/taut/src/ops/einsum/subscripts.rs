@@ -121,9 +121,8 @@ mod tests {
         let read = Subscripts::parse(text, &shapes.iter().collect::<Vec<_>>()).map_err(|e| e.to_string())?;
         // The axes of an ellipsis as digits.
         let text = |labels: &[Label]| {
-            let char = |&label: &Label| {
-                if label < ELLIPSIS { label.into() } else { (label - ELLIPSIS + b'0').into() }
-            };
+            let digit = |label: Label| label.wrapping_sub(ELLIPSIS).wrapping_add(b'0');
+            let char = |&label: &Label| char::from(if label < ELLIPSIS { label } else { digit(label) });
             labels.iter().map(char).collect::<String>()
         };
         Ok((read.inputs.iter().map(|labels| text(labels)).collect(), text(&read.output)))
