@@ -1,12 +1,11 @@
-//! Exponentials, logarithms, powers, circular functions and the error function as straight lines of code, which the
-//! compiler makes into vector instructions within [`vectorized`](super::vectorized).
+//! Exponentials, logarithms, powers and circular functions as straight lines of code, which the compiler makes into
+//! vector instructions within [`vectorized`](super::vectorized).
 //!
 //! The f32 functions use no fused multiply-add, only operations that IEEE 754 rounds: every CPU gives the same bits,
 //! and one without the instruction is not slow. Measured, in ulps of the exact result at most: exp 1.0, exp_m1 1.4,
-//! ln 0.8, ln_1p 0.9, sin 1.6, cos 1.6, tanh 1.3, erf 1.2, pow 0.51.
+//! ln 0.8, ln_1p 0.9, sin 1.6, cos 1.6, tanh 1.3, pow 0.51.
 //!
-//! The f64 functions are for checking: those of the standard library, one at a time, and an [`erf`](Math::erf) close to
-//! 1e-16.
+//! The f64 functions are for checking: those of the standard library, one at a time.
 #![expect(
     clippy::excessive_precision,
     clippy::unreadable_literal,
@@ -30,18 +29,12 @@ pub(crate) trait Math: Copy {
     fn ln(x: Self) -> Self;
     /// `ln(1 + x)`, exact to the last bits near 0.
     fn ln_1p(x: Self) -> Self;
-    /// The sine of an angle in radians. In a loop, [`sin_each`](Self::sin_each): this has a rare branch.
-    fn sin(x: Self) -> Self;
-    /// The cosine of an angle in radians. In a loop, [`cos_each`](Self::cos_each): this has a rare branch.
-    fn cos(x: Self) -> Self;
-    /// The sine of every element, in place.
+    /// The sine of every angle in radians, in place: many at once, since a rare one takes another road.
     fn sin_each(xs: &mut [Self]);
-    /// The cosine of every element, in place.
+    /// The cosine of every angle in radians, in place.
     fn cos_each(xs: &mut [Self]);
     /// The hyperbolic tangent.
     fn tanh(x: Self) -> Self;
-    /// `2 / sqrt(pi)` times the integral of `e^(-t^2)` from 0 to `x`.
-    fn erf(x: Self) -> Self;
     /// `x^y`, with the special cases of C99: 1 for `x^0` and `1^y`, whatever the other is.
     fn pow(x: Self, y: Self) -> Self;
 }
@@ -82,16 +75,6 @@ impl Math for f32 {
     }
 
     #[inline(always)]
-    fn sin(x: f32) -> f32 {
-        if x.abs() <= MODERATE { sin_moderate(x) } else { huge(x, 0) }
-    }
-
-    #[inline(always)]
-    fn cos(x: f32) -> f32 {
-        if x.abs() <= MODERATE { cos_moderate(x) } else { huge(x, 1) }
-    }
-
-    #[inline(always)]
     fn sin_each(xs: &mut [f32]) {
         each_moderate(xs, sin_moderate, 0);
     }
@@ -111,17 +94,6 @@ impl Math for f32 {
         let far = (1.0 - 2.0 / ((1.0 + m) * power_of_two(n) + 1.0)).copysign(x);
         let y = if a < 0.6 { near } else { far };
         if x == 0.0 { x } else { y }
-    }
-
-    #[inline(always)]
-    fn erf(x: f32) -> f32 {
-        // 1 from here on.
-        let a = x.abs().clamp(0.0, 4.0);
-        let near = x + x * polynomial(x * x, ERF_NEAR);
-        // The logarithm of 1 - erf.
-        let (m, n) = exp_parts(a * polynomial(a, ERF_FAR));
-        let far = (1.0 - (1.0 + m) * power_of_two(n)).copysign(x);
-        if a < 1.0 { near } else { far }
     }
 
     #[inline(always)]
@@ -159,14 +131,6 @@ impl Math for f64 {
         x.ln_1p()
     }
 
-    fn sin(x: f64) -> f64 {
-        x.sin()
-    }
-
-    fn cos(x: f64) -> f64 {
-        x.cos()
-    }
-
     fn sin_each(xs: &mut [f64]) {
         xs.iter_mut().for_each(|x| *x = x.sin());
     }
@@ -177,18 +141,6 @@ impl Math for f64 {
 
     fn tanh(x: f64) -> f64 {
         x.tanh()
-    }
-
-    fn erf(x: f64) -> f64 {
-        // 1 from here on.
-        let a = x.abs().clamp(0.0, 6.0);
-        if a < 1.0 {
-            return x + x * polynomial(x * x, ERF_NEAR_64);
-        }
-        // The square in two parts: rounded to one, it would be felt in the exponential.
-        let high = f64::from(a as f32);
-        let gauss = (-high * high).exp() * ((high - a) * (high + a)).exp();
-        (1.0 - gauss * polynomial((a - 2.5) / (a + 2.5), ERFC_FAR_64)).copysign(x)
     }
 
     fn pow(x: f64, y: f64) -> f64 {

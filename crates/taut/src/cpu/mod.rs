@@ -4,7 +4,6 @@ pub(crate) mod binary;
 pub(crate) mod copy;
 pub(crate) mod fill;
 pub(crate) mod gather;
-#[allow(dead_code, reason = "the ops take it up one by one")]
 mod math;
 pub(crate) mod matmul;
 mod normal;

@@ -53,10 +53,7 @@ within! {
     exp_m1: 1.6, f64::exp_m1;
     ln: 1.0, f64::ln;
     ln_1p: 1.2, f64::ln_1p;
-    sin: 1.6, f64::sin;
-    cos: 1.6, f64::cos;
     tanh: 1.4, f64::tanh;
-    erf: 1.4, <f64 as Math>::erf;
 }
 
 #[test]
@@ -123,6 +120,11 @@ fn same(a: f32, b: f32) -> bool {
     a.is_nan() && b.is_nan() || a.to_bits() == b.to_bits()
 }
 
+fn one(f: impl Fn(&mut [f32]), mut x: f32) -> f32 {
+    f(std::slice::from_mut(&mut x));
+    x
+}
+
 /// As in the standard library, where that is exact.
 #[test]
 fn special_values() {
@@ -133,8 +135,8 @@ fn special_values() {
             ("exp_m1", Math::exp_m1(x), x.exp_m1()),
             ("ln", Math::ln(x), x.ln()),
             ("ln_1p", Math::ln_1p(x), x.ln_1p()),
-            ("sin", Math::sin(x), x.sin()),
-            ("cos", Math::cos(x), x.cos()),
+            ("sin", one(Math::sin_each, x), x.sin()),
+            ("cos", one(Math::cos_each, x), x.cos()),
             ("tanh", Math::tanh(x), x.tanh()),
         ] {
             assert!(close(got, want), "{name}({x:e}) is {got:e}, not {want:e}");
@@ -144,9 +146,6 @@ fn special_values() {
             assert!(close(got, want), "{x:e}^{y:e} is {got:e}, not {want:e}");
         }
     }
-    let erf = [0.0, -0.0, 5.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN].map(Math::erf);
-    let want = [0.0, -0.0, 1.0, 1.0, -1.0, f32::NAN];
-    assert!(erf.iter().zip(want).all(|(&got, want)| same(got, want)), "{erf:?}");
 }
 
 /// The same bits in a vector and alone, at the edge of the moderate angles too.
@@ -159,40 +158,8 @@ fn far_angles_do_not_disturb_their_neighbours() {
     vectorized(|| Math::sin_each(&mut sin));
     vectorized(|| Math::cos_each(&mut cos));
     for ((&x, sin), cos) in xs.iter().zip(sin).zip(cos) {
-        assert!(same(sin, Math::sin(x)) && same(cos, Math::cos(x)), "{x:e}");
+        assert!(same(sin, one(Math::sin_each, x)) && same(cos, one(Math::cos_each, x)), "{x:e}");
         let (exact_sin, exact_cos) = f64::from(x).sin_cos();
         assert!(ulps(sin, exact_sin) < 1.6 && ulps(cos, exact_cos) < 1.6, "{x:e}: {sin:e} {cos:e}");
     }
-}
-
-/// Values of erf to 20 digits.
-#[test]
-fn erf_in_f64() {
-    for (x, want) in [
-        (1e-300, 1.1283791670955126022e-300),
-        (1e-10, 1.128379167095512615e-10),
-        (0.03125, 0.035250373867322825999),
-        (0.3, 0.32862675945912741619),
-        (0.5, 0.52049987781304653768),
-        (0.75, 0.7111556336535151316),
-        (0.9990234375, 0.84229501852810288885),
-        (1.0, 0.84270079294971486934),
-        (1.0009765625, 0.84310577561673502048),
-        (1.25, 0.92290012825645823014),
-        (1.7, 0.98379045859077456084),
-        (2.0, 0.99532226501895273416),
-        (2.5, 0.99959304798255504106),
-        (3.3, 0.99999694229020356183),
-        (4.1, 0.99999999329997234592),
-        (5.0, 0.99999999999846254021),
-        (5.9, 0.9999999999999999281),
-    ] {
-        for (x, want) in [(x, want), (-x, -want)] {
-            let got = <f64 as Math>::erf(x);
-            assert!((got - want).abs() <= 3e-16 * f64::abs(want), "erf({x}) is {got:e}, not {want:e}");
-        }
-    }
-    assert!(<f64 as Math>::erf(f64::NAN).is_nan());
-    assert_eq!(<f64 as Math>::erf(f64::INFINITY), 1.0);
-    assert!(<f64 as Math>::erf(-0.0).is_sign_negative());
 }
