@@ -27,6 +27,9 @@ const BLOCK: usize = 1024;
 const TASK: usize = 32 * BLOCK;
 
 /// Runs `f` compiled for the widest vector instructions that this CPU has, fused multiply-add among them.
+///
+/// What is not inlined into `f` is compiled without them: closures of more than a line, `f` among them, must be marked
+/// `#[inline(always)]`. A `for` loop needs no closure.
 #[inline(always)]
 fn vectorized<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
