@@ -2,15 +2,15 @@
 
 mod binary;
 mod copy;
-mod select;
 mod einsum;
 mod matmul;
+mod select;
 mod unary;
 
 use crate::Op;
 
 /// Every op.
 pub fn all() -> Vec<Op> {
-    [unary::ops(), binary::ops(), select::ops(), copy::ops()].into_iter().flatten().collect()
-    [unary::ops(), copy::ops(), matmul::ops(), einsum::ops()].into_iter().flatten().collect()
+    let families = [unary::ops, binary::ops, select::ops, copy::ops, matmul::ops, einsum::ops];
+    families.into_iter().flat_map(|ops| ops()).collect()
 }
