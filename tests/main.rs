@@ -10,6 +10,7 @@ mod copy;
 mod empty;
 mod errors;
 mod fill;
+mod gather;
 mod matmul;
 mod ops;
 mod ownership;
@@ -17,6 +18,8 @@ mod plan;
 mod program;
 mod random;
 mod reduce;
+mod scatter;
+mod sort;
 mod stream;
 mod transfer;
 mod unary;
@@ -45,6 +48,9 @@ fn main() -> ExitCode {
         fill::trials,
         random::trials,
         reduce::trials,
+        sort::trials,
+        gather::trials,
+        scatter::trials,
         matmul::trials,
         view::trials,
         transfer::trials,
