@@ -10,6 +10,7 @@ mod copy;
 mod empty;
 mod errors;
 mod fill;
+mod gather;
 mod matmul;
 mod ops;
 mod ownership;
@@ -18,6 +19,8 @@ mod program;
 mod random;
 mod reduce;
 mod select;
+mod scatter;
+mod sort;
 mod stream;
 mod transfer;
 mod unary;
@@ -47,6 +50,9 @@ fn main() -> ExitCode {
         random::trials,
         reduce::trials,
         select::trials,
+        sort::trials,
+        gather::trials,
+        scatter::trials,
         matmul::trials,
         view::trials,
         transfer::trials,

@@ -12,7 +12,7 @@ pub(crate) fn trials(suite: &mut Suite) {
 }
 
 /// Four words of Philox 4x32-10, as published.
-fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+pub(crate) fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..10 {
         let (a, b) = (0xd251_1f53 * u64::from(counter[0]), 0xcd9e_8d57 * u64::from(counter[2]));
         let high = |x: u64| (x >> 32) as u32;

@@ -31,6 +31,11 @@ impl Op {
         Op { name: name.into(), in_place: false, takes, draw, scale: |numel| vec![numel / 4096, 4096] }
     }
 
+    /// The same under another name, for a bench of another shape.
+    pub fn named(self, name: &str) -> Op {
+        Op { name: name.into(), ..self }
+    }
+
     /// An op that writes over its first operand where it can.
     pub fn in_place(self) -> Op {
         Op { in_place: true, ..self }

@@ -5,6 +5,9 @@ mod copy;
 mod einsum;
 mod matmul;
 mod select;
+mod gather;
+mod scatter;
+mod sort;
 mod unary;
 
 use crate::Op;
@@ -13,4 +16,5 @@ use crate::Op;
 pub fn all() -> Vec<Op> {
     let families = [unary::ops, binary::ops, select::ops, copy::ops, matmul::ops, einsum::ops];
     families.into_iter().flat_map(|ops| ops()).collect()
+    [unary::ops(), copy::ops(), sort::ops(), gather::ops(), scatter::ops()].into_iter().flatten().collect()
 }

@@ -5,8 +5,8 @@ use crate::{
     cpu::{self, sort::Order},
     device::{DeviceKind, SpecRef},
 };
-use taut_core::{DType, Error, Result, Shape};
-use taut_cuda::launch;
+use taut_core::{DType, Error, Layout, Result, Shape};
+use taut_cuda::launch::{self, sort::LONGEST};
 use taut_memory::{Kind, Site};
 
 impl Tensor {
@@ -28,7 +28,7 @@ impl Tensor {
     ///
     /// [`Shape`](crate::ErrorKind::Shape) if the axis does not exist, or has 2^32 - 1 elements or more.
     pub fn sort(self, axis: usize, descending: bool) -> Result<(Tensor, Tensor)> {
-        let k = self.layout().axis("sort", axis)?;
+        let k = extent("sort", self.shape(), axis)?;
         values_and_positions("sort", &self, Order { axis, k, descending })
     }
 
@@ -45,7 +45,7 @@ impl Tensor {
     ///
     /// As [`sort`](Self::sort).
     pub fn argsort(self, axis: usize, descending: bool) -> Result<Tensor> {
-        let k = self.layout().axis("argsort", axis)?;
+        let k = extent("argsort", self.shape(), axis)?;
         let mut positions = blank("argsort", &self, axis, k, DType::I64)?;
         order("argsort", &self, None, Some(&mut positions), Order { axis, k, descending })?;
         Ok(positions)
@@ -70,7 +70,7 @@ impl Tensor {
     /// [`Device`](crate::ErrorKind::Device) if the devices differ.
     pub fn sort_by_key(self, keys: &Tensor, axis: usize, descending: bool) -> Result<Tensor> {
         let name = "sort_by_key";
-        let k = self.layout().axis(name, axis)?;
+        let k = extent(name, self.shape(), axis)?;
         self.same_device(keys, name)?;
         if self.shape() != keys.shape() {
             return Err(Error::shape(format!("{name}: {} and keys {} differ", self.shape(), keys.shape())));
@@ -98,7 +98,7 @@ impl Tensor {
     ///
     /// As [`sort`](Self::sort); [`Shape`](crate::ErrorKind::Shape) if the axis has fewer than `k` elements.
     pub fn topk(self, k: usize, axis: usize, largest: bool) -> Result<(Tensor, Tensor)> {
-        let n = self.layout().axis("topk", axis)?;
+        let n = extent("topk", self.shape(), axis)?;
         if k > n {
             return Err(Error::shape(format!("topk: axis {axis} of {} has no {k} elements", self.shape())));
         }
@@ -124,6 +124,7 @@ impl Tensor {
     pub fn permutation(n: usize, seed: u64, device: &Device) -> Result<Tensor> {
         let name = "permutation";
         let shape = Shape::new(&[n])?;
+        extent(name, &shape, 0)?;
         let site = |kind| Site::new(name, kind);
         let mut words = Tensor::allocate(shape, DType::U32, device, site(Kind::Workspace))?;
         let mut positions = Tensor::allocate(shape, DType::I64, device, site(Kind::Activations))?;
@@ -138,6 +139,15 @@ impl Tensor {
         order(name, &words, None, Some(&mut positions), Order { axis: 0, k: n, descending: false })?;
         Ok(positions)
     }
+}
+
+/// The number of elements on an axis, if they can be sorted.
+fn extent(name: &str, shape: &Shape, axis: usize) -> Result<usize> {
+    let n = Layout::contiguous(*shape).axis(name, axis)?;
+    if n > LONGEST {
+        return Err(Error::shape(format!("{name}: axis {axis} of {shape} has more than {LONGEST} elements")));
+    }
+    Ok(n)
 }
 
 /// New memory for what a sort of `x` gives: `k` elements on the axis.
@@ -162,18 +172,14 @@ fn order(
     mut positions: Option<&mut Tensor>,
     by: Order,
 ) -> Result<()> {
-    let longest = launch::sort::LONGEST;
-    if keys.shape()[by.axis] > longest {
-        let shape = keys.shape();
-        return Err(Error::shape(format!(
-            "{name}: axis {} of {shape} has more than {longest} elements",
-            by.axis
-        )));
-    }
     let device = keys.device().clone();
     let bytes = match device.spec_ref() {
-        SpecRef::Cpu => cpu::sort::workspace_bytes(keys.layout(), keys.dtype(), by, positions.is_some()),
-        SpecRef::Cuda(_) => launch::sort::choose(keys.layout(), keys.dtype(), by.axis, by.k).workspace_bytes,
+        SpecRef::Cpu => {
+            cpu::sort::workspace_bytes(keys.layout(), keys.dtype(), by, positions.is_some())
+        }
+        SpecRef::Cuda(_) => {
+            launch::sort::choose(keys.layout(), keys.dtype(), by.axis, by.k).workspace_bytes
+        }
     };
     let mut workspace = device.workspace(bytes, name)?;
     let values = values.as_mut().map(|(src, dst)| Ok((src.view()?, dst.view_mut(name)?))).transpose()?;
@@ -184,7 +190,10 @@ fn order(
         DeviceKind::Cuda { gpu, .. } => {
             let choice = launch::sort::choose(keys.layout, keys.dtype, by.axis, by.k);
             let outputs = launch::sort::Outputs {
-                values: values.as_ref().map(|(src, dst)| Ok((src.operand()?, dst.operand()?))).transpose()?,
+                values: values
+                    .as_ref()
+                    .map(|(src, dst)| Ok((src.operand()?, dst.operand()?)))
+                    .transpose()?,
                 indices: positions.as_ref().map(|positions| positions.operand()).transpose()?,
                 descending: by.descending,
             };
