@@ -17,6 +17,7 @@ pub(crate) mod scatter;
 pub(crate) mod select;
 pub(crate) mod sort;
 mod source;
+mod transpose;
 pub(crate) mod unary;
 
 use scalar::{Acc, Scalar, Truth, with_scalar};
