@@ -23,8 +23,10 @@ fn combine<T: Scalar>(op: Binary, a: Option<View<'_>>, b: View<'_>, mut dst: Vie
     each_run(dst.data::<T>()?, &to, |start, run| {
         let mut narrow = [T::zeroed(); BLOCK];
         let (mut left, mut right) = ([T::Acc::zeroed(); BLOCK], [T::Acc::zeroed(); BLOCK]);
+        let a = a.as_ref().map(|a| a.part(start, run.len()));
+        let b = b.part(start, run.len());
         for (i, block) in run.chunks_mut(BLOCK).enumerate() {
-            let (at, len) = (start + i * BLOCK, block.len());
+            let (at, len) = (i * BLOCK, block.len());
             if let Some(a) = &a {
                 a.read(at, block);
             }
@@ -42,8 +44,9 @@ fn compare<T: Scalar>(op: Binary, a: View<'_>, b: View<'_>, mut dst: ViewMut<'_>
     each_run(dst.data::<u8>()?, &to, |start, run| {
         let (mut narrow, mut other) = ([T::zeroed(); BLOCK], [T::zeroed(); BLOCK]);
         let (mut left, mut right) = ([T::Acc::zeroed(); BLOCK], [T::Acc::zeroed(); BLOCK]);
+        let (a, b) = (a.part(start, run.len()), b.part(start, run.len()));
         for (i, block) in run.chunks_mut(BLOCK).enumerate() {
-            let (at, len) = (start + i * BLOCK, block.len());
+            let (at, len) = (i * BLOCK, block.len());
             let left = T::wide(a.get(at, &mut narrow[..len]), &mut left);
             let right = T::wide(b.get(at, &mut other[..len]), &mut right);
             T::Acc::compare(op, left, right, block);

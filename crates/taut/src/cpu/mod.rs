@@ -1,6 +1,7 @@
 //! The CPU device: the same families as on CUDA, in safe Rust, parallel through rayon.
 
 pub(crate) mod binary;
+mod convert;
 pub(crate) mod copy;
 pub(crate) mod fill;
 pub(crate) mod gather;
@@ -16,6 +17,7 @@ pub(crate) mod scatter;
 pub(crate) mod select;
 pub(crate) mod sort;
 mod source;
+mod transpose;
 pub(crate) mod unary;
 
 use scalar::{Acc, Scalar, Truth, with_scalar};

@@ -1,8 +1,8 @@
 //! Elements as the CPU computes with them.
 
-use super::{BLOCK, binary::Binaries, unary::Unaries};
+use super::{BLOCK, binary::Binaries, convert, unary::Unaries, vectorized};
 use bytemuck::{Pod, Zeroable};
-use half::{bf16, f16, slice::HalfFloatSliceExt};
+use half::{bf16, f16};
 
 /// A type in memory: widened before an op, narrowed once after it.
 pub(crate) trait Scalar: Pod + Send + Sync {
@@ -84,6 +84,7 @@ macro_rules! float_acc {
                 self.is_nan()
             }
 
+            #[inline(always)]
             fn cast<T: Scalar>(self) -> T {
                 T::$cast(self)
             }
@@ -117,9 +118,22 @@ impl Acc for i64 {
         false
     }
 
+    #[inline(always)]
     fn cast<T: Scalar>(self) -> T {
         T::from_i64(self)
     }
+}
+
+/// Converts as many elements as both hold.
+pub(super) fn each<S: Copy, D>(src: &[S], dst: &mut [D], f: impl Fn(S) -> D) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for (d, &s) in dst.iter_mut().zip(src) {
+                *d = f(s);
+            }
+        },
+    );
 }
 
 /// Of types that compute in themselves.
@@ -143,17 +157,20 @@ macro_rules! scalars {
                 <$acc>::from(x as $t)
             }
             fn widen(src: &[Self], dst: &mut [$acc]) {
-                dst.iter_mut().zip(src).for_each(|(d, &s)| *d = <$acc>::from(s));
+                each(src, dst, |s| <$acc>::from(s));
             }
             fn narrow(src: &[$acc], dst: &mut [Self]) {
-                dst.iter_mut().zip(src).for_each(|(d, &s)| *d = Self::$narrow(s));
+                each(src, dst, Self::$narrow);
             }
+            #[inline(always)]
             fn from_f32(x: f32) -> Self {
                 x as $t
             }
+            #[inline(always)]
             fn from_f64(x: f64) -> Self {
                 x as $t
             }
+            #[inline(always)]
             fn from_i64(x: i64) -> Self {
                 x as $t
             }
@@ -170,33 +187,44 @@ scalars! {
 }
 
 macro_rules! half_scalars {
-    ($($t:ty)*) => {$(
+    ($($t:ty, $from:ident, $to:ident;)*) => {$(
         impl Scalar for $t {
             type Acc = f32;
             fn param(x: f64) -> f32 {
                 x as f32
             }
             fn widen(src: &[Self], dst: &mut [f32]) {
-                src.convert_to_f32_slice(&mut dst[..src.len()]);
+                each(
+                    src,
+                    dst,
+                    #[inline(always)]
+                    |s| convert::$from(s.to_bits()),
+                );
             }
             fn narrow(src: &[f32], dst: &mut [Self]) {
-                dst.convert_from_f32_slice(&src[..dst.len()]);
+                each(src, dst, <Self as Scalar>::from_f32);
             }
+            #[inline(always)]
             fn from_f32(x: f32) -> Self {
-                <$t>::from_f32(x)
+                <$t>::from_bits(convert::$to(x))
             }
+            #[inline(always)]
             fn from_f64(x: f64) -> Self {
                 // Not `<$t>::from_f64`, which rounds once on some machines and twice on others.
-                <$t>::from_f32(x as f32)
+                <Self as Scalar>::from_f32(x as f32)
             }
+            #[inline(always)]
             fn from_i64(x: i64) -> Self {
-                <$t>::from_f32(x as f32)
+                <Self as Scalar>::from_f32(x as f32)
             }
         }
     )*};
 }
 
-half_scalars!(f16 bf16);
+half_scalars! {
+    f16, from_f16, to_f16;
+    bf16, from_bf16, to_bf16;
+}
 
 /// A bool in memory: 0 or 1.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -209,17 +237,20 @@ impl Scalar for Truth {
         i64::from(x != 0.0)
     }
     fn widen(src: &[Self], dst: &mut [i64]) {
-        dst.iter_mut().zip(src).for_each(|(d, s)| *d = i64::from(s.0));
+        each(src, dst, |s| i64::from(s.0));
     }
     fn narrow(src: &[i64], dst: &mut [Self]) {
-        dst.iter_mut().zip(src).for_each(|(d, &s)| *d = Self::from_i64(s));
+        each(src, dst, Self::from_i64);
     }
+    #[inline(always)]
     fn from_f32(x: f32) -> Self {
         Truth(u8::from(x != 0.0))
     }
+    #[inline(always)]
     fn from_f64(x: f64) -> Self {
         Truth(u8::from(x != 0.0))
     }
+    #[inline(always)]
     fn from_i64(x: i64) -> Self {
         Truth(u8::from(x != 0))
     }

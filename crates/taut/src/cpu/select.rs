@@ -34,8 +34,10 @@ fn run<T: Pod + Send + Sync>(
     let b = b.map(|b| Ok(Source::new(b.data::<T>()?, &second))).transpose()?;
     each_run(dst.data::<T>()?, &to, |start, run| {
         let (mut bools, mut narrow) = ([0; BLOCK], [T::zeroed(); BLOCK]);
+        let mask = mask.part(start, run.len());
+        let [a, b] = [&a, &b].map(|x| x.as_ref().map(|x| x.part(start, run.len())));
         for (i, block) in run.chunks_mut(BLOCK).enumerate() {
-            let (at, len) = (start + i * BLOCK, block.len());
+            let (at, len) = (i * BLOCK, block.len());
             let mask = mask.get(at, &mut bools[..len]);
             // The block holds `b`, unless it holds `a`.
             let (other, kept) = match (&a, &b) {

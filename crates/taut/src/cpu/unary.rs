@@ -18,9 +18,10 @@ fn run<T: Scalar>(op: Unary, src: Option<View<'_>>, mut dst: ViewMut<'_>) -> Res
     let src = src.map(|src| Ok(Source::new(src.data::<T>()?, &from))).transpose()?;
     each_run(dst.data::<T>()?, &to, |first, run| {
         let mut wide = [T::Acc::zeroed(); BLOCK];
+        let src = src.as_ref().map(|src| src.part(first, run.len()));
         for (i, block) in run.chunks_mut(BLOCK).enumerate() {
             if let Some(src) = &src {
-                src.read(first + i * BLOCK, block);
+                src.read(i * BLOCK, block);
             }
             T::over(block, &mut wide, |block| T::Acc::unary(op, params, block));
         }
