@@ -19,12 +19,16 @@ pub const PACK_STEPS: u32 = 2;
 /// Single elements that a thread of a walking elementwise kernel takes.
 pub const ELEMENT_STEPS: u32 = 4;
 
+/// Threads in a block at most.
+pub const MOST_THREADS: u32 = 1024;
+
 /// Rows of [`Product::partial`] are padded to this many sums, so that every access to them is a whole pack.
 pub const PARTIAL_PACK: u32 = 8;
 
 /// The constants of `facts.cuh`, by their names there.
-pub const FACTS: [(&str, u32); 6] = [
+pub const FACTS: [(&str, u32); 7] = [
     ("kThreads", THREADS),
+    ("kMostThreads", MOST_THREADS),
     ("kPacks", PACKS),
     ("kPackSteps", PACK_STEPS),
     ("kElementSteps", ELEMENT_STEPS),
@@ -33,10 +37,13 @@ pub const FACTS: [(&str, u32); 6] = [
 ];
 
 /// The structs that kernels take by value: where the twin stands, its name and its size.
-pub const TWINS: [(&str, &str, usize); 4] = [
+pub const TWINS: [(&str, &str, usize); 7] = [
     ("common.cuh", "Walk<1>", size_of::<Walk<1>>()),
     ("common.cuh", "Walk<2>", size_of::<Walk<2>>()),
     ("common.cuh", "Walk<3>", size_of::<Walk<3>>()),
+    ("rows.cuh", "Rows<2>", size_of::<Rows<2>>()),
+    ("rows.cuh", "Rows<3>", size_of::<Rows<3>>()),
+    ("rows.cuh", "Rows<4>", size_of::<Rows<4>>()),
     ("matmul.cuh", "Product", size_of::<Product>()),
 ];
 
@@ -100,6 +107,18 @@ impl<const N: usize> Walk<N> {
         }
         walk
     }
+}
+
+/// How the rows of `N` operands of one shape lie: units of one element, or of a pack, along one axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Rows<const N: usize> {
+    /// From row to row; of 64 bits.
+    pub walk: Walk<N>,
+    /// Units in a row.
+    pub units: u64,
+    /// From unit to unit, in elements, for each operand.
+    pub step: [u64; N],
 }
 
 /// A product of matrices and its epilogue. Pointers are addresses, strides are in elements.

@@ -2,7 +2,7 @@
 
 use crate::{
     kernel::Kernel,
-    variant::{Access, Major, ReducePart, Tile},
+    variant::{Access, Major, ReducePart, RowPart, Tile},
 };
 use taut_core::DType;
 
@@ -36,6 +36,12 @@ impl Kernel {
             Kernel::MatmulReduce(dtype) => format!("matmul_reduce<{dtype}>"),
             Kernel::Matvec(dtype, Major::K) => format!("matvec_rows<{dtype}>"),
             Kernel::Matvec(dtype, Major::Outer) => format!("matvec_columns<{dtype}>"),
+            Kernel::Softmax(op, dtype, part, packs) => {
+                rows("softmax", op.functor(), op.streams(), dtype, part, packs)
+            }
+            Kernel::Norm(op, dtype, part, packs) => {
+                rows("norm", op.functor(), op.streams(), dtype, part, packs)
+            }
         }
     }
 
@@ -88,4 +94,17 @@ fn elementwise(family: &str, op: &str, dtypes: &[DType], access: Access) -> Stri
         Access::Rows => format!("{family}_walk<{op}, {to}, {len}>"),
         Access::Strided => format!("{family}_walk<{op}, {to}, 1>"),
     }
+}
+
+fn rows(family: &str, op: &str, streams: usize, dtype: DType, part: RowPart, packs: bool) -> String {
+    let len = if packs { pack_len(&[dtype]) } else { 1 };
+    let (team, hold) = match part {
+        RowPart::Short | RowPart::Warp => ("Group", true),
+        RowPart::Block => ("Block", true),
+        RowPart::Long => ("Block", false),
+        RowPart::Columns => ("Columns", true),
+        RowPart::LongColumns => ("Columns", false),
+    };
+    let (units, most) = (part.units(len, streams), part.most_threads(len));
+    format!("{family}_rows<{op}, {dtype}, Cut<{len}, {units}, {team}, {hold}, {most}>>")
 }

@@ -3,9 +3,12 @@
 //! The build script compiles what [`Kernel::all`] lists; a launcher names a variant and gets its function by slot.
 //! A new family takes a variant of [`Kernel`], a line in `all`, `code` and `file`, and one in `expression.rs`.
 
-use crate::variant::{Access, Major, ReducePart, Tile};
+use crate::{
+    expression::pack_len,
+    variant::{Access, Major, ReducePart, RowPart, Tile},
+};
 use std::sync::LazyLock;
-use taut_core::{Binary, DType, Random, Reduce, Unary};
+use taut_core::{Binary, DType, Norm, Random, Reduce, Softmax, Unary};
 
 /// The typed name of a kernel. Parameters of ops play no part: `Relu` and `LeakyRelu { slope }` name one kernel each.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,6 +37,10 @@ pub enum Kernel {
     MatmulReduce(DType),
     /// `matvec.cu`: a vector by a matrix that is contiguous along this axis, or along none ([`Major::K`]).
     Matvec(DType, Major),
+    /// `softmax.cu`: in packs, or one element at a time.
+    Softmax(Softmax, DType, RowPart, bool),
+    /// `norm.cu`: in packs, or one element at a time.
+    Norm(Norm, DType, RowPart, bool),
 }
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
@@ -101,6 +108,10 @@ impl Kernel {
         for &dtype in &floats {
             all.push(Kernel::MatmulReduce(dtype));
             all.extend(Major::ALL.map(|major| Kernel::Matvec(dtype, major)));
+            for (part, packs) in RowPart::all(pack_len(&[dtype])) {
+                all.extend(Softmax::ALL.map(|op| Kernel::Softmax(op, dtype, part, packs)));
+                all.extend(Norm::ALL.map(|op| Kernel::Norm(op, dtype, part, packs)));
+            }
         }
         all
     }
@@ -125,6 +136,8 @@ impl Kernel {
             Kernel::MatmulF32(_) => "matmul_f32.cu",
             Kernel::MatmulReduce(_) => "matmul_reduce.cu",
             Kernel::Matvec(..) => "matvec.cu",
+            Kernel::Softmax(..) => "softmax.cu",
+            Kernel::Norm(..) => "norm.cu",
         }
     }
 
@@ -144,6 +157,12 @@ impl Kernel {
             Kernel::MatmulF32(tile) => [9, tile as usize, DType::F32 as usize, 0],
             Kernel::MatmulReduce(dtype) => [10, 0, dtype as usize, 0],
             Kernel::Matvec(dtype, major) => [11, 0, dtype as usize, major as usize],
+            Kernel::Softmax(op, dtype, part, packs) => {
+                [12, op as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
+            Kernel::Norm(op, dtype, part, packs) => {
+                [13, op as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
         }
     }
 }

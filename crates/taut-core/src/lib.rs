@@ -11,5 +11,5 @@ mod shape;
 pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Result};
 pub use layout::Layout;
-pub use op::{Activation, Binary, Random, Reduce, SAVED, Saved, Unary, saved};
+pub use op::{Activation, Binary, Norm, Random, Reduce, SAVED, Saved, Softmax, Unary, saved};
 pub use shape::{MAX_RANK, Shape};

@@ -2,14 +2,18 @@
 
 mod activation;
 mod binary;
+mod norm;
 mod random;
 mod reduce;
 mod saved;
+mod softmax;
 mod unary;
 
 pub use activation::Activation;
 pub use binary::Binary;
+pub use norm::Norm;
 pub use random::Random;
 pub use reduce::Reduce;
 pub use saved::{SAVED, Saved, saved};
+pub use softmax::Softmax;
 pub use unary::Unary;
