@@ -15,6 +15,7 @@ pub mod ops;
 mod poison;
 mod prove;
 mod reference;
+mod rows;
 mod suite;
 mod value;
 
@@ -25,5 +26,6 @@ pub use op::{Array, Call, Define, Draw, Elements, Op, Operand, Twin, Use, Want, 
 pub use poison::poison;
 pub use prove::prove;
 pub use reference::{binary, half_up, product_error, sum_error, unary};
+pub use rows::{Affine, added, by_rows, layer_norm, log_softmax, scale_norm, scaled, softmax};
 pub use suite::{At, Check, Suite, fail, kind_of, message_of};
 pub use value::{Value, cast, download, round, upload};

@@ -25,20 +25,29 @@ pub enum Saved {
 /// is no float, or does not change with its operands.
 pub const SAVED: &[(&str, &[Saved])] = &[
     ("add", &[]),
+    // The sum, which is the second output.
+    ("add_layer_norm", &[Saved::Others, Output, Saved::Statistics(2)]),
+    ("add_rms_norm", &[Saved::Others, Output, Saved::Statistics(1)]),
     ("add_scalar", &[]),
     ("addmm_", &[Input, Saved::Others]),
     ("cast", &[]),
     ("div", &[Saved::Others, Output]),
+    ("l2_normalize", &[Output, Saved::Statistics(1)]),
+    ("layer_norm", &[Input, Saved::Others, Saved::Statistics(2)]),
     // Its output for slopes that keep the sign; bits otherwise.
     ("leaky_relu", &[Output]),
     // The input and the weight; with an activation that keeps its output, that too.
     ("linear_with", &[Input, Saved::Others, Output]),
+    ("log_softmax", &[Output]),
     ("matmul", &[Input, Saved::Others]),
     ("mean", &[]),
     ("mul", &[Input, Saved::Others]),
     ("mul_scalar", &[]),
     ("neg", &[]),
     ("relu", &[Output]),
+    ("rms_norm", &[Input, Saved::Others, Saved::Statistics(1)]),
+    ("softmax", &[Output]),
+    ("softmax_with", &[Output]),
     ("sub", &[]),
     ("sum", &[]),
 ];

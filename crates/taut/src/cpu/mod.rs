@@ -3,11 +3,15 @@
 pub(crate) mod binary;
 pub(crate) mod copy;
 pub(crate) mod fill;
+mod math;
 pub(crate) mod matmul;
+pub(crate) mod norm;
 mod philox;
 pub(crate) mod random;
 pub(crate) mod reduce;
+mod rows;
 mod scalar;
+pub(crate) mod softmax;
 mod source;
 pub(crate) mod unary;
 

@@ -4,5 +4,7 @@
 mod binary;
 mod copy;
 mod matmul;
+mod norm;
 mod reduce;
+mod softmax;
 mod unary;
