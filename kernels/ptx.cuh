@@ -33,6 +33,31 @@ __device__ __forceinline__ u32x2 ld_global(const u32x2* at) {
     return x;
 }
 
+// 16, 8, 4 and 2 bytes of global memory that no thread writes while the kernel runs.
+__device__ __forceinline__ u32x4 ld_global_constant(const u32x4* at) {
+    u32x4 x;
+    asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(x.a), "=r"(x.b), "=r"(x.c), "=r"(x.d) : "l"(at));
+    return x;
+}
+
+__device__ __forceinline__ u32x2 ld_global_constant(const u32x2* at) {
+    u32x2 x;
+    asm("ld.global.nc.v2.u32 {%0, %1}, [%2];" : "=r"(x.a), "=r"(x.b) : "l"(at));
+    return x;
+}
+
+__device__ __forceinline__ u32 ld_global_constant(const u32* at) {
+    u32 x;
+    asm("ld.global.nc.u32 %0, [%1];" : "=r"(x) : "l"(at));
+    return x;
+}
+
+__device__ __forceinline__ u16 ld_global_constant(const u16* at) {
+    u16 x;
+    asm("ld.global.nc.u16 %0, [%1];" : "=h"(x) : "l"(at));
+    return x;
+}
+
 __device__ __forceinline__ void st_global(u32x4* at, u32x4 x) {
     asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" :: "l"(at), "r"(x.a), "r"(x.b), "r"(x.c), "r"(x.d)
                  : "memory");
@@ -46,6 +71,13 @@ __device__ __forceinline__ void st_global(u32x2* at, u32x2 x) {
 __device__ __forceinline__ f32 rcp_approx(f32 x) {
     f32 y;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// 2^x within 2 ulp; a subnormal result, and a subnormal argument, count as 0.
+__device__ __forceinline__ f32 ex2_approx_ftz(f32 x) {
+    f32 y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 

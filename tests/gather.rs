@@ -94,10 +94,7 @@ fn errors(at: &At) -> Check {
         "scatter_add: the source is [5, 3], with this index it must be [2, 3]",
     )?;
     for name in OPS {
-        dtype(
-            call(name, &x()?, &new(&[4], DType::U32)?),
-            &format!("{name}: the index is u32, not i64"),
-        )?;
+        dtype(call(name, &x()?, &new(&[4], DType::U32)?), &format!("{name}: the index is u32, not i64"))?;
     }
     let half = new(&[5, 3], DType::F16)?;
     dtype(x()?.scatter_add(0, &index(&[5, 3])?, &half), "scatter_add: f32 and f16 differ; cast one")?;
@@ -140,10 +137,8 @@ fn long_rows_of_a_table(at: &At) -> Check {
             let part = table.clone().slice(1, from..to)?;
             let rows = taut_tests::download(&part)?;
             let width = to - from;
-            let want: Vec<_> = order
-                .iter()
-                .flat_map(|&row| rows[row as usize * width..][..width].iter().copied())
-                .collect();
+            let want: Vec<_> =
+                order.iter().flat_map(|&row| rows[row as usize * width..][..width].iter().copied()).collect();
             taut_tests::same(&part.index_select(0, &index)?, &want)?;
         }
     }

@@ -17,8 +17,7 @@ pub(crate) fn trials(suite: &mut Suite) {
 }
 
 /// Below, at and above tiles, pairs of tiles, and more.
-const LENGTHS: [usize; 13] =
-    [1, 7, 8, 9, 1023, 1024, 1025, 2047, 2048, 2049, 4097, 5000, 100_003];
+const LENGTHS: [usize; 13] = [1, 7, 8, 9, 1023, 1024, 1025, 2047, 2048, 2049, 4097, 5000, 100_003];
 
 /// The values in order, and their positions; and the same by another road.
 fn check(at: &At, values: &[Value], dtype: DType, descending: bool) -> Check {

@@ -19,6 +19,9 @@ pub const PACK_STEPS: u32 = 2;
 /// Single elements that a thread of a walking elementwise kernel takes.
 pub const ELEMENT_STEPS: u32 = 4;
 
+/// Threads in a block at most.
+pub const MOST_THREADS: u32 = 1024;
+
 /// Rows of [`Product::partial`] are padded to this many sums, so that every access to them is a whole pack.
 pub const PARTIAL_PACK: u32 = 8;
 
@@ -31,6 +34,7 @@ pub const SCATTER_CHUNK: u32 = 32;
 /// The constants of `facts.cuh`, by their names there.
 pub const FACTS: &[(&str, u32)] = &[
     ("kThreads", THREADS),
+    ("kMostThreads", MOST_THREADS),
     ("kPacks", PACKS),
     ("kPackSteps", PACK_STEPS),
     ("kElementSteps", ELEMENT_STEPS),
@@ -47,6 +51,9 @@ pub const TWINS: &[(&str, &str, usize)] = &[
     ("common.cuh", "Walk<3>", size_of::<Walk<3>>()),
     ("common.cuh", "Walk<4>", size_of::<Walk<4>>()),
     ("common.cuh", "Params", size_of::<Params>()),
+    ("rows.cuh", "Rows<2>", size_of::<Rows<2>>()),
+    ("rows.cuh", "Rows<3>", size_of::<Rows<3>>()),
+    ("rows.cuh", "Rows<4>", size_of::<Rows<4>>()),
     ("matmul.cuh", "Product", size_of::<Product>()),
     ("fault.cuh", "Fault", size_of::<Fault>()),
     ("sort.cu", "Sort", size_of::<Sort>()),
@@ -128,6 +135,18 @@ impl Default for Walk<2> {
     fn default() -> Walk<2> {
         Walk::new(&[Layout::contiguous(Shape::SCALAR); 2], 1)
     }
+}
+
+/// How the rows of `N` operands of one shape lie: units of one element, or of a pack, along one axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Rows<const N: usize> {
+    /// From row to row; of 64 bits.
+    pub walk: Walk<N>,
+    /// Units in a row.
+    pub units: u64,
+    /// From unit to unit, in elements, for each operand.
+    pub step: [u64; N],
 }
 
 /// A batch of products of matrices and their epilogue. Pointers are addresses, strides are in elements.

@@ -2,7 +2,7 @@
 
 use crate::{
     kernel::Kernel,
-    variant::{Access, Major, ReducePart, Tile},
+    variant::{Access, Major, ReducePart, RowPart, Tile},
 };
 use taut_core::DType;
 
@@ -51,6 +51,12 @@ impl Kernel {
             Kernel::Gather(bytes) => format!("gather<{bytes}>"),
             Kernel::ScatterAdd(dtype) => format!("scatter_add<{dtype}, true>"),
             Kernel::ScatterJoin(dtype) => format!("scatter_add<{dtype}, false>"),
+            Kernel::Softmax(op, dtype, part, packs) => {
+                rows("softmax", op.functor(), op.streams(), dtype, part, packs)
+            }
+            Kernel::Norm(op, dtype, part, packs) => {
+                rows("norm", op.functor(), op.streams(), dtype, part, packs)
+            }
         }
     }
 
@@ -103,4 +109,17 @@ fn elementwise(family: &str, arguments: &str, bytes: usize, access: Access) -> S
         Access::Rows => format!("{family}_walk<{arguments}, {}>", 16 / bytes),
         Access::Strided => format!("{family}_walk<{arguments}, 1>"),
     }
+}
+
+fn rows(family: &str, op: &str, streams: usize, dtype: DType, part: RowPart, packs: bool) -> String {
+    let len = if packs { pack_len(&[dtype]) } else { 1 };
+    let (team, hold) = match part {
+        RowPart::Short | RowPart::Warp => ("Group", true),
+        RowPart::Block => ("Block", true),
+        RowPart::Long => ("Block", false),
+        RowPart::Columns => ("Columns", true),
+        RowPart::LongColumns => ("Columns", false),
+    };
+    let (units, most) = (part.units(len, streams), part.most_threads(len));
+    format!("{family}_rows<{op}, {dtype}, Cut<{len}, {units}, {team}, {hold}, {most}>>")
 }

@@ -3,9 +3,12 @@
 //! The build script compiles what [`Kernel::all`] lists; a launcher names a variant and gets its function by slot.
 //! A new family takes a variant of [`Kernel`], a line in `all`, `code` and `file`, and one in `expression.rs`.
 
-use crate::variant::{Access, Major, ReducePart, Tile};
+use crate::{
+    expression::pack_len,
+    variant::{Access, Major, ReducePart, RowPart, Tile},
+};
 use std::sync::LazyLock;
-use taut_core::{Binary, DType, Random, Reduce, Unary};
+use taut_core::{Binary, DType, Norm, Random, Reduce, Softmax, Unary};
 
 /// The typed name of a kernel. Parameters of ops play no part: `Relu` and `LeakyRelu { slope }` name one kernel each.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,6 +55,10 @@ pub enum Kernel {
     ScatterAdd(DType),
     /// `scatter.cu`: the next ones, over what is left.
     ScatterJoin(DType),
+    /// `softmax.cu`: in packs, or one element at a time.
+    Softmax(Softmax, DType, RowPart, bool),
+    /// `norm.cu`: in packs, or one element at a time.
+    Norm(Norm, DType, RowPart, bool),
 }
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
@@ -122,6 +129,10 @@ impl Kernel {
         for &dtype in &floats {
             all.push(Kernel::MatmulReduce(dtype));
             all.extend(Major::ALL.map(|major| Kernel::Matvec(dtype, major)));
+            for (part, packs) in RowPart::all(pack_len(&[dtype])) {
+                all.extend(Softmax::ALL.map(|op| Kernel::Softmax(op, dtype, part, packs)));
+                all.extend(Norm::ALL.map(|op| Kernel::Norm(op, dtype, part, packs)));
+            }
         }
         all.extend([Kernel::RandomWords, Kernel::SortPositions]);
         all.extend([4, 8].into_iter().flat_map(|bytes| [Kernel::SortPairs(bytes), Kernel::SortMerge(bytes)]));
@@ -158,6 +169,8 @@ impl Kernel {
             }
             Kernel::Gather(_) => "gather.cu",
             Kernel::ScatterAdd(_) | Kernel::ScatterJoin(_) => "scatter.cu",
+            Kernel::Softmax(..) => "softmax.cu",
+            Kernel::Norm(..) => "norm.cu",
         }
     }
 
@@ -186,6 +199,12 @@ impl Kernel {
             Kernel::Gather(bytes) => [14, 0, 0, bytes.trailing_zeros() as usize],
             Kernel::ScatterAdd(dtype) => [15, 0, dtype as usize, 0],
             Kernel::ScatterJoin(dtype) => [15, 1, dtype as usize, 0],
+            Kernel::Softmax(op, dtype, part, packs) => {
+                [17, op as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
+            Kernel::Norm(op, dtype, part, packs) => {
+                [18, op as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ mod variant;
 
 pub use expression::{pack_len, reduce_pack_len};
 pub use kernel::Kernel;
-pub use variant::{Access, Major, ReducePart, Tile};
+pub use variant::{Access, Major, ReducePart, RowPart, Tile};
 
 /// One compiled source file for one architecture.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,7 @@
 //! What kernels of a family differ in, beside op and dtype.
 
+use crate::args::{MOST_THREADS, THREADS};
+
 /// How an elementwise kernel walks its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
@@ -40,6 +42,68 @@ impl ReducePart {
         ReducePart::Columns,
         ReducePart::Join,
     ];
+}
+
+/// Which threads share a row, and whether they hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RowPart {
+    /// Up to a warp, a unit each.
+    Short,
+    /// A warp, which holds the row.
+    Warp,
+    /// A block, which holds the row.
+    Block,
+    /// A block, which reads the row twice.
+    Long,
+    /// Neighbouring threads on neighbouring rows, which a part of the block holds.
+    Columns,
+    /// The same, reading the rows twice.
+    LongColumns,
+}
+
+impl RowPart {
+    /// Every part; `ALL[part as usize] == part`.
+    pub const ALL: [RowPart; 6] = [
+        RowPart::Short,
+        RowPart::Warp,
+        RowPart::Block,
+        RowPart::Long,
+        RowPart::Columns,
+        RowPart::LongColumns,
+    ];
+
+    /// The parts with the length of their units, of which `len` make a pack: packs lie along rows only.
+    pub(crate) fn all(len: usize) -> impl Iterator<Item = (RowPart, bool)> {
+        let packs = RowPart::ALL.into_iter().filter(move |part| len > 1 && !part.is_columns());
+        packs.map(|part| (part, true)).chain(RowPart::ALL.map(|part| (part, false)))
+    }
+
+    /// Whether neighbouring threads take neighbouring rows.
+    pub const fn is_columns(self) -> bool {
+        matches!(self, RowPart::Columns | RowPart::LongColumns)
+    }
+
+    /// Units of `len` elements that a thread takes at a time, where it reads `streams` operands of that size. As many as
+    /// leave no register over: held elements, and their places where units are single.
+    pub const fn units(self, len: usize, streams: usize) -> usize {
+        let held = if len > 1 { 32 / len } else { 16 };
+        match self {
+            RowPart::Short if len > 1 => 1,
+            RowPart::Short => 4,
+            RowPart::Warp => held / 2,
+            RowPart::Block | RowPart::Columns => held / streams,
+            RowPart::Long | RowPart::LongColumns => held / 2 / streams,
+        }
+    }
+
+    /// Threads of a block at most.
+    pub const fn most_threads(self, len: usize) -> u32 {
+        match self {
+            RowPart::Short | RowPart::Warp => THREADS,
+            _ if len > 1 => MOST_THREADS,
+            _ => MOST_THREADS / 2,
+        }
+    }
 }
 
 /// The axis along which an operand of a product is contiguous.

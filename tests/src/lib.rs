@@ -17,6 +17,7 @@ mod order;
 mod poison;
 mod prove;
 mod reference;
+mod rows;
 mod suite;
 mod value;
 
@@ -29,5 +30,6 @@ pub use order::{compare, lines, sorted};
 pub use poison::poison;
 pub use prove::{check_once, prove};
 pub use reference::{half_up, product_error, sum_error};
+pub use rows::{Affine, added, by_rows, layer_norm, log_softmax, scale_norm, scaled, softmax};
 pub use suite::{At, Check, Suite, fail, kind_of, message_of};
 pub use value::{Value, cast, download, round, upload};

@@ -3,10 +3,12 @@
 mod binary;
 mod copy;
 mod einsum;
-mod matmul;
-mod select;
 mod gather;
+mod matmul;
+mod norm;
 mod scatter;
+mod select;
+mod softmax;
 mod sort;
 mod unary;
 
@@ -14,7 +16,18 @@ use crate::Op;
 
 /// Every op.
 pub fn all() -> Vec<Op> {
-    let families = [unary::ops, binary::ops, select::ops, copy::ops, matmul::ops, einsum::ops];
+    let families = [
+        unary::ops,
+        binary::ops,
+        select::ops,
+        copy::ops,
+        matmul::ops,
+        einsum::ops,
+        sort::ops,
+        gather::ops,
+        scatter::ops,
+        softmax::ops,
+        norm::ops,
+    ];
     families.into_iter().flat_map(|ops| ops()).collect()
-    [unary::ops(), copy::ops(), sort::ops(), gather::ops(), scatter::ops()].into_iter().flatten().collect()
 }

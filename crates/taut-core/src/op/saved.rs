@@ -28,6 +28,9 @@ pub enum Saved {
 pub const SAVED: &[(&str, &[Saved])] = &[
     ("abs", &[Input]),
     ("add", &[]),
+    // The sum, which is the second output.
+    ("add_layer_norm", &[Saved::Others, Output, Saved::Statistics(2)]),
+    ("add_rms_norm", &[Saved::Others, Output, Saved::Statistics(1)]),
     ("add_scalar", &[]),
     ("addmm_", &[Input, Saved::Others]),
     ("cast", &[]),
@@ -44,12 +47,15 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("gelu_tanh", &[Input]),
     ("index_add", &[Saved::Positions]),
     ("index_select", &[Saved::Positions]),
+    ("l2_normalize", &[Output, Saved::Statistics(1)]),
+    ("layer_norm", &[Input, Saved::Others, Saved::Statistics(2)]),
     // Its output for slopes that keep the sign; bits otherwise.
     ("leaky_relu", &[Output]),
     ("linear", &[Input, Saved::Others]),
     // The input and the weight; with an activation that keeps its output, that too.
     ("linear_with", &[Input, Saved::Others, Output]),
     ("log", &[Input]),
+    ("log_softmax", &[Output]),
     ("masked_fill", &[Saved::Mask]),
     ("matmul", &[Input, Saved::Others]),
     ("maximum", &[Saved::Bits]),
@@ -63,11 +69,14 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("pow_scalar", &[Input]),
     ("reciprocal", &[Output]),
     ("relu", &[Output]),
+    ("rms_norm", &[Input, Saved::Others, Saved::Statistics(1)]),
     ("rsqrt", &[Output]),
     ("scatter_add", &[Saved::Positions]),
     ("sigmoid", &[Output]),
     ("silu", &[Input]),
     ("sin", &[Input]),
+    ("softmax", &[Output]),
+    ("softmax_with", &[Output]),
     // Its derivative, the sigmoid of the input, is 1 - e^-y.
     ("softplus", &[Output]),
     ("sort", &[Saved::Positions]),

@@ -6,9 +6,11 @@ mod copy;
 mod einsum;
 mod gather;
 mod matmul;
+mod norm;
 mod reduce;
 mod scatter;
 mod select;
+mod softmax;
 mod sort;
 mod unary;
 

@@ -174,12 +174,8 @@ fn order(
 ) -> Result<()> {
     let device = keys.device().clone();
     let bytes = match device.spec_ref() {
-        SpecRef::Cpu => {
-            cpu::sort::workspace_bytes(keys.layout(), keys.dtype(), by, positions.is_some())
-        }
-        SpecRef::Cuda(_) => {
-            launch::sort::choose(keys.layout(), keys.dtype(), by.axis, by.k).workspace_bytes
-        }
+        SpecRef::Cpu => cpu::sort::workspace_bytes(keys.layout(), keys.dtype(), by, positions.is_some()),
+        SpecRef::Cuda(_) => launch::sort::choose(keys.layout(), keys.dtype(), by.axis, by.k).workspace_bytes,
     };
     let mut workspace = device.workspace(bytes, name)?;
     let values = values.as_mut().map(|(src, dst)| Ok((src.view()?, dst.view_mut(name)?))).transpose()?;
@@ -190,10 +186,7 @@ fn order(
         DeviceKind::Cuda { gpu, .. } => {
             let choice = launch::sort::choose(keys.layout, keys.dtype, by.axis, by.k);
             let outputs = launch::sort::Outputs {
-                values: values
-                    .as_ref()
-                    .map(|(src, dst)| Ok((src.operand()?, dst.operand()?)))
-                    .transpose()?,
+                values: values.as_ref().map(|(src, dst)| Ok((src.operand()?, dst.operand()?))).transpose()?,
                 indices: positions.as_ref().map(|positions| positions.operand()).transpose()?,
                 descending: by.descending,
             };

@@ -1,0 +1,113 @@
+//! Launches of `norm.cu`.
+
+use super::{
+    fill::flat,
+    rows::choose,
+    walk::{check_dtypes, check_shapes},
+};
+use crate::{Arg, Operand, Stream};
+use taut_core::{DType, Error, Norm, Result};
+use taut_kernels::{Kernel, pack_len};
+
+/// What a norm takes beside the tensors of its size: elements along a row, contiguous, of the dtype of the op or f32.
+#[derive(Clone, Copy, Debug)]
+pub struct Affine<'a> {
+    /// The factors, if there are any.
+    pub weight: Option<Operand<'a>>,
+    /// What is added, if anything; of the dtype of the factors.
+    pub bias: Option<Operand<'a>>,
+    /// See [`Norm`].
+    pub eps: f32,
+}
+
+/// The sum that a norm is taken of, beside its first operand.
+#[derive(Clone, Copy, Debug)]
+pub struct Residual<'a> {
+    /// What is added.
+    pub other: Operand<'a>,
+    /// Where the sum goes; may be the first operand.
+    pub sum: Operand<'a>,
+}
+
+/// `dst = op(src)` along `axis`; `src` may be `dst`, for the op in place. Ops of a sum take a [`Residual`], and no other
+/// does.
+///
+/// # Errors
+///
+/// [`Shape`](taut_core::ErrorKind::Shape) and [`DType`](taut_core::ErrorKind::DType) if operands differ in them or are not
+/// what the op takes, [`Device`](taut_core::ErrorKind::Device) if the op does not take the dtype,
+/// [`Driver`](taut_core::ErrorKind::Driver) if the launch fails.
+pub fn norm(
+    stream: &Stream,
+    op: Norm,
+    axis: usize,
+    src: Operand<'_>,
+    residual: Option<Residual<'_>>,
+    affine: Affine<'_>,
+    dst: Operand<'_>,
+) -> Result<()> {
+    let name = op.name();
+    check_shapes(name, &[src, dst])?;
+    check_dtypes(name, &[src, dst])?;
+    let n = dst.layout.axis(name, axis)?;
+    if (op.streams() == 2) != residual.is_some() {
+        return Err(Error::shape(format!("{name}: the operands are not those of the op")));
+    }
+    if dst.layout.numel() == 0 {
+        return Ok(());
+    }
+    let Along { weight, bias, wide, aligned } = along(name, &affine, n, dst.dtype)?;
+    let [weight, bias] = [Arg::new(&weight), Arg::new(&bias)];
+    let (eps, wide) = (Arg::new(&affine.eps), Arg::new(&wide));
+    let Some(Residual { other, sum }) = residual else {
+        let operands = [src, dst];
+        let choice = choose(&operands, axis, 1, aligned);
+        let ([src, dst], none) = (choice.pointers(&operands), 0u64);
+        let [a, b, c, d] = [&src, &none, &none, &dst].map(Arg::new);
+        let args = [a, b, c, d, weight, bias, Arg::new(&choice.rows), eps, wide, Arg::new(&choice.side)];
+        let kernel = Kernel::Norm(op, operands[1].dtype, choice.part, choice.packs);
+        // SAFETY: `norm_rows(in, residual, sum, out, weight, bias, rows, eps, wide, side)`; the pointers are of operands
+        // that the caller vouches for, the rows stay within their layouts, weight and bias are null or as long as a row,
+        // and an op that is not of a sum does not read the arguments that are 0.
+        return unsafe { stream.launch(kernel, choice.grid()?, args) };
+    };
+    let operands = [src, other, sum, dst];
+    check_shapes(name, &operands)?;
+    check_dtypes(name, &operands)?;
+    let choice = choose(&operands, axis, 2, aligned);
+    let [src, other, sum, dst] = choice.pointers(&operands);
+    let [a, b, c, d] = [&src, &other, &sum, &dst].map(Arg::new);
+    let args = [a, b, c, d, weight, bias, Arg::new(&choice.rows), eps, wide, Arg::new(&choice.side)];
+    let kernel = Kernel::Norm(op, operands[3].dtype, choice.part, choice.packs);
+    // SAFETY: as above, with all arguments.
+    unsafe { stream.launch(kernel, choice.grid()?, args) }
+}
+
+/// The elements along a row, as the kernels take them.
+struct Along {
+    weight: u64,
+    bias: u64,
+    wide: u32,
+    /// Whether they begin on whole packs.
+    aligned: bool,
+}
+
+fn along(name: &str, affine: &Affine<'_>, n: usize, dtype: DType) -> Result<Along> {
+    let given = [affine.weight, affine.bias];
+    let own = given.iter().flatten().map(|operand| operand.dtype).next().unwrap_or(dtype);
+    let (mut pointers, mut aligned) = ([0; 2], true);
+    for (pointer, operand) in pointers.iter_mut().zip(given) {
+        let Some(operand) = operand else { continue };
+        let elements = flat(name, &operand)?;
+        if operand.dtype != own || (own != dtype && own != DType::F32) {
+            return Err(Error::dtype(format!("{name}: {} beside {own} for {dtype}", operand.dtype)));
+        }
+        match elements {
+            Some((at, len)) if len == n as u64 => *pointer = at,
+            _ => return Err(Error::shape(format!("{name}: {} for rows of {n}", operand.layout.shape()))),
+        }
+        aligned &= operand.layout.offset().is_multiple_of(pack_len(&[own]));
+    }
+    let [weight, bias] = pointers;
+    Ok(Along { weight, bias, wide: u32::from(own == DType::F32), aligned })
+}

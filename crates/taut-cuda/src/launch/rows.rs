@@ -1,0 +1,231 @@
+//! How the rows of operands are given to teams of threads: what the launches of `softmax.cu` and `norm.cu` share.
+
+use super::walk::{by_stride_of_last, grid};
+use crate::{Grid, Operand, Param};
+use taut_core::{DType, Layout, Result};
+use taut_kernels::{
+    RowPart,
+    args::{MOST_THREADS, Rows, THREADS, Walk},
+    pack_len,
+};
+
+const WARP: usize = 32;
+
+// SAFETY: `Rows` is `repr(C)`, and the build checks its size against that of its twin.
+unsafe impl<const N: usize> Param for Rows<N> {}
+
+/// How a kernel goes over the rows of `N` operands of one shape, the last of which it writes. Pure: addresses play no
+/// part.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Choice<const N: usize> {
+    pub(crate) part: RowPart,
+    /// Whether units are packs.
+    pub(crate) packs: bool,
+    /// What the kernels call `side`.
+    pub(crate) side: u32,
+    pub(crate) rows: Rows<N>,
+    threads: usize,
+    /// Rows that a block does.
+    teams: usize,
+    /// From row to row.
+    outer: [Layout; N],
+}
+
+/// Chooses for rows along `axis` of operands, none of them empty. The kernel reads `streams` of them in the size of the
+/// last; `aligned` says whether packs are right for whatever else it reads along a row. A [`DType::Bool`] may be broadcast
+/// along rows of packs.
+pub(crate) fn choose<const N: usize>(
+    operands: &[Operand<'_>; N],
+    axis: usize,
+    streams: usize,
+    aligned: bool,
+) -> Choice<N> {
+    let dst = &operands[N - 1];
+    let outer = by_stride_of_last(operands.each_ref().map(|operand| operand.layout.split(&[axis]).0));
+    let steps = operands.each_ref().map(|operand| operand.layout.strides()[axis]);
+    let (n, len) = (dst.layout.shape()[axis], pack_len(&[dst.dtype]));
+    let packs = aligned
+        && n.is_multiple_of(len)
+        && (0..N).all(|i| match steps[i] {
+            1 => starts_on_packs(&outer[i], len),
+            step => step == 0 && operands[i].dtype == DType::Bool,
+        });
+    let len = if packs { len } else { 1 };
+    // Neighbouring threads on neighbouring elements of what is written.
+    let columns = !packs && outer[N - 1].strides().last().is_some_and(|&stride| stride < steps[N - 1]);
+    let units = n / len;
+    let Team { part, threads, side, teams } =
+        if columns { column(n, streams) } else { row(units, len, streams) };
+    let rows = Rows {
+        walk: Walk::wide(&outer, 1),
+        units: units as u64,
+        step: steps.map(|step| (step * len) as u64),
+    };
+    Choice { part, packs, side: side as u32, rows, threads, teams, outer }
+}
+
+impl<const N: usize> Choice<N> {
+    pub(crate) fn grid(&self) -> Result<Grid> {
+        grid([self.rows.walk.numel.div_ceil(self.teams as u64), 1], self.threads as u32)
+    }
+
+    /// The addresses of the first elements.
+    pub(crate) fn pointers(&self, operands: &[Operand<'_>; N]) -> [u64; N] {
+        std::array::from_fn(|i| Operand { layout: &self.outer[i], ..operands[i] }.pointer())
+    }
+}
+
+/// Whether every row begins on a whole pack of its storage.
+fn starts_on_packs(outer: &Layout, len: usize) -> bool {
+    outer.offset().is_multiple_of(len) && outer.strides().iter().all(|stride| stride.is_multiple_of(len))
+}
+
+struct Team {
+    part: RowPart,
+    threads: usize,
+    side: usize,
+    teams: usize,
+}
+
+/// Neighbouring threads on neighbouring units of a row.
+fn row(units: usize, len: usize, streams: usize) -> Team {
+    let holds = |part: RowPart, threads: usize| units <= threads * part.units(len, streams);
+    let most = |part: RowPart| part.most_threads(len) as usize;
+    let group = |part, side| {
+        let threads = THREADS as usize;
+        Team { part, threads, side, teams: threads / side }
+    };
+    if holds(RowPart::Short, WARP) {
+        return group(RowPart::Short, units.next_power_of_two().min(WARP));
+    }
+    if holds(RowPart::Warp, WARP) {
+        return group(RowPart::Warp, WARP);
+    }
+    let (part, threads) = if holds(RowPart::Block, most(RowPart::Block)) {
+        let threads = units.div_ceil(RowPart::Block.units(len, streams));
+        (RowPart::Block, threads.next_multiple_of(WARP))
+    } else {
+        // Two blocks share a multiprocessor: while one waits for all of its threads, the other does not.
+        (RowPart::Long, MOST_THREADS as usize / 2)
+    };
+    Team { part, threads, side: 1, teams: 1 }
+}
+
+/// Neighbouring threads on neighbouring rows of `n` elements.
+fn column(n: usize, streams: usize) -> Team {
+    let most = RowPart::Columns.most_threads(1) as usize / WARP;
+    let sharing = n.div_ceil(RowPart::Columns.units(1, streams)).next_power_of_two();
+    let part = if sharing <= most { RowPart::Columns } else { RowPart::LongColumns };
+    let sharing = sharing.min(most);
+    let side = (THREADS as usize / sharing).max(WARP);
+    Team { part, threads: side * sharing, side, teams: side }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taut_core::Shape;
+
+    fn layout(dims: &[usize]) -> Layout {
+        Layout::contiguous(Shape::new(dims).unwrap())
+    }
+
+    fn pair(src: &Layout, dtype: DType, axis: usize) -> Choice<2> {
+        let dst = Layout::contiguous(*src.shape());
+        choose(&[src, &dst].map(|layout| Operand { address: 0, layout, dtype }), axis, 1, true)
+    }
+
+    #[test]
+    fn longer_rows_take_more_threads() {
+        for (n, part, threads) in [
+            (8, RowPart::Short, 256),
+            (256, RowPart::Short, 256),
+            (512, RowPart::Warp, 256),
+            (1024, RowPart::Block, 32),
+            (4096, RowPart::Block, 128),
+            (16_384, RowPart::Block, 512),
+            (32_768, RowPart::Block, 1024),
+            (131_072, RowPart::Long, 512),
+        ] {
+            let choice = pair(&layout(&[7, n]), DType::F16, 1);
+            assert_eq!((choice.part, choice.packs, choice.threads), (part, true, threads), "{n}");
+        }
+        for (n, part) in [
+            (1, RowPart::Short),
+            (127, RowPart::Short),
+            (255, RowPart::Warp),
+            (8191, RowPart::Block),
+            (8193, RowPart::Long),
+        ] {
+            let choice = pair(&layout(&[7, n]), DType::F16, 1);
+            assert_eq!((choice.part, choice.packs), (part, false), "{n}");
+        }
+    }
+
+    #[test]
+    fn packs_need_whole_and_aligned_rows() {
+        let wide = layout(&[30, 64]);
+        let packs = |from, to| pair(&wide.sliced(1, from..to).unwrap(), DType::F32, 1).packs;
+        assert_eq!([packs(0, 64), packs(4, 60), packs(1, 33), packs(0, 33)], [true, true, false, false]);
+        // A row that is broadcast is read again and again, from the same place.
+        let rows = layout(&[64]).broadcast_to(*wide.shape()).unwrap();
+        assert!(pair(&rows, DType::F32, 1).packs);
+        let one = layout(&[30, 1]).broadcast_to(*wide.shape()).unwrap();
+        assert!(!pair(&one, DType::F32, 1).packs);
+    }
+
+    #[test]
+    fn masks_lie_along_rows_or_are_broadcast() {
+        let x = layout(&[3, 5, 64]);
+        let choice = |mask: &Layout| {
+            let mask = Operand { address: 0, layout: mask, dtype: DType::Bool };
+            let x = Operand { address: 0, layout: &x, dtype: DType::F16 };
+            choose(&[x, mask, x], 2, 2, true)
+        };
+        for (dims, packs, step) in
+            [(&[64][..], true, 8), (&[3, 1, 64], true, 8), (&[5, 1], true, 0), (&[1], true, 0)]
+        {
+            let choice = choice(&layout(dims).broadcast_to(*x.shape()).unwrap());
+            assert_eq!((choice.packs, choice.rows.step[1]), (packs, step), "{dims:?}");
+        }
+        let odd = layout(&[65]).sliced(0, 1..65).unwrap().broadcast_to(*x.shape()).unwrap();
+        assert!(!choice(&odd).packs);
+    }
+
+    #[test]
+    fn other_axes_go_by_columns() {
+        let x = layout(&[100, 3, 50]);
+        for (axis, part, rows) in [(0, RowPart::Columns, 150), (1, RowPart::Columns, 5000)] {
+            let choice = pair(&x, DType::F32, axis);
+            assert_eq!((choice.part, choice.packs, choice.rows.walk.numel), (part, false, rows));
+            assert!(choice.threads.is_multiple_of(choice.side as usize) && choice.side.is_power_of_two());
+        }
+        assert_eq!(pair(&layout(&[4096, 50]), DType::F32, 0).part, RowPart::LongColumns);
+        // Alone, a column is a row.
+        assert_eq!(pair(&layout(&[100, 1]), DType::F32, 0).part, RowPart::Short);
+    }
+
+    #[test]
+    fn every_team_is_sound() {
+        for streams in [1, 2] {
+            for n in (1..600).chain((1..40).map(|i| i * 997)) {
+                for len in [1, 4, 8] {
+                    let Team { part, threads, side, teams } = row(n, len, streams);
+                    let team = match part {
+                        RowPart::Short | RowPart::Warp => side,
+                        _ => threads,
+                    };
+                    let held = team * part.units(len, streams);
+                    assert!(n <= held || part == RowPart::Long, "{n} {len}");
+                    assert!(threads.is_multiple_of(WARP) && threads <= part.most_threads(len) as usize);
+                    assert!(side.is_power_of_two() && (teams == 1 || teams * side == threads));
+                }
+                let Team { part, threads, side, teams } = column(n, streams);
+                let sharing = threads / side;
+                assert!(sharing.is_power_of_two() && sharing * side == threads && teams == side);
+                assert!(threads <= part.most_threads(1) as usize && side >= WARP);
+                assert!(n <= sharing * part.units(1, streams) || part == RowPart::LongColumns);
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+// block.cuh: threads that work on one thing together, and what they make of what each of them has.
+//
+// A Stat is what one thread has found: a struct of whole 32-bit words. Op::join(a, b) is what two of them know together,
+// a from earlier threads than b, and Op::empty() what nobody has found. Orders are fixed: the same bits in every run.
+#pragma once
+#include "common.cuh"
+
+constexpr u32 kWarp = 32;
+
+template <typename A> struct Words { u32 word[sizeof(A) / 4]; };
+
+// From the lane that is `by` further on in the warp; every lane takes part.
+template <typename A> __device__ __forceinline__ A shuffle_down(A x, u32 by) {
+    auto words = bits_as<Words<A>>(x);
+    #pragma unroll
+    for (u32& word : words.word) word = __shfl_down_sync(0xffffffffu, word, by);
+    return bits_as<A>(words);
+}
+
+// From one lane of the warp; every lane takes part.
+template <typename A> __device__ __forceinline__ A shuffle_from(A x, u32 lane) {
+    auto words = bits_as<Words<A>>(x);
+    #pragma unroll
+    for (u32& word : words.word) word = __shfl_sync(0xffffffffu, word, lane);
+    return bits_as<A>(words);
+}
+
+// Groups of `size` neighbouring threads, a power of two up to a warp.
+struct Group {
+    static constexpr u32 kMost = kThreads;  // threads of a block at most
+    u32 size;
+
+    __device__ Group(u32 side) : size(side) {}
+    __device__ u32 lane() const { return threadIdx.x % size; }
+    __device__ u64 index() const { return u64(blockIdx.x) * (blockDim.x / size) + threadIdx.x / size; }
+
+    // What all threads of the group know together, to each of them. Every thread of the block takes part.
+    template <typename Op> __device__ __forceinline__ typename Op::Stat join(typename Op::Stat own) const {
+        #pragma unroll
+        for (u32 by = kWarp / 2; by > 0; by /= 2) {
+            const auto other = shuffle_down(own, by);
+            if (by < size) own = Op::join(own, other);
+        }
+        return shuffle_from(own, threadIdx.x % kWarp & ~(size - 1));
+    }
+};
+
+// A whole block, of whole warps.
+struct Block {
+    static constexpr u32 kMost = kMostThreads;
+    u32 size;
+
+    __device__ Block(u32) : size(blockDim.x) {}
+    __device__ u32 lane() const { return threadIdx.x; }
+    __device__ u64 index() const { return blockIdx.x; }
+
+    // Once in a kernel: the shared memory is not for a second time.
+    template <typename Op> __device__ __forceinline__ typename Op::Stat join(typename Op::Stat own) const {
+        const Group warp(kWarp);
+        __shared__ typename Op::Stat of_warp[kMost / kWarp];
+        own = warp.join<Op>(own);
+        if (warp.lane() == 0) of_warp[threadIdx.x / kWarp] = own;
+        __syncthreads();
+        return warp.join<Op>(warp.lane() < size / kWarp ? of_warp[warp.lane()] : Op::empty());
+    }
+};
+
+// Columns of a block: neighbouring threads, `width` of them, belong to as many columns; the number of threads of a
+// column is a power of two.
+struct Columns {
+    static constexpr u32 kMost = kMostThreads;
+    u32 size, width;
+
+    __device__ Columns(u32 side) : size(blockDim.x / side), width(side) {}
+    __device__ u32 lane() const { return threadIdx.x / width; }
+    __device__ u64 index() const { return u64(blockIdx.x) * width + threadIdx.x % width; }
+
+    // Once in a kernel, as above.
+    template <typename Op> __device__ __forceinline__ typename Op::Stat join(typename Op::Stat own) const {
+        __shared__ typename Op::Stat of_thread[kMost];
+        of_thread[threadIdx.x] = own;
+        __syncthreads();
+        #pragma unroll 1
+        for (u32 half = size / 2; half > 0; half /= 2) {
+            if (lane() < half) {
+                of_thread[threadIdx.x] = Op::join(of_thread[threadIdx.x], of_thread[threadIdx.x + half * width]);
+            }
+            __syncthreads();
+        }
+        return of_thread[threadIdx.x % width];
+    }
+};

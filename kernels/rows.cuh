@@ -1,0 +1,137 @@
+// rows.cuh: ops over rows: a few numbers are found over all elements of a row, and then every element becomes another.
+//
+// A row is shared by a team of threads (block.cuh), of which each takes units size apart: unit lane, lane + size, ... A
+// unit is kLen elements that lie side by side. What a family does is said by a Line, a row as it lies in memory:
+//
+//     using Op;                                      // Op::Stat, Op::empty, Op::join
+//     static constexpr u32 kLen;
+//     static constexpr f32 kPad;                     // stands for elements that there are not
+//     using Raw;                                     // what is loaded of a unit
+//     Raw load<kAgain>(u64 unit)                     // all that is read of a unit, the first time and again
+//     void widen<kAgain>(Raw, f32 (&x)[kLen])        // elements to compute with
+//     void leave(u64 unit, x)                        // stores what is asked for beside the result
+//     Op::Stat find(chunk)                           // of the units of a chunk; may replace their x
+//     auto prescribe(Op::Stat total, Op::Stat own)   // what finish needs, where find has found own
+//     void finish(u64 unit, x, prescription)         // stores the result
+#pragma once
+#include "block.cuh"
+
+// How the rows of operands of one shape lie. The twin of Rows in src/args.rs.
+template <u32 kOperands> struct Rows {
+    Walk<kOperands> walk;  // from row to row; of 64 bits
+    u64 units;             // in a row
+    u64 step[kOperands];   // from unit to unit, in elements
+
+    // The first elements of a row; those of the first row for one that there is not.
+    __device__ __forceinline__ Place<kOperands> at(u64 row) const {
+        u64 i[1] = {row < walk.numel ? row : 0};
+        Place<kOperands> place[1];
+        walk.at(i, place);
+        return place[0];
+    }
+
+    // The units that a team has to do in a row.
+    __device__ __forceinline__ u64 units_of(u64 row) const { return row < walk.numel ? units : 0; }
+};
+
+// Where a unit begins. Packs lie side by side.
+template <u32 kLen> __device__ __forceinline__ u64 along(u64 unit, u64 step) { return unit * (kLen > 1 ? kLen : step); }
+
+// Up to kCount units of a row for each thread of a team, in registers.
+template <typename Line, typename Team, u32 kCount> struct Chunk {
+    static constexpr u32 kUnits = kCount, kLen = Line::kLen;
+    f32 x[kUnits][kLen];
+    u64 begin;
+    u32 left, lane, size;
+
+    // Units from `begin` on, below `units`.
+    __device__ __forceinline__ Chunk(const Team& team, u64 begin, u64 units)
+        : begin(begin), lane(team.lane()), size(team.size) {
+        const u64 rest = units - begin;
+        left = rest < kUnits * size ? u32(rest) : kUnits * size;
+    }
+
+    // Whether there is a unit j; those that there are come first.
+    __device__ __forceinline__ bool has(u32 j) const { return j * size + lane < left; }
+    __device__ __forceinline__ u64 unit(u32 j) const { return begin + (j * size + lane); }
+
+    template <bool kAgain> __device__ __forceinline__ void load(const Line& line) {
+        typename Line::Raw raw[kUnits];
+        #pragma unroll
+        for (u32 j = 0; j < kUnits; ++j) {
+            if (has(j)) raw[j] = line.template load<kAgain>(unit(j));
+        }
+        #pragma unroll
+        for (u32 j = 0; j < kUnits; ++j) {
+            if (has(j)) {
+                line.template widen<kAgain>(raw[j], x[j]);
+            } else {
+                #pragma unroll
+                for (f32& lane : x[j]) lane = Line::kPad;
+            }
+        }
+    }
+
+    __device__ __forceinline__ void leave(const Line& line) const {
+        #pragma unroll
+        for (u32 j = 0; j < kUnits; ++j) {
+            if (has(j)) line.leave(unit(j), x[j]);
+        }
+    }
+
+    template <typename Prescription>
+    __device__ __forceinline__ void finish(const Line& line, const Prescription& prescription) const {
+        #pragma unroll
+        for (u32 j = 0; j < kUnits; ++j) {
+            if (has(j)) line.finish(unit(j), x[j], prescription);
+        }
+    }
+};
+
+// A row of at most kUnits units for each thread: it is read once, and stays in registers.
+template <u32 kUnits, typename Line, typename Team>
+__device__ __forceinline__ void hold_row(const Line& line, const Team& team, u64 units) {
+    Chunk<Line, Team, kUnits> chunk(team, 0, units);
+    chunk.template load<false>(line);
+    const auto own = line.find(chunk);
+    const auto total = team.template join<typename Line::Op>(own);
+    chunk.leave(line);
+    chunk.finish(line, line.prescribe(total, own));
+}
+
+// A row of any length: it is read twice, kUnits units for each thread at a time.
+template <u32 kUnits, typename Line, typename Team>
+__device__ __forceinline__ void stream_row(const Line& line, const Team& team, u64 units) {
+    using Op = typename Line::Op;
+    auto own = Op::empty();
+    #pragma unroll 1
+    for (u64 begin = 0; begin < units; begin += kUnits * team.size) {
+        Chunk<Line, Team, kUnits> chunk(team, begin, units);
+        chunk.template load<false>(line);
+        chunk.leave(line);
+        own = Op::join(own, line.find(chunk));
+    }
+    const auto total = team.template join<Op>(own);
+    #pragma unroll 1
+    for (u64 begin = 0; begin < units; begin += kUnits * team.size) {
+        Chunk<Line, Team, kUnits> chunk(team, begin, units);
+        chunk.template load<true>(line);
+        const auto of_chunk = line.find(chunk);
+        chunk.finish(line, line.prescribe(total, of_chunk));
+    }
+}
+
+// How a kernel does rows: units of kLen elements, kUnits of them for a thread of a team at a time, in blocks of at most
+// kMost threads.
+template <u32 kLength, u32 kCount, typename TeamOf, bool kHolds, u32 kThreadsAtMost> struct Cut {
+    static constexpr u32 kLen = kLength, kUnits = kCount, kMost = kThreadsAtMost;
+    static constexpr bool kHold = kHolds;
+    using Team = TeamOf;
+    // What leaves a thread 64 registers, or 128 where units are single elements: their places take registers too.
+    static constexpr u32 kBlocks = kMostThreads / (kLen > 1 ? 1 : 2) / kMost;
+
+    template <typename Line> static __device__ __forceinline__ void run(const Line& line, const Team& team, u64 units) {
+        if constexpr (kHolds) hold_row<kUnits>(line, team, units);
+        else stream_row<kUnits>(line, team, units);
+    }
+};

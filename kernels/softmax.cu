@@ -1,0 +1,145 @@
+// softmax.cu: softmax and its logarithm over the rows of any strided operand.
+//
+// Launch     Group: x: kThreads / side rows a block of kThreads threads. Block: x: a row a block of up to kMostThreads.
+//            Columns: x: side neighbouring rows a block. Static shared memory of a Stat for each warp or thread.
+// Requires   side: as in block.cuh. If the Cut holds, a row is at most kUnits units a thread. With kLen > 1 in and out are
+//            contiguous along rows and 16-byte aligned at every row; mask is too, by kLen bytes, or is broadcast there.
+// Aliasing   in == out with the same layout is the op in place; otherwise nothing overlaps out.
+// Numerics   f32; shifted by the largest, so that nothing overflows; one rounding on store. exp has 2 ulp + 2 |x - max|
+//            of them, and gives 0 below 2^-126. A row with NaN or +inf is NaN; one of nothing but -inf is `nothing`.
+// Bound by   memory: n * 2 * sizeof(T) bytes; where none are held, rows are read again, from L2 where they fit.
+#include "rows.cuh"
+
+constexpr f32 kInf = __builtin_bit_cast(f32, 0x7f800000u);
+
+// e^x for x <= 0.
+__device__ __forceinline__ f32 exp_of(f32 x) { return ex2_approx_ftz(x * 1.44269504f); }
+
+// The largest element, and the sum of exp(x - max).
+struct Peak { f32 max, sum; };
+
+struct Peaks {
+    using Stat = Peak;
+    static __device__ Peak empty() { return {-kInf, 0.0f}; }
+    static __device__ Peak join(Peak a, Peak b) {
+        const f32 max = fmaxf(a.max, b.max);
+        return {max, a.sum * below(a.max, max) + b.sum * below(b.max, max)};
+    }
+    // exp(x - max), where -inf counts for nothing even if there is nothing else.
+    static __device__ f32 below(f32 x, f32 max) { return x == -kInf ? 0.0f : exp_of(x - max); }
+};
+
+// NaN plays no part here: it shows in the sum.
+template <typename Chunk> __device__ __forceinline__ f32 max_of(const Chunk& chunk) {
+    f32 max = -kInf;
+    #pragma unroll
+    for (u32 j = 0; j < Chunk::kUnits; ++j) {
+        #pragma unroll
+        for (f32 x : chunk.x[j]) max = fmaxf(max, x);
+    }
+    return max;
+}
+
+// exp(x - max) / sum.
+struct Plain {
+    static constexpr bool kMasked = false;
+    // Leaves exp(x - max) in the chunk, max being that of the chunk.
+    template <typename Chunk> static __device__ __forceinline__ Peak find(Chunk& chunk) {
+        const f32 max = max_of(chunk), shift = max == -kInf ? 0.0f : max;
+        f32 sum = 0.0f;
+        #pragma unroll
+        for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            #pragma unroll
+            for (f32& x : chunk.x[j]) sum += x = exp_of(x - shift);
+        }
+        return {max, sum};
+    }
+    // `nothing` is the result where nothing is larger than -inf.
+    static __device__ f32 prescribe(Peak total, Peak own, f32 nothing) {
+        return total.sum == 0.0f ? nothing : Peaks::below(own.max, total.max) / total.sum;
+    }
+    static __device__ f32 value(f32 x, f32 factor) { return x * factor; }
+};
+
+// The same, with -inf where the mask is 0.
+struct Masked : Plain {
+    static constexpr bool kMasked = true;
+};
+
+// x - max - ln(sum).
+struct Log {
+    static constexpr bool kMasked = false;
+    struct Shift { f32 max, log; };
+    template <typename Chunk> static __device__ __forceinline__ Peak find(Chunk& chunk) {
+        const f32 max = max_of(chunk), shift = max == -kInf ? 0.0f : max;
+        f32 sum = 0.0f;
+        #pragma unroll
+        for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            #pragma unroll
+            for (f32 x : chunk.x[j]) sum += exp_of(x - shift);
+        }
+        return {max, sum};
+    }
+    static __device__ Shift prescribe(Peak total, Peak, f32) { return {total.max, logf(total.sum)}; }
+    static __device__ f32 value(f32 x, Shift shift) { return x - shift.max - shift.log; }
+};
+
+template <typename Kind, typename T, u32 kLength> struct Line {
+    using Op = Peaks;
+    static constexpr u32 kLen = kLength, kIn = 0, kMask = 1, kOut = Kind::kMasked ? 2 : 1;
+    static constexpr f32 kPad = -kInf;
+    struct Raw { Pack<T, kLen> x; Pack<u8, kLen> mask; };
+
+    const T* in;
+    const u8* mask;
+    T* out;
+    u64 in_step, mask_step, out_step;  // mask_step: 0 where it is broadcast
+    f32 scale, nothing;
+
+    template <bool> __device__ __forceinline__ Raw load(u64 unit) const {
+        Raw raw;
+        raw.x = ::load<kLen, Cache::Use>(in + along<kLen>(unit, in_step));
+        if constexpr (Kind::kMasked) raw.mask = load_along<kLen>(mask + unit * mask_step, mask_step == 0);
+        return raw;
+    }
+
+    template <bool> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[kLen]) const {
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) {
+            x[l] = __fmul_rn(to_f32(raw.x.lane[l]), scale);  // rounded as max is
+            if constexpr (Kind::kMasked) x[l] = raw.mask.lane[l] ? x[l] : -kInf;
+        }
+    }
+
+    __device__ __forceinline__ void leave(u64, const f32 (&)[kLen]) const {}
+
+    template <typename Chunk> __device__ __forceinline__ Peak find(Chunk& chunk) const { return Kind::find(chunk); }
+
+    __device__ __forceinline__ auto prescribe(Peak total, Peak own) const {
+        return Kind::prescribe(total, own, nothing);
+    }
+
+    template <typename Prescription>
+    __device__ __forceinline__ void finish(u64 unit, const f32 (&x)[kLen], Prescription by) const {
+        Pack<T, kLen> y;
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) y.lane[l] = from_f32<T>(Kind::value(x[l], by));
+        store(out + along<kLen>(unit, out_step), y);
+    }
+};
+
+template <typename Kind, typename T, typename Cut>
+__global__ void __launch_bounds__(Cut::kMost, Cut::kBlocks)
+softmax_rows(const T* in, const u8* mask, T* out, const __grid_constant__ Rows<Kind::kMasked ? 3 : 2> rows, f32 scale,
+             f32 nothing, u32 side) {
+    using L = Line<Kind, T, Cut::kLen>;
+    const typename Cut::Team team(side);
+    const u64 row = team.index();
+    const auto place = rows.at(row);
+    L line{in + place.of[L::kIn], mask, out + place.of[L::kOut], rows.step[L::kIn], 0, rows.step[L::kOut], scale, nothing};
+    if constexpr (Kind::kMasked) {
+        line.mask += place.of[L::kMask];
+        line.mask_step = rows.step[L::kMask];
+    }
+    Cut::run(line, team, rows.units_of(row));
+}
