@@ -3,9 +3,9 @@
 //! The build script compiles what [`Kernel::all`] lists; a launcher names a variant and gets its function by slot.
 //! A new family takes a variant of [`Kernel`], a line in `all`, `code` and `file`, and one in `expression.rs`.
 
-use crate::variant::{Access, Major, ReducePart, Tile};
+use crate::variant::{Access, Major, ReducePart, ScanPart, Tile};
 use std::sync::LazyLock;
-use taut_core::{Binary, DType, Random, Reduce, Unary};
+use taut_core::{Binary, DType, Random, Reduce, Scan, Unary};
 
 /// The typed name of a kernel. Parameters of ops play no part: `Relu` and `LeakyRelu { slope }` name one kernel each.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,8 +24,10 @@ pub enum Kernel {
     Arange(DType),
     /// `random.cu`.
     Random(Random, DType),
-    /// `reduce.cu`. Bools are reduced as the bytes that they are.
+    /// `reduce_sums.cu` and `reduce_order.cu`. Bools are reduced as the bytes that they are.
     Reduce(Reduce, DType, ReducePart),
+    /// `scan.cu`. Bools are scanned as the bytes that they are.
+    Scan(Scan, DType, ScanPart),
     /// `matmul_mma.cu`: 16-bit operands, each contiguous along an axis.
     Matmul(DType, [Major; 2], Tile),
     /// `matmul_any.cu`: 16-bit operands with any strides, in small tiles.
@@ -108,8 +110,15 @@ impl Kernel {
             all.extend(floats.iter().map(|&dtype| Kernel::Random(dist, dtype)));
         }
         for op in Reduce::ALL {
-            for dtype in dtypes(&|dtype| dtype != DType::Bool && op.output(dtype).is_some()) {
+            let takes =
+                |dtype| op.output(dtype).is_some() || dtype == DType::U8 && op.output(DType::Bool).is_some();
+            for dtype in dtypes(&|dtype| dtype != DType::Bool && takes(dtype)) {
                 all.extend(ReducePart::ALL.map(|part| Kernel::Reduce(op, dtype, part)));
+            }
+        }
+        for op in Scan::ALL {
+            for dtype in dtypes(&|dtype| dtype != DType::Bool) {
+                all.extend(ScanPart::ALL.map(|part| Kernel::Scan(op, dtype, part)));
             }
         }
         for dtype in halves {
@@ -146,8 +155,19 @@ impl Kernel {
             Kernel::Select(..) => "select.cu",
             Kernel::Copy(..) => "copy.cu",
             Kernel::Fill(_) | Kernel::Arange(_) => "fill.cu",
+<<<<<<< HEAD
             Kernel::Random(..) | Kernel::RandomWords => "random.cu",
             Kernel::Reduce(..) => "reduce.cu",
+=======
+            Kernel::Random(..) => "random.cu",
+            Kernel::Reduce(op, ..) => match op {
+                Reduce::Max | Reduce::Min | Reduce::ArgMax | Reduce::ArgMin | Reduce::Any | Reduce::All => {
+                    "reduce_order.cu"
+                }
+                _ => "reduce_sums.cu",
+            },
+            Kernel::Scan(..) => "scan.cu",
+>>>>>>> 99540ff (Kernels and launchers of 13 reductions and of running sums)
             Kernel::Matmul(..) => "matmul_mma.cu",
             Kernel::MatmulAny(_) => "matmul_any.cu",
             Kernel::MatmulF32(_) => "matmul_f32.cu",
@@ -169,7 +189,7 @@ impl Kernel {
             Kernel::Fill(bytes) => [3, bytes.trailing_zeros() as usize, 0, 0],
             Kernel::Arange(dtype) => [4, 0, dtype as usize, 0],
             Kernel::Random(dist, dtype) => [5, dist.index(), dtype as usize, 0],
-            Kernel::Reduce(op, dtype, part) => [6, op as usize, dtype as usize, part as usize],
+            Kernel::Reduce(op, dtype, part) => [6, op.index(), dtype as usize, part as usize],
             Kernel::Matmul(dtype, [a, b], tile) => {
                 [7, tile as usize, dtype as usize, a as usize * 2 + b as usize]
             }
@@ -177,6 +197,7 @@ impl Kernel {
             Kernel::MatmulF32(tile) => [9, tile as usize, DType::F32 as usize, 0],
             Kernel::MatmulReduce(dtype) => [10, 0, dtype as usize, 0],
             Kernel::Matvec(dtype, major) => [11, 0, dtype as usize, major as usize],
+<<<<<<< HEAD
             Kernel::Select(bytes, access) => [12, 0, bytes.trailing_zeros() as usize, access as usize],
             Kernel::RandomWords => [16, 0, 0, 0],
             Kernel::Sort(dtype) => [13, 0, dtype as usize, 0],
@@ -186,6 +207,9 @@ impl Kernel {
             Kernel::Gather(bytes) => [14, 0, 0, bytes.trailing_zeros() as usize],
             Kernel::ScatterAdd(dtype) => [15, 0, dtype as usize, 0],
             Kernel::ScatterJoin(dtype) => [15, 1, dtype as usize, 0],
+=======
+            Kernel::Scan(op, dtype, part) => [12, op as usize, dtype as usize, part as usize],
+>>>>>>> 99540ff (Kernels and launchers of 13 reductions and of running sums)
         }
     }
 }

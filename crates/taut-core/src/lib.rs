@@ -12,6 +12,6 @@ mod shape;
 pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Result};
 pub use layout::Layout;
-pub use op::{Activation, Binary, Index, Random, Reduce, SAVED, Saved, Unary, saved};
+pub use op::{Activation, Binary, Index, Random, Reduce, SAVED, Saved, Scan, Unary, saved};
 pub use product::Products;
 pub use shape::{MAX_RANK, Shape};

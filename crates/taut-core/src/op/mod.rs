@@ -6,6 +6,7 @@ mod index;
 mod random;
 mod reduce;
 mod saved;
+mod scan;
 mod unary;
 
 pub use activation::Activation;
@@ -14,4 +15,5 @@ pub use index::Index;
 pub use random::Random;
 pub use reduce::Reduce;
 pub use saved::{SAVED, Saved, saved};
+pub use scan::Scan;
 pub use unary::Unary;

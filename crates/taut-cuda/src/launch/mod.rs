@@ -11,5 +11,6 @@ pub mod reduce;
 pub mod scatter;
 pub mod select;
 pub mod sort;
+pub mod scan;
 pub mod unary;
 mod walk;

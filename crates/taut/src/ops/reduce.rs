@@ -81,13 +81,7 @@ impl Tensor {
                 let (src, dst) = (self.view()?, out.view_mut(name)?);
                 if let DeviceKind::Cuda { gpu, .. } = device.kind() {
                     let stream = gpu.stream(dst.storage.writer())?;
-                    launch::reduce::reduce(
-                        &stream,
-                        &choice,
-                        src.operand()?,
-                        dst.operand()?,
-                        workspace.address(),
-                    )?;
+                    launch::reduce::reduce(&stream, &choice, src.operand()?, dst.operand()?, &workspace)?;
                 }
             }
         }
