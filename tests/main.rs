@@ -18,6 +18,7 @@ mod program;
 mod random;
 mod reduce;
 mod select;
+mod scan;
 mod stream;
 mod transfer;
 mod unary;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         random::trials,
         reduce::trials,
         select::trials,
+        scan::trials,
         matmul::trials,
         view::trials,
         transfer::trials,

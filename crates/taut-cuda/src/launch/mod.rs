@@ -14,3 +14,5 @@ pub mod sort;
 pub mod scan;
 pub mod unary;
 mod walk;
+
+pub use walk::by_stride_of_last;

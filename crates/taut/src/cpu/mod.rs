@@ -15,6 +15,7 @@ mod scalar;
 pub(crate) mod scatter;
 pub(crate) mod select;
 pub(crate) mod sort;
+pub(crate) mod scan;
 mod source;
 pub(crate) mod unary;
 

@@ -10,6 +10,7 @@ mod reduce;
 mod scatter;
 mod select;
 mod sort;
+mod scan;
 mod unary;
 
 use crate::Tensor;
