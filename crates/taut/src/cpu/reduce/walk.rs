@@ -82,20 +82,18 @@ impl Plan {
     ) {
         let (n, source) = (self.n(), Source::new(data, &self.reduced));
         if n > TASK {
-            out.par_iter_mut().enumerate().for_each(|(i, out)| {
-                let tasks = (0..n.div_ceil(TASK)).into_par_iter();
-                let part = |task| {
+            each_chunk(out, 1, &|i, out| {
+                let parts = each_part(n.div_ceil(TASK), &|task| {
                     let mut part = [fold.empty()];
                     self.some_rows(fold, &source, i, cut(task, TASK, n), &mut part);
                     part[0]
-                };
-                let parts: Vec<_> = tasks.map(part).collect();
-                *out = finish(parts.into_iter().fold(fold.empty(), |a, b| fold.join(a, b)));
+                });
+                out[0] = finish(parts.into_iter().fold(fold.empty(), |a, b| fold.join(a, b)));
             });
             return;
         }
         let outputs = (TASK / n.max(1)).clamp(1, OUTPUTS);
-        out.par_chunks_mut(outputs).enumerate().for_each(|(task, out)| {
+        each_chunk(out, outputs, &|task, out| {
             let mut parts = [fold.empty(); OUTPUTS];
             let parts = &mut parts[..out.len()];
             self.some_rows(fold, &source, task * outputs, 0..n, parts);
@@ -138,17 +136,17 @@ impl Plan {
         let tiles = out.len() / width * width.div_ceil(COLUMNS);
         let least = (TASK / width.min(COLUMNS)).max(ROWS);
         let slice = n.div_ceil((TASKS / tiles.max(1)).min(n / least).max(1));
-        let tiles = out.par_chunks_mut(width).enumerate().flat_map(|(row, out)| {
-            out.par_chunks_mut(COLUMNS).enumerate().map(move |(i, out)| (row, i * COLUMNS, out))
-        });
-        tiles.for_each(|(row, column, out)| {
-            let shift = self.kept.row_position(row) + column;
-            let width = out.len();
-            let part = |task: usize| vectorized(|| self.tile(fold, data, shift, width, cut(task, slice, n)));
-            let parts: Vec<Vec<_>> = (0..n.div_ceil(slice)).into_par_iter().map(part).collect();
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = finish(parts.iter().fold(fold.empty(), |a, b| fold.join(a, b[i])));
-            }
+        each_chunk(out, width, &|row, out| {
+            each_chunk(out, COLUMNS, &|tile, out| {
+                let shift = self.kept.row_position(row) + tile * COLUMNS;
+                let width = out.len();
+                let parts = each_part(n.div_ceil(slice), &|task| {
+                    vectorized(|| self.tile(fold, data, shift, width, cut(task, slice, n)))
+                });
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = finish(parts.iter().fold(fold.empty(), |a, b| fold.join(a, b[i])));
+                }
+            });
         });
     }
 
@@ -173,6 +171,16 @@ impl Plan {
         }
         parts
     }
+}
+
+/// Calls `f` with every chunk of `out` and its number, in parallel.
+fn each_chunk<D: Send>(out: &mut [D], len: usize, f: &(dyn Fn(usize, &mut [D]) + Sync)) {
+    out.par_chunks_mut(len).enumerate().for_each(|(i, out)| f(i, out));
+}
+
+/// What `f` makes of the numbers up to `n`, in parallel.
+fn each_part<P: Send>(n: usize, f: &(dyn Fn(usize) -> P + Sync)) -> Vec<P> {
+    (0..n).into_par_iter().map(f).collect()
 }
 
 /// Part `task` of `n`, in parts of `len`.
