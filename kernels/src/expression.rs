@@ -105,18 +105,13 @@ pub fn reduce_pack_len(dtype: DType) -> usize {
     pack_len(&[dtype]).min(8)
 }
 
-<<<<<<< HEAD
-/// The kernel of a family for some template arguments, the widest of whose elements has so many bytes.
-fn elementwise(family: &str, arguments: &str, bytes: usize, access: Access) -> String {
-=======
 /// The number of elements in a pack of a scan.
 pub fn scan_pack_len(op: Scan, dtype: DType) -> usize {
     pack_len(&[dtype, op.output(dtype).unwrap_or(dtype)])
 }
 
-fn elementwise(family: &str, op: &str, dtypes: &[DType], access: Access) -> String {
-    let (to, len) = (dtypes[0], pack_len(dtypes));
->>>>>>> 99540ff (Kernels and launchers of 13 reductions and of running sums)
+/// The kernel of a family for some template arguments, the widest of whose elements has so many bytes.
+fn elementwise(family: &str, arguments: &str, bytes: usize, access: Access) -> String {
     match access {
         Access::Packed => format!("{family}_packed<{arguments}>"),
         Access::Rows => format!("{family}_walk<{arguments}, {}>", 16 / bytes),

@@ -155,11 +155,7 @@ impl Kernel {
             Kernel::Select(..) => "select.cu",
             Kernel::Copy(..) => "copy.cu",
             Kernel::Fill(_) | Kernel::Arange(_) => "fill.cu",
-<<<<<<< HEAD
             Kernel::Random(..) | Kernel::RandomWords => "random.cu",
-            Kernel::Reduce(..) => "reduce.cu",
-=======
-            Kernel::Random(..) => "random.cu",
             Kernel::Reduce(op, ..) => match op {
                 Reduce::Max | Reduce::Min | Reduce::ArgMax | Reduce::ArgMin | Reduce::Any | Reduce::All => {
                     "reduce_order.cu"
@@ -167,7 +163,6 @@ impl Kernel {
                 _ => "reduce_sums.cu",
             },
             Kernel::Scan(..) => "scan.cu",
->>>>>>> 99540ff (Kernels and launchers of 13 reductions and of running sums)
             Kernel::Matmul(..) => "matmul_mma.cu",
             Kernel::MatmulAny(_) => "matmul_any.cu",
             Kernel::MatmulF32(_) => "matmul_f32.cu",
@@ -197,7 +192,6 @@ impl Kernel {
             Kernel::MatmulF32(tile) => [9, tile as usize, DType::F32 as usize, 0],
             Kernel::MatmulReduce(dtype) => [10, 0, dtype as usize, 0],
             Kernel::Matvec(dtype, major) => [11, 0, dtype as usize, major as usize],
-<<<<<<< HEAD
             Kernel::Select(bytes, access) => [12, 0, bytes.trailing_zeros() as usize, access as usize],
             Kernel::RandomWords => [16, 0, 0, 0],
             Kernel::Sort(dtype) => [13, 0, dtype as usize, 0],
@@ -207,9 +201,7 @@ impl Kernel {
             Kernel::Gather(bytes) => [14, 0, 0, bytes.trailing_zeros() as usize],
             Kernel::ScatterAdd(dtype) => [15, 0, dtype as usize, 0],
             Kernel::ScatterJoin(dtype) => [15, 1, dtype as usize, 0],
-=======
-            Kernel::Scan(op, dtype, part) => [12, op as usize, dtype as usize, part as usize],
->>>>>>> 99540ff (Kernels and launchers of 13 reductions and of running sums)
+            Kernel::Scan(op, dtype, part) => [20, op as usize, dtype as usize, part as usize],
         }
     }
 }

@@ -8,11 +8,9 @@ pub mod gather;
 pub mod matmul;
 pub mod random;
 pub mod reduce;
+pub mod scan;
 pub mod scatter;
 pub mod select;
 pub mod sort;
-pub mod scan;
 pub mod unary;
 mod walk;
-
-pub use walk::by_stride_of_last;

@@ -12,10 +12,10 @@ pub(crate) mod random;
 pub(crate) mod reduce;
 mod runs;
 mod scalar;
+pub(crate) mod scan;
 pub(crate) mod scatter;
 pub(crate) mod select;
 pub(crate) mod sort;
-pub(crate) mod scan;
 mod source;
 pub(crate) mod unary;
 

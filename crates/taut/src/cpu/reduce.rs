@@ -5,17 +5,17 @@ mod order;
 mod sums;
 mod walk;
 
-use super::{Acc, Scalar, Truth, with_scalar};
+use super::{Acc, BLOCK, Scalar, Truth, with_scalar};
 use crate::tensor::{View, ViewMut};
 use bytemuck::Zeroable;
 use moments::{LogSumExp, Real, Var};
 use order::{ArgExtreme, End, Extreme};
-use std::any::TypeId;
 pub(super) use sums::Term;
 use sums::{Norm, Prod, Sum, Summed};
 use taut_core::{DType, Error, Layout, Reduce, Result};
 use taut_memory::Block;
 use walk::Plan;
+pub(super) use walk::position;
 
 /// One value made from many.
 trait Fold<T: Scalar>: Sync {
@@ -25,7 +25,7 @@ trait Fold<T: Scalar>: Sync {
     /// Of none: joined with another, it is that.
     fn empty(&self) -> Self::Part;
     /// With the elements `x`, at most a block, the first of which has the number `start`; `wide` has room for as many.
-    fn row(&self, part: Self::Part, x: &[T], start: usize, wide: &mut [T::Acc]) -> Self::Part;
+    fn row(&self, part: Self::Part, x: &[T], start: usize, wide: &mut [T::Acc; BLOCK]) -> Self::Part;
     /// Many results side by side: with an element for each of `parts` from every one of `rows`.
     fn columns(&self, parts: &mut [Self::Part], rows: &Rows<'_, T>);
     /// With elements that come later.
@@ -54,20 +54,9 @@ impl<T: Scalar> Rows<'_, T> {
     /// Each row as what is computed in.
     #[inline(always)]
     fn each_wide(&self, mut f: impl FnMut(&[T::Acc])) {
-        let mut buffer = [T::Acc::zeroed(); walk::COLUMNS];
-        self.iter().for_each(|row| f(widened(row, &mut buffer)));
+        let mut buffer = [T::Acc::zeroed(); BLOCK];
+        self.iter().for_each(|row| f(T::wide(row, &mut buffer)));
     }
-}
-
-/// Elements as what is computed in: where they lie, if they are that.
-#[inline(always)]
-fn widened<'a, T: Scalar>(x: &'a [T], buffer: &'a mut [T::Acc]) -> &'a [T::Acc] {
-    if TypeId::of::<T>() == TypeId::of::<T::Acc>() {
-        return bytemuck::cast_slice(x);
-    }
-    let buffer = &mut buffer[..x.len()];
-    T::widen(x, buffer);
-    buffer
 }
 
 /// The scratch bytes that a reduction takes, where `dtype` is that of the result.

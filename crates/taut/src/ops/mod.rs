@@ -7,10 +7,10 @@ mod einsum;
 mod gather;
 mod matmul;
 mod reduce;
+mod scan;
 mod scatter;
 mod select;
 mod sort;
-mod scan;
 mod unary;
 
 use crate::Tensor;

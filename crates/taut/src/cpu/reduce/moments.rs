@@ -1,6 +1,7 @@
 //! Variances, and logarithms of sums of exponentials.
 
-use super::{Acc, Fold, Rows, Scalar, sums::lanes, walk::COLUMNS, widened};
+use super::{Acc, Fold, Rows, Scalar, sums::lanes, walk::COLUMNS};
+use crate::cpu::{BLOCK, math::Math};
 use bytemuck::Zeroable;
 
 /// What floats are computed in.
@@ -26,16 +27,7 @@ impl Real for f32 {
 
     #[inline(always)]
     fn exp(self) -> f32 {
-        // e^x = 2^n e^r; the polynomial of Cephes. Beyond these bounds it is inf, or 0.
-        let x = self.clamp(-104.0, 89.0);
-        let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
-        let n = shifted - 12_582_912.0;
-        let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-        let terms = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
-        let sum = terms.into_iter().fold(0.0, |sum, term| sum * r + term);
-        let n = (shifted.to_bits() as i32).wrapping_sub(12_582_912f32.to_bits() as i32);
-        let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
-        (1.0 + r + r * r * sum) * power(n >> 1) * power(n - (n >> 1))
+        Math::exp(self)
     }
 }
 
@@ -84,8 +76,8 @@ impl<T: Scalar<Acc: Real>> Fold<T> for Var {
     }
 
     #[inline(always)]
-    fn row(&self, part: Moments, x: &[T], _: usize, wide: &mut [T::Acc]) -> Moments {
-        let (n, x) = (x.len() as f64, widened(x, wide));
+    fn row(&self, part: Moments, x: &[T], _: usize, wide: &mut [T::Acc; BLOCK]) -> Moments {
+        let (n, x) = (x.len() as f64, T::wide(x, wide));
         let mean = lanes(x, |x| x) / n;
         let squares = lanes(x, |x| (x - mean) * (x - mean));
         Fold::<T>::join(self, part, Moments { n, mean, squares })
@@ -164,8 +156,8 @@ impl<T: Scalar<Acc: Real>> Fold<T> for LogSumExp {
     }
 
     #[inline(always)]
-    fn row(&self, part: Exponentials, x: &[T], _: usize, wide: &mut [T::Acc]) -> Exponentials {
-        let x = widened(x, wide);
+    fn row(&self, part: Exponentials, x: &[T], _: usize, wide: &mut [T::Acc; BLOCK]) -> Exponentials {
+        let x = T::wide(x, wide);
         let (mut most, mut sums) = ([T::Acc::LEAST; LANES], [T::Acc::zeroed(); LANES]);
         let chunks = x.chunks_exact(LANES);
         let rest = chunks.remainder();

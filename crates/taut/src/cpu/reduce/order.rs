@@ -7,6 +7,7 @@ use super::{
     Fold, Rows, Scalar, Truth,
     walk::{COLUMNS, ROWS},
 };
+use crate::cpu::BLOCK;
 use bytemuck::{Pod, Zeroable};
 use half::{bf16, f16};
 
@@ -141,7 +142,7 @@ impl<T: Keyed> Fold<T> for Extreme<T> {
     }
 
     #[inline(always)]
-    fn row(&self, part: T::Key, x: &[T], _: usize, _: &mut [T::Acc]) -> T::Key {
+    fn row(&self, part: T::Key, x: &[T], _: usize, _: &mut [T::Acc; BLOCK]) -> T::Key {
         let turn = self.0;
         x.iter().fold(part, |best, x| best.max(x.key(turn)))
     }
@@ -193,7 +194,7 @@ impl<T: Keyed> Fold<T> for ArgExtreme<T> {
     }
 
     #[inline(always)]
-    fn row(&self, part: Self::Part, x: &[T], start: usize, _: &mut [T::Acc]) -> Self::Part {
+    fn row(&self, part: Self::Part, x: &[T], start: usize, _: &mut [T::Acc; BLOCK]) -> Self::Part {
         let turn = self.0;
         // First what, then where: a new best is rare.
         let key = x.iter().fold(T::LEAST, |best, x| best.max(x.key_of_equals(turn)));

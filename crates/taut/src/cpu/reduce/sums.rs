@@ -1,6 +1,7 @@
 //! Sums, products and norms.
 
-use super::{Acc, Fold, Real, Rows, Scalar, Truth, walk::COLUMNS, widened};
+use super::{Acc, Fold, Real, Rows, Scalar, Truth, walk::COLUMNS};
+use crate::cpu::BLOCK;
 use bytemuck::Zeroable;
 use half::{bf16, f16};
 
@@ -43,8 +44,8 @@ impl<T: Scalar> Fold<T> for Sum {
     }
 
     #[inline(always)]
-    fn row(&self, part: Self::Part, x: &[T], _: usize, wide: &mut [T::Acc]) -> Self::Part {
-        T::Acc::sum(part, widened(x, wide))
+    fn row(&self, part: Self::Part, x: &[T], _: usize, wide: &mut [T::Acc; BLOCK]) -> Self::Part {
+        T::Acc::sum(part, T::wide(x, wide))
     }
 
     #[inline(always)]
@@ -109,9 +110,9 @@ impl<T: Scalar<Acc: Term>> Fold<T> for Prod {
     }
 
     #[inline(always)]
-    fn row(&self, part: Self::Part, x: &[T], _: usize, wide: &mut [T::Acc]) -> Self::Part {
+    fn row(&self, part: Self::Part, x: &[T], _: usize, wide: &mut [T::Acc; BLOCK]) -> Self::Part {
         let mut lanes = [T::Acc::ONE; LANES];
-        let chunks = widened(x, wide).chunks_exact(LANES);
+        let chunks = T::wide(x, wide).chunks_exact(LANES);
         let rest = chunks.remainder().iter().fold(part, |product, x| T::Acc::times(product, x.total()));
         for chunk in chunks {
             lanes.iter_mut().zip(chunk).for_each(|(lane, x)| *lane = T::Acc::times(*lane, x.total()));
@@ -186,8 +187,8 @@ impl<T: Scalar<Acc: Real>> Fold<T> for Norm {
     }
 
     #[inline(always)]
-    fn row(&self, part: Squares, x: &[T], _: usize, wide: &mut [T::Acc]) -> Squares {
-        let x = widened(x, wide);
+    fn row(&self, part: Squares, x: &[T], _: usize, wide: &mut [T::Acc; BLOCK]) -> Squares {
+        let x = T::wide(x, wide);
         if size_of::<T>() == 8 {
             return x.iter().fold(part, |part, &x| part.with(x.into()));
         }

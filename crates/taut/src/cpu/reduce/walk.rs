@@ -6,10 +6,9 @@ use bytemuck::Zeroable;
 use rayon::prelude::*;
 use std::ops::Range;
 use taut_core::Layout;
-use taut_cuda::launch::by_stride_of_last;
 
 /// Results that are made side by side.
-pub(super) const COLUMNS: usize = 1024;
+pub(super) const COLUMNS: usize = BLOCK;
 /// Rows that are taken together.
 pub(super) const ROWS: usize = 64;
 /// Results of short rows that a task makes at most.
@@ -31,8 +30,8 @@ impl Plan {
     /// With `in_order`, elements are taken in row-major order.
     pub(super) fn new(src: &Layout, axes: &[usize], in_order: bool) -> Plan {
         let (kept, reduced) = src.split(axes);
-        let [dst, kept] = by_stride_of_last([Layout::contiguous(*kept.shape()), kept]);
-        let reduced = if in_order { reduced.collapsed() } else { by_stride_of_last([reduced])[0] };
+        let [dst, kept] = Layout::collapse_by_last([Layout::contiguous(*kept.shape()), kept]);
+        let reduced = if in_order { reduced.collapsed() } else { Layout::collapse_by_last([reduced])[0] };
         Plan { kept, dst, reduced }
     }
 
@@ -190,7 +189,7 @@ fn cut(task: usize, len: usize, n: usize) -> Range<usize> {
 
 /// The position of element number `i` of a layout.
 #[inline(always)]
-fn position(layout: &Layout, i: usize) -> usize {
+pub(in crate::cpu) fn position(layout: &Layout, i: usize) -> usize {
     match (layout.shape(), layout.strides()) {
         (_, []) => layout.offset(),
         (_, &[stride]) => layout.offset() + i * stride,
