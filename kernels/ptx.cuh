@@ -126,3 +126,16 @@ __device__ __forceinline__ u32 cvt_rzi_u32_f64(f64 x) {
     asm("cvt.rzi.u32.f64 %0, %1;" : "=r"(y) : "d"(x));
     return y;
 }
+
+// NaN if either is, and 0 as larger than -0.
+__device__ __forceinline__ f32 max_nan(f32 a, f32 b) {
+    f32 y;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+    return y;
+}
+
+__device__ __forceinline__ f32 min_nan(f32 a, f32 b) {
+    f32 y;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+    return y;
+}

@@ -18,6 +18,7 @@ mod plan;
 mod program;
 mod random;
 mod reduce;
+mod scan;
 mod scatter;
 mod select;
 mod sort;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         sort::trials,
         gather::trials,
         scatter::trials,
+        scan::trials,
         matmul::trials,
         view::trials,
         transfer::trials,

@@ -2,9 +2,9 @@
 
 use crate::{
     kernel::Kernel,
-    variant::{Access, Major, ReducePart, RowPart, Tile},
+    variant::{Access, Major, ReducePart, RowPart, ScanPart, Tile},
 };
-use taut_core::DType;
+use taut_core::{DType, Scan};
 
 impl Kernel {
     /// The C++ expression that names the instance, for the compiler. Build time only.
@@ -31,6 +31,15 @@ impl Kernel {
                     ReducePart::ColumnsPacked => format!("reduce_columns<{op}<{dtype}>, {len}>"),
                     ReducePart::Columns => format!("reduce_columns<{op}<{dtype}>, 1>"),
                     ReducePart::Join => format!("reduce_join<{op}<{dtype}>>"),
+                }
+            }
+            Kernel::Scan(op, dtype, part) => {
+                let (op, len) = (op.functor(), scan_pack_len(op, dtype));
+                match part {
+                    ScanPart::RowsPacked => format!("scan_rows<{op}<{dtype}>, {len}>"),
+                    ScanPart::Rows => format!("scan_rows<{op}<{dtype}>, 1>"),
+                    ScanPart::ColumnsPacked => format!("scan_columns<{op}<{dtype}>, {len}>"),
+                    ScanPart::Columns => format!("scan_columns<{op}<{dtype}>, 1>"),
                 }
             }
             Kernel::Matmul(dtype, [a, b], tile) => {
@@ -100,6 +109,11 @@ pub fn pack_len(dtypes: &[DType]) -> usize {
 /// The number of elements in a pack of a reduction, where a thread keeps an accumulator for each.
 pub fn reduce_pack_len(dtype: DType) -> usize {
     pack_len(&[dtype]).min(8)
+}
+
+/// The number of elements in a pack of a scan.
+pub fn scan_pack_len(op: Scan, dtype: DType) -> usize {
+    pack_len(&[dtype, op.output(dtype).unwrap_or(dtype)])
 }
 
 /// The kernel of a family for some template arguments, the widest of whose elements has so many bytes.

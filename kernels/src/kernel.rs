@@ -5,10 +5,10 @@
 
 use crate::{
     expression::pack_len,
-    variant::{Access, Major, ReducePart, RowPart, Tile},
+    variant::{Access, Major, ReducePart, RowPart, ScanPart, Tile},
 };
 use std::sync::LazyLock;
-use taut_core::{Binary, DType, Norm, Random, Reduce, Softmax, Unary};
+use taut_core::{Binary, DType, Norm, Random, Reduce, Scan, Softmax, Unary};
 
 /// The typed name of a kernel. Parameters of ops play no part: `Relu` and `LeakyRelu { slope }` name one kernel each.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,8 +27,10 @@ pub enum Kernel {
     Arange(DType),
     /// `random.cu`.
     Random(Random, DType),
-    /// `reduce.cu`. Bools are reduced as the bytes that they are.
+    /// `reduce_sums.cu` and `reduce_order.cu`. Bools are reduced as the bytes that they are.
     Reduce(Reduce, DType, ReducePart),
+    /// `scan.cu`. Bools are scanned as the bytes that they are.
+    Scan(Scan, DType, ScanPart),
     /// `matmul_mma.cu`: 16-bit operands, each contiguous along an axis.
     Matmul(DType, [Major; 2], Tile),
     /// `matmul_any.cu`: 16-bit operands with any strides, in small tiles.
@@ -115,8 +117,15 @@ impl Kernel {
             all.extend(floats.iter().map(|&dtype| Kernel::Random(dist, dtype)));
         }
         for op in Reduce::ALL {
-            for dtype in dtypes(&|dtype| dtype != DType::Bool && op.output(dtype).is_some()) {
+            let takes =
+                |dtype| op.output(dtype).is_some() || dtype == DType::U8 && op.output(DType::Bool).is_some();
+            for dtype in dtypes(&|dtype| dtype != DType::Bool && takes(dtype)) {
                 all.extend(ReducePart::ALL.map(|part| Kernel::Reduce(op, dtype, part)));
+            }
+        }
+        for op in Scan::ALL {
+            for dtype in dtypes(&|dtype| dtype != DType::Bool) {
+                all.extend(ScanPart::ALL.map(|part| Kernel::Scan(op, dtype, part)));
             }
         }
         for dtype in halves {
@@ -158,7 +167,13 @@ impl Kernel {
             Kernel::Copy(..) => "copy.cu",
             Kernel::Fill(_) | Kernel::Arange(_) => "fill.cu",
             Kernel::Random(..) | Kernel::RandomWords => "random.cu",
-            Kernel::Reduce(..) => "reduce.cu",
+            Kernel::Reduce(op, ..) => match op {
+                Reduce::Max | Reduce::Min | Reduce::ArgMax | Reduce::ArgMin | Reduce::Any | Reduce::All => {
+                    "reduce_order.cu"
+                }
+                _ => "reduce_sums.cu",
+            },
+            Kernel::Scan(..) => "scan.cu",
             Kernel::Matmul(..) => "matmul_mma.cu",
             Kernel::MatmulAny(_) => "matmul_any.cu",
             Kernel::MatmulF32(_) => "matmul_f32.cu",
@@ -182,7 +197,7 @@ impl Kernel {
             Kernel::Fill(bytes) => [3, bytes.trailing_zeros() as usize, 0, 0],
             Kernel::Arange(dtype) => [4, 0, dtype as usize, 0],
             Kernel::Random(dist, dtype) => [5, dist.index(), dtype as usize, 0],
-            Kernel::Reduce(op, dtype, part) => [6, op as usize, dtype as usize, part as usize],
+            Kernel::Reduce(op, dtype, part) => [6, op.index(), dtype as usize, part as usize],
             Kernel::Matmul(dtype, [a, b], tile) => {
                 [7, tile as usize, dtype as usize, a as usize * 2 + b as usize]
             }
@@ -205,6 +220,7 @@ impl Kernel {
             Kernel::Norm(op, dtype, part, packs) => {
                 [18, op as usize * 2 + packs as usize, dtype as usize, part as usize]
             }
+            Kernel::Scan(op, dtype, part) => [20, op as usize, dtype as usize, part as usize],
         }
     }
 }

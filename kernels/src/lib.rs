@@ -8,9 +8,9 @@ mod expression;
 mod kernel;
 mod variant;
 
-pub use expression::{pack_len, reduce_pack_len};
+pub use expression::{pack_len, reduce_pack_len, scan_pack_len};
 pub use kernel::Kernel;
-pub use variant::{Access, Major, ReducePart, RowPart, Tile};
+pub use variant::{Access, Major, ReducePart, RowPart, ScanPart, Tile};
 
 /// One compiled source file for one architecture.
 #[derive(Clone, Copy, Debug)]

@@ -106,6 +106,25 @@ impl RowPart {
     }
 }
 
+/// How a scan walks its axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScanPart {
+    /// Threads along the axis, packs.
+    RowsPacked,
+    /// Threads along the axis, one element at a time.
+    Rows,
+    /// Threads along the other axes, packs.
+    ColumnsPacked,
+    /// Threads along the other axes, one element at a time.
+    Columns,
+}
+
+impl ScanPart {
+    /// Every part; `ALL[part as usize] == part`.
+    pub const ALL: [ScanPart; 4] =
+        [ScanPart::RowsPacked, ScanPart::Rows, ScanPart::ColumnsPacked, ScanPart::Columns];
+}
+
 /// The axis along which an operand of a product is contiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Major {

@@ -43,3 +43,22 @@ impl<'a> Operand<'a> {
         self.layout.end().saturating_sub(self.layout.offset()) * self.dtype.size()
     }
 }
+
+/// The address of the scratch memory of an op, which must hold `bytes`; 0 where none is needed.
+///
+/// # Errors
+///
+/// [`Device`](taut_core::ErrorKind::Device) if the block is host memory, [`Shape`](taut_core::ErrorKind::Shape) if it is
+/// smaller.
+pub(crate) fn workspace(op: &str, block: &Block, bytes: u64) -> Result<u64> {
+    if bytes == 0 {
+        return Ok(0);
+    }
+    if block.host().is_some() {
+        return Err(Error::device(format!("{op}: the workspace is host memory")));
+    }
+    if block.bytes() < bytes {
+        return Err(Error::shape(format!("{op}: a workspace of {} bytes, not {bytes}", block.bytes())));
+    }
+    Ok(block.address())
+}

@@ -48,7 +48,7 @@ pub use half::{bf16, f16};
 pub use stream::Stream;
 pub use taut_core::{
     Activation, Binary, DType, Element, Error, ErrorKind, Layout, MAX_RANK, Random, Reduce, Result, Saved,
-    Shape, Unary, saved,
+    Scan, Shape, Unary, saved,
 };
 pub use taut_cuda::Card;
 pub use taut_memory::{self as memory, Budget, Kind, Stats, scope};

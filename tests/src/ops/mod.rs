@@ -6,6 +6,7 @@ mod einsum;
 mod gather;
 mod matmul;
 mod norm;
+mod reduce;
 mod scatter;
 mod select;
 mod softmax;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Op> {
         copy::ops,
         matmul::ops,
         einsum::ops,
+        reduce::ops,
         sort::ops,
         gather::ops,
         scatter::ops,

@@ -7,6 +7,7 @@ mod norm;
 mod random;
 mod reduce;
 mod saved;
+mod scan;
 mod softmax;
 mod unary;
 
@@ -17,5 +18,6 @@ pub use norm::Norm;
 pub use random::Random;
 pub use reduce::Reduce;
 pub use saved::{SAVED, Saved, saved};
+pub use scan::Scan;
 pub use softmax::Softmax;
 pub use unary::Unary;

@@ -10,6 +10,7 @@ pub mod norm;
 pub mod random;
 pub mod reduce;
 mod rows;
+pub mod scan;
 pub mod scatter;
 pub mod select;
 pub mod softmax;

@@ -1,16 +1,17 @@
-//! Launches of `reduce.cu`: rows, columns, and either of them in slices with a second pass.
+//! Launches of `reduce_sums.cu` and `reduce_order.cu`: rows, columns, and either of them in slices with a second pass.
 
 use super::{
     fill::flat,
     walk::{by_stride_of_last, grid},
 };
-use crate::{Arg, Card, Operand, Stream};
+use crate::{Arg, Card, Operand, Stream, operand};
 use taut_core::{DType, Error, Layout, Reduce, Result};
 use taut_kernels::{
     Kernel, ReducePart,
     args::{THREADS, Walk},
     reduce_pack_len,
 };
+use taut_memory::Block;
 
 /// Blocks that a multiprocessor is given at least, where there is work for as many.
 const BLOCKS: u64 = 8;
@@ -54,7 +55,7 @@ pub fn choose(op: Reduce, src: &Layout, dtype: DType, axes: &[usize], card: &Car
     // Neighbouring threads read neighbouring elements, whatever the order of the outputs.
     let [dst, kept] = by_stride_of_last([dst, kept]);
     // Positions count in row-major order, so there the order of the axes is not ours to choose.
-    let reduced = if op == Reduce::ArgMax { reduced.collapsed() } else { by_stride_of_last([reduced])[0] };
+    let reduced = if op.is_position() { reduced.collapsed() } else { by_stride_of_last([reduced])[0] };
 
     let plan = if is_rows(&kept, &reduced) { rows } else { columns };
     let Plan { part, reduced, side, blocks, slices } = plan(&kept, &reduced, dtype, card);
@@ -80,18 +81,18 @@ pub fn choose(op: Reduce, src: &Layout, dtype: DType, axes: &[usize], card: &Car
 }
 
 /// `dst = op(src)` over the chosen axes. `dst` is flat, in row-major order of the axes that stay, of dtype
-/// `op.output(src.dtype)`; `workspace` is the address of [`Choice::workspace_bytes`], aligned to 16.
+/// `op.output(src.dtype)`; `workspace` has [`Choice::workspace_bytes`].
 ///
 /// # Errors
 ///
 /// [`Shape`](taut_core::ErrorKind::Shape) or [`DType`](taut_core::ErrorKind::DType) if the operands are not those of the
-/// choice, [`Driver`](taut_core::ErrorKind::Driver) if a launch fails.
+/// choice or the workspace is too small, [`Driver`](taut_core::ErrorKind::Driver) if a launch fails.
 pub fn reduce(
     stream: &Stream,
     choice: &Choice,
     src: Operand<'_>,
     dst: Operand<'_>,
-    workspace: u64,
+    workspace: &Block,
 ) -> Result<()> {
     let Choice { op, dtype, part, kept, n, side, slices, .. } = *choice;
     if *src.layout != choice.src || (src.dtype, Some(dst.dtype)) != (dtype, op.output(dtype)) {
@@ -117,7 +118,8 @@ pub fn reduce(
     let reduced_walk = Walk::wide(&[choice.reduced], reduced_len);
     let slice = reduced_walk.numel.div_ceil(slices);
     let src = src.pointer();
-    let partials = if slices > 1 { workspace } else { 0 };
+    let partials = operand::workspace(op.name(), workspace, choice.workspace_bytes)?;
+    let divisor = op.divisor(usize::try_from(n).unwrap_or(usize::MAX)) as f32;
     let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let [side, slices_arg] = [side, slices].map(count);
     let args = [
@@ -128,9 +130,10 @@ pub fn reduce(
         Arg::new(&reduced_walk),
         Arg::new(&n),
         Arg::new(&slice),
+        Arg::new(&divisor),
         Arg::new(&side),
     ];
-    // SAFETY: `reduce_rows` and `reduce_columns(in, out, partials, kept, reduced, n, slice, side)`; the walks stay within
+    // SAFETY: `reduce_rows` and `reduce_columns(in, out, partials, kept, reduced, n, slice, divisor, side)`; the walks stay within
     // the layout that the choice was made from, and the workspace holds one accumulator for each output and slice.
     unsafe {
         stream.launch(Kernel::Reduce(op, element, part), grid([choice.blocks, slices], THREADS)?, args)?
@@ -147,11 +150,11 @@ pub fn reduce(
         Arg::new(&partials),
         Arg::new(&dst),
         Arg::new(&kept_walk),
-        Arg::new(&n),
+        Arg::new(&divisor),
         Arg::new(&slices_arg),
         Arg::new(&group),
     ];
-    // SAFETY: `reduce_join(partials, out, kept, n, slices, group)`, over what the first launch wrote on this stream.
+    // SAFETY: `reduce_join(partials, out, kept, divisor, slices, group)`, over what the first launch wrote on this stream.
     unsafe { stream.launch(Kernel::Reduce(op, element, ReducePart::Join), grid([blocks, 1], THREADS)?, args) }
 }
 
@@ -234,105 +237,30 @@ fn aligned(layout: &Layout, len: usize, but_last: bool) -> bool {
         && layout.strides()[..axes].iter().all(|stride| stride.is_multiple_of(len))
 }
 
-/// The size of `Acc` in `reduce.cu`.
+/// The size of `Acc` of the op in CUDA.
 fn accumulator_bytes(op: Reduce, dtype: DType) -> u64 {
     match op {
-        Reduce::Sum | Reduce::Mean if dtype.is_float() => 4,
-        Reduce::Sum | Reduce::Mean => 8,
-        Reduce::ArgMax => 16,
+        Reduce::Sum | Reduce::Mean | Reduce::Prod => {
+            if dtype.is_float() {
+                4
+            } else {
+                8
+            }
+        }
+        Reduce::Max | Reduce::Min => {
+            if dtype == DType::I64 {
+                8
+            } else {
+                4
+            }
+        }
+        Reduce::ArgMax | Reduce::ArgMin => 16,
+        Reduce::Any | Reduce::All => 4,
+        Reduce::Norm => 12,
+        Reduce::Var { .. } | Reduce::Std { .. } => 16,
+        Reduce::LogSumExp => 8,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use taut_core::Shape;
-
-    fn layout(dims: &[usize]) -> Layout {
-        Layout::contiguous(Shape::new(dims).unwrap())
-    }
-
-    fn sum(src: &Layout, axes: &[usize]) -> Choice {
-        choose(Reduce::Sum, src, DType::F16, axes, &Card::h200())
-    }
-
-    #[test]
-    fn inner_axes_go_by_rows_and_outer_axes_by_columns() {
-        let a = layout(&[4096, 1024]);
-        assert_eq!(
-            (sum(&a, &[1]).part, sum(&a, &[0]).part),
-            (ReducePart::RowsPacked, ReducePart::ColumnsPacked)
-        );
-        let t = a.transposed(0, 1).unwrap();
-        assert_eq!(
-            (sum(&t, &[0]).part, sum(&t, &[1]).part),
-            (ReducePart::RowsPacked, ReducePart::ColumnsPacked)
-        );
-        let odd = layout(&[4096, 1023]);
-        assert_eq!((sum(&odd, &[1]).part, sum(&odd, &[0]).part), (ReducePart::Rows, ReducePart::Columns));
-        // Nothing to reduce is a copy, and goes along the outputs.
-        assert_eq!(sum(&a, &[]).part, ReducePart::ColumnsPacked);
-    }
-
-    #[test]
-    fn a_single_run_takes_packs_and_leaves_a_tail() {
-        let choice = sum(&layout(&[1001]), &[0]);
-        assert_eq!((choice.part, choice.reduced.numel(), choice.n), (ReducePart::RowsPacked, 1000, 1001));
-        let whole = sum(&layout(&[7, 11, 13]), &[0, 1, 2]);
-        assert_eq!((whole.part, whole.reduced.numel(), whole.n), (ReducePart::RowsPacked, 1000, 1001));
-        let one = layout(&[1002]).sliced(0, 1..1002).unwrap();
-        assert_eq!(sum(&one, &[0]).part, ReducePart::Rows);
-    }
-
-    #[test]
-    fn few_outputs_are_cut_into_slices_that_fill_the_card() {
-        let card = Card::h200();
-        let all = sum(&layout(&[1 << 28]), &[0]);
-        assert_eq!(all.slices, u64::from(card.multiprocessors) * BLOCKS);
-        assert_eq!(all.workspace_bytes, 4 * all.slices);
-        let tall = sum(&layout(&[1 << 20, 64]), &[0]);
-        assert!(tall.slices * tall.blocks >= u64::from(card.multiprocessors) * BLOCKS / 2, "{tall:?}");
-        assert_eq!(tall.workspace_bytes, 64 * 4 * tall.slices);
-        for src in [layout(&[4096, 4096]), layout(&[100])] {
-            let rows = sum(&src, &[src.rank() - 1]);
-            assert_eq!((rows.slices, rows.workspace_bytes), (1, 0), "{rows:?}");
-        }
-    }
-
-    #[test]
-    fn every_slice_and_side_is_sound() {
-        let card = Card::h200();
-        for dims in [
-            &[1usize, 1][..],
-            &[3, 5],
-            &[1000, 7],
-            &[7, 100_003],
-            &[100_003, 7],
-            &[1 << 20, 8],
-            &[2, 0],
-            &[0, 2],
-        ] {
-            let src = layout(dims);
-            for axes in [&[][..], &[0], &[1], &[0, 1]] {
-                for op in Reduce::ALL {
-                    let choice = choose(op, &src, DType::F16, axes, &card);
-                    let units = Walk::wide(&[choice.reduced], 1).numel;
-                    assert!(choice.side.is_power_of_two() && choice.side <= BLOCK, "{choice:?}");
-                    assert!(
-                        choice.slices >= 1 && (choice.slices - 1) * units.div_ceil(choice.slices) <= units
-                    );
-                    assert_eq!(choice.n * choice.kept[0].numel() as u64, src.numel() as u64, "{choice:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn positions_keep_the_order_of_the_axes() {
-        let t = layout(&[6, 8]).transposed(0, 1).unwrap();
-        let choice = choose(Reduce::ArgMax, &t, DType::F32, &[0, 1], &Card::h200());
-        assert_eq!(choice.reduced.strides(), t.strides());
-        let sum = choose(Reduce::Sum, &t, DType::F32, &[0, 1], &Card::h200());
-        assert_eq!(sum.reduced.strides(), [1]);
-    }
-}
+mod tests;

@@ -15,6 +15,7 @@ pub(crate) mod reduce;
 mod rows;
 mod runs;
 mod scalar;
+pub(crate) mod scan;
 pub(crate) mod scatter;
 pub(crate) mod select;
 pub(crate) mod softmax;

@@ -1,155 +1,172 @@
-//! The twin of `reduce.cu`.
+//! The twin of `reduce_sums.cu` and `reduce_order.cu`.
 
-use super::{Acc, BLOCK, Scalar, Source, TASK, with_scalar};
+mod moments;
+mod order;
+mod sums;
+mod walk;
+
+use super::{Acc, BLOCK, Scalar, Truth, with_scalar};
 use crate::tensor::{View, ViewMut};
 use bytemuck::Zeroable;
-use rayon::prelude::*;
-use taut_core::{Layout, Reduce, Result};
+use moments::{LogSumExp, Real, Var};
+use order::{ArgExtreme, End, Extreme};
+pub(super) use sums::Term;
+use sums::{Norm, Prod, Sum, Summed};
+use taut_core::{DType, Error, Layout, Reduce, Result};
+use taut_memory::Block;
+use walk::Plan;
+pub(super) use walk::position;
 
-/// Columns that are summed side by side.
-const COLUMNS: usize = 256;
-/// Rows that are summed in the type of the elements before they go to the total.
-const ROWS: usize = 256;
+/// One value made from many.
+trait Fold<T: Scalar>: Sync {
+    /// What is kept of some elements.
+    type Part: Copy + Send + Sync;
+
+    /// Of none: joined with another, it is that.
+    fn empty(&self) -> Self::Part;
+    /// With the elements `x`, at most a block, the first of which has the number `start`; `wide` has room for as many.
+    fn row(&self, part: Self::Part, x: &[T], start: usize, wide: &mut [T::Acc; BLOCK]) -> Self::Part;
+    /// Many results side by side: with an element for each of `parts` from every one of `rows`.
+    fn columns(&self, parts: &mut [Self::Part], rows: &Rows<'_, T>);
+    /// With elements that come later.
+    fn join(&self, a: Self::Part, b: Self::Part) -> Self::Part;
+    /// Whether nothing can change it any more.
+    fn is_final(&self, _part: Self::Part) -> bool {
+        false
+    }
+}
+
+/// At most [`ROWS`](walk::ROWS) runs of as many neighbours as there are results.
+struct Rows<'a, T> {
+    data: &'a [T],
+    starts: &'a [usize],
+    width: usize,
+    /// The number of the first.
+    first: usize,
+}
+
+impl<T: Scalar> Rows<'_, T> {
+    #[inline(always)]
+    fn iter(&self) -> impl Iterator<Item = &[T]> {
+        self.starts.iter().map(|&start| &self.data[start..][..self.width])
+    }
+
+    /// Each row as what is computed in.
+    #[inline(always)]
+    fn each_wide(&self, mut f: impl FnMut(&[T::Acc])) {
+        let mut buffer = [T::Acc::zeroed(); BLOCK];
+        self.iter().for_each(|row| f(T::wide(row, &mut buffer)));
+    }
+}
+
+/// The scratch bytes that a reduction takes, where `dtype` is that of the result.
+pub(crate) fn workspace_bytes(src: &Layout, axes: &[usize], dtype: DType) -> u64 {
+    let plan = Plan::new(src, axes, false);
+    if plan.is_scattered() { (plan.outputs() * dtype.size()) as u64 } else { 0 }
+}
+
+/// As [`with_scalar`], for floats.
+macro_rules! with_float {
+    ($op:expr, $dtype:expr, $t:ident => $body:expr) => {{
+        match $dtype {
+            DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            DType::F16 => {
+                type $t = half::f16;
+                $body
+            }
+            DType::BF16 => {
+                type $t = half::bf16;
+                $body
+            }
+            DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            other => Err(Error::dtype(format!("{}: does not take {other}", $op.name()))),
+        }
+    }};
+}
 
 /// Reduces `src` over `axes` into the flat `dst`, row-major over the other axes.
-pub(crate) fn reduce(op: Reduce, axes: &[usize], src: View<'_>, mut dst: ViewMut<'_>) -> Result<()> {
-    let (kept, reduced) = src.layout.split(axes);
-    let (kept, reduced) = (kept.collapsed(), reduced.collapsed());
-    with_scalar!(src.dtype, T => {
-        let data = src.data::<T>()?;
-        match op {
-            Reduce::ArgMax => {
-                let best = |start| fold(data, &reduced, start, None, argmax_block::<T>, first_of_larger);
-                let out = dst.flat::<i64>()?;
-                each(out, &kept, |start| best(start).map_or(0, |(_, index)| index as i64));
-                Ok(())
-            }
-            Reduce::Sum | Reduce::Mean => {
-                let count = (op == Reduce::Mean).then(|| reduced.numel());
-                with_scalar!(dst.dtype, D => {
-                    let out = dst.flat::<D>()?;
-                    sums::<T, D>(data, &kept, &reduced, count, out);
-                    Ok(())
-                })
-            }
+pub(crate) fn reduce(
+    op: Reduce,
+    axes: &[usize],
+    src: View<'_>,
+    dst: ViewMut<'_>,
+    workspace: &mut Block,
+) -> Result<()> {
+    let plan = Plan::new(src.layout, axes, op.is_position());
+    let n = plan.n();
+    let divisor = op.divisor(n);
+    let job = Job { plan, src, dst, workspace };
+    let end = |largest| if largest { End::Largest } else { End::Smallest };
+    match op {
+        Reduce::Sum | Reduce::Mean => {
+            let count = (op == Reduce::Mean).then_some(n);
+            with_scalar!(job.src.dtype, T => job.total::<T, _>(&Sum, count))
         }
-    })
-}
-
-fn sums<T: Scalar, D: Scalar>(
-    data: &[T],
-    kept: &Layout,
-    reduced: &Layout,
-    count: Option<usize>,
-    out: &mut [D],
-) {
-    let unit = |layout: &Layout| layout.strides().last() == Some(&1);
-    if unit(kept) && !unit(reduced) {
-        return columns(data, kept, reduced, count, out);
+        Reduce::Prod => with_scalar!(job.src.dtype, T => job.total::<T, _>(&Prod, None)),
+        Reduce::Max | Reduce::Min | Reduce::Any | Reduce::All => with_scalar!(job.src.dtype, T => {
+            let fold = Extreme::<T>::new(end(matches!(op, Reduce::Max | Reduce::Any)));
+            job.run::<T, T, _>(&fold, &|key| fold.value(key))
+        }),
+        Reduce::ArgMax | Reduce::ArgMin => with_scalar!(job.src.dtype, T => {
+            let fold = ArgExtreme::<T>::new(end(op == Reduce::ArgMax));
+            job.run::<T, i64, _>(&fold, &|best| best.index as i64)
+        }),
+        Reduce::Norm => with_float!(op, job.src.dtype, T => {
+            job.run::<T, T, _>(&Norm, &|squares| T::from_f64(squares.root()))
+        }),
+        Reduce::Var { .. } | Reduce::Std { .. } => with_float!(op, job.src.dtype, T => {
+            let root = matches!(op, Reduce::Std { .. });
+            job.run::<T, T, _>(&Var, &|moments| {
+                let var = moments.mean_square() / divisor;
+                T::from_f64(if root { var.sqrt() } else { var })
+            })
+        }),
+        Reduce::LogSumExp => with_float!(op, job.src.dtype, T => {
+            job.run::<T, T, _>(&LogSumExp, &|sum| T::from_f64(sum.log()))
+        }),
     }
-    let zero = <T::Acc as Acc>::Total::zeroed();
-    let add = |total, block: &[T::Acc], _| T::Acc::sum(total, block);
-    each(out, kept, |start| T::Acc::finish(fold(data, reduced, start, zero, add, T::Acc::add_total), count));
 }
 
-/// Computes every output from the position of its first element.
-fn each<D: Send>(out: &mut [D], kept: &Layout, f: impl Fn(usize) -> D + Sync) {
-    out.par_iter_mut().enumerate().for_each(|(i, out)| *out = f(position(kept, i)));
+/// A reduction and its memory.
+struct Job<'a> {
+    plan: Plan,
+    src: View<'a>,
+    dst: ViewMut<'a>,
+    workspace: &'a mut Block,
 }
 
-/// The position of element number `i` of a layout.
-pub(super) fn position(layout: &Layout, i: usize) -> usize {
-    match layout.rank().checked_sub(1) {
-        None => layout.offset(),
-        Some(last) => {
-            let len = layout.shape()[last];
-            layout.row_position(i / len) + i % len * layout.strides()[last]
+impl Job<'_> {
+    fn total<T: Summed, F>(self, fold: &F, count: Option<usize>) -> Result<()>
+    where
+        F: Fold<T, Part = <T::Acc as Acc>::Total>,
+    {
+        self.run::<T, T::Out, F>(fold, &|total| T::Acc::finish(total, count))
+    }
+
+    fn run<T: Scalar, D: Scalar, F: Fold<T>>(
+        mut self,
+        fold: &F,
+        finish: &Finish<'_, F::Part, D>,
+    ) -> Result<()> {
+        let (plan, data) = (&self.plan, self.src.data::<T>()?);
+        let out = self.dst.flat::<D>()?;
+        if !plan.is_scattered() {
+            plan.run(fold, finish, data, out);
+            return Ok(());
         }
+        let bytes = self.workspace.host_mut().unwrap_or_default();
+        let results = bytemuck::cast_slice_mut(&mut bytes[..plan.outputs() * size_of::<D>()]);
+        plan.run(fold, finish, data, results);
+        plan.scatter(results, out);
+        Ok(())
     }
 }
 
-/// Folds the reduced elements that belong to `start`, in tasks of fixed size so that the result does not depend on the
-/// number of threads.
-fn fold<T: Scalar, P: Copy + Send + Sync>(
-    data: &[T],
-    reduced: &Layout,
-    start: usize,
-    empty: P,
-    block: impl Fn(P, &[T::Acc], usize) -> P + Sync,
-    join: impl Fn(P, P) -> P,
-) -> P {
-    let numel = reduced.numel();
-    if numel == 0 {
-        return empty;
-    }
-    let source = Source::new(&data[start..], reduced);
-    let task = |task: usize| {
-        let (mut narrow, mut wide) = ([T::zeroed(); BLOCK], [T::Acc::zeroed(); BLOCK]);
-        let end = numel.min((task + 1) * TASK);
-        (task * TASK..end).step_by(BLOCK).fold(empty, |part, at| {
-            let len = BLOCK.min(end - at);
-            source.read(at, &mut narrow[..len]);
-            T::widen(&narrow[..len], &mut wide[..len]);
-            block(part, &wide[..len], at)
-        })
-    };
-    if numel <= TASK {
-        return task(0);
-    }
-    let parts: Vec<P> = (0..numel.div_ceil(TASK)).into_par_iter().map(task).collect();
-    parts.into_iter().reduce(join).unwrap_or(empty)
-}
-
-/// Sums whose neighbours in memory belong to neighbouring outputs: whole rows are added.
-fn columns<T: Scalar, D: Scalar>(
-    data: &[T],
-    kept: &Layout,
-    reduced: &Layout,
-    count: Option<usize>,
-    out: &mut [D],
-) {
-    let width = kept.shape()[kept.rank() - 1];
-    let tasks = out.par_chunks_mut(width.max(1)).enumerate().flat_map(|(row, outs)| {
-        outs.par_chunks_mut(COLUMNS).enumerate().map(move |(i, out)| (row, i * COLUMNS, out))
-    });
-    tasks.for_each(|(row, column, out)| {
-        let start = kept.row_position(row) + column;
-        let n = out.len();
-        let mut totals = [<T::Acc as Acc>::Total::zeroed(); COLUMNS];
-        let (mut sums, mut wide) = ([T::Acc::zeroed(); COLUMNS], [T::Acc::zeroed(); COLUMNS]);
-        let mut rows = 0;
-        let flush = |sums: &mut [T::Acc; COLUMNS], totals: &mut [<T::Acc as Acc>::Total; COLUMNS]| {
-            for (total, sum) in totals[..n].iter_mut().zip(&mut sums[..n]) {
-                *total = T::Acc::sum(*total, std::slice::from_ref(sum));
-                *sum = T::Acc::zeroed();
-            }
-        };
-        for position in reduced.positions() {
-            T::widen(&data[start + position..][..n], &mut wide[..n]);
-            let add = T::Acc::add;
-            sums[..n].iter_mut().zip(&wide[..n]).for_each(|(sum, x)| *sum = add(*sum, *x));
-            rows += 1;
-            if rows % ROWS == 0 {
-                flush(&mut sums, &mut totals);
-            }
-        }
-        flush(&mut sums, &mut totals);
-        out.iter_mut().zip(totals).for_each(|(out, total)| *out = T::Acc::finish(total, count));
-    });
-}
-
-/// A value and its position.
-type Best<A> = Option<(A, usize)>;
-
-fn argmax_block<T: Scalar>(best: Best<T::Acc>, block: &[T::Acc], start: usize) -> Best<T::Acc> {
-    block.iter().enumerate().fold(best, |best, (i, &x)| first_of_larger(best, Some((x, start + i))))
-}
-
-/// The larger of two, NaN being largest; of equals the first.
-fn first_of_larger<A: Acc>(a: Best<A>, b: Best<A>) -> Best<A> {
-    match (a, b) {
-        (Some((x, _)), Some((y, _))) if !x.is_nan() && (y.is_nan() || y > x) => b,
-        (None, b) => b,
-        (a, _) => a,
-    }
-}
+/// A result from what is kept of all of its elements.
+type Finish<'a, P, D> = dyn Fn(P) -> D + Sync + 'a;

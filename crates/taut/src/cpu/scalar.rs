@@ -48,7 +48,6 @@ pub(crate) trait Acc: Pod + Send + Sync + PartialOrd + Unaries + Binaries {
     fn add_total(a: Self::Total, b: Self::Total) -> Self::Total;
     /// A total as an element; `count` divides it for a mean.
     fn finish<T: Scalar>(total: Self::Total, count: Option<usize>) -> T;
-    fn is_nan(self) -> bool;
     fn cast<T: Scalar>(self) -> T;
 }
 
@@ -80,10 +79,6 @@ macro_rules! float_acc {
                 T::from_f64(count.map_or(total, |n| total / n as f64))
             }
 
-            fn is_nan(self) -> bool {
-                self.is_nan()
-            }
-
             #[inline(always)]
             fn cast<T: Scalar>(self) -> T {
                 T::$cast(self)
@@ -112,10 +107,6 @@ impl Acc for i64 {
 
     fn finish<T: Scalar>(total: i64, _: Option<usize>) -> T {
         T::from_i64(total)
-    }
-
-    fn is_nan(self) -> bool {
-        false
     }
 
     #[inline(always)]

@@ -51,8 +51,35 @@ impl<'a, T: Pod> Source<'a, T> {
 
     /// The elements from number `start` on, as many as `out` holds.
     pub(crate) fn read(&self, start: usize, out: &mut [T]) {
+        self.read_shifted(0, start, out);
+    }
+
+    /// As [`read`](Self::read), all positions `shift` elements on: where they lie if that is in one run, or else in
+    /// `buffer`, which has the length.
+    #[inline]
+    pub(crate) fn block<'b>(&'b self, shift: usize, start: usize, buffer: &'b mut [T]) -> &'b [T] {
+        let (dims, strides) = (self.layout.shape(), self.layout.strides());
+        let origin = self.layout.offset() + shift;
+        match (dims.last(), strides.last()) {
+            (None, _) => &self.data[origin..][..buffer.len()],
+            (Some(&len), Some(1)) if strides.len() == 1 || start % len + buffer.len() <= len => {
+                let position = if strides.len() == 1 {
+                    origin + start
+                } else {
+                    self.layout.row_position(start / len) + shift + start % len
+                };
+                &self.data[position..][..buffer.len()]
+            }
+            _ => {
+                self.read_shifted(shift, start, buffer);
+                buffer
+            }
+        }
+    }
+
+    fn read_shifted(&self, shift: usize, start: usize, out: &mut [T]) {
         if let Some(range) = self.layout.flat() {
-            out.copy_from_slice(&self.data[range.start + start..][..out.len()]);
+            out.copy_from_slice(&self.data[range.start + shift + start..][..out.len()]);
             return;
         }
         // Not flat, so there is an axis, and no extent is 0.
@@ -67,13 +94,13 @@ impl<'a, T: Pod> Source<'a, T> {
         let mut rest = out;
         if column > 0 {
             let (begun, later) = rest.split_at_mut((len - column).min(rest.len()));
-            read_row(&self.data[self.layout.row_position(row) + column * step..], step, begun);
+            read_row(&self.data[self.layout.row_position(row) + shift + column * step..], step, begun);
             (row, rest) = (row + 1, later);
         }
         while rest.len() >= len {
             let whole = (rows - row % rows).min(rest.len() / len);
             let (now, later) = rest.split_at_mut(whole * len);
-            let data = &self.data[self.layout.row_position(row)..];
+            let data = &self.data[self.layout.row_position(row) + shift..];
             if self.is_crosswise() && whole > 1 {
                 transpose(data, pitch, step, &mut now.chunks_exact_mut(len).collect::<Vec<_>>());
             } else {
@@ -84,7 +111,7 @@ impl<'a, T: Pod> Source<'a, T> {
             (row, rest) = (row + whole, later);
         }
         if !rest.is_empty() {
-            read_row(&self.data[self.layout.row_position(row)..], step, rest);
+            read_row(&self.data[self.layout.row_position(row) + shift..], step, rest);
         }
     }
 }

@@ -8,6 +8,7 @@ mod gather;
 mod matmul;
 mod norm;
 mod reduce;
+mod scan;
 mod scatter;
 mod select;
 mod softmax;

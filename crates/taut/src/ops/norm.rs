@@ -35,7 +35,7 @@ impl Tensor {
     /// [`DType`](crate::ErrorKind::DType) for integers, bool, and a weight or a bias of another dtype,
     /// [`Device`](crate::ErrorKind::Device) if the devices differ.
     pub fn layer_norm(self, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f32) -> Result<Tensor> {
-        self.norm(Norm::Layer, None, Affine { weight, bias, eps })
+        self.normalized(Norm::Layer, None, Affine { weight, bias, eps })
     }
 
     /// RMS norm (Zhang and Sennrich, 2019): `x / sqrt(mean(x^2) + eps) * weight` over the last axis, of `n` elements;
@@ -57,7 +57,7 @@ impl Tensor {
     ///
     /// As [`layer_norm`](Self::layer_norm).
     pub fn rms_norm(self, weight: Option<&Tensor>, eps: f32) -> Result<Tensor> {
-        self.norm(Norm::Rms, None, Affine { weight, bias: None, eps })
+        self.normalized(Norm::Rms, None, Affine { weight, bias: None, eps })
     }
 
     /// `x / max(sqrt(sum(x^2)), eps)` along `axis`: rows of length 1, or shorter where they are shorter than `eps`. Shape
@@ -80,7 +80,7 @@ impl Tensor {
     /// [`Shape`](crate::ErrorKind::Shape) if there is no such axis, [`DType`](crate::ErrorKind::DType) for integers and
     /// bool.
     pub fn l2_normalize(self, axis: usize, eps: f32) -> Result<Tensor> {
-        self.norm(Norm::L2, Some(axis), Affine { weight: None, bias: None, eps })
+        self.normalized(Norm::L2, Some(axis), Affine { weight: None, bias: None, eps })
     }
 
     /// [`layer_norm`](Self::layer_norm) of `self + residual`, and the sum, in one kernel: `(norm, sum)`. The sum is rounded
@@ -135,7 +135,7 @@ impl Tensor {
     }
 
     /// Over the last axis if none is told.
-    fn norm(mut self, op: Norm, axis: Option<usize>, affine: Affine<&Tensor>) -> Result<Tensor> {
+    fn normalized(mut self, op: Norm, axis: Option<usize>, affine: Affine<&Tensor>) -> Result<Tensor> {
         let name = op.name();
         let axis = check(name, &self, axis)?;
         let affine = affine.checked(name, &self)?;

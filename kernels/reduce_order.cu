@@ -1,0 +1,82 @@
+// reduce_order.cu: the largest and smallest elements, their positions, and whether any or all are true; see reduce.cuh.
+//
+// Launch     as reduce.cuh says.
+// Requires   as reduce.cuh says; of Any and All, bytes that are 0 or 1.
+// Aliasing   as reduce.cuh says.
+// Numerics   exact. NaN is beyond all numbers, in either direction. Max and Min take 0 as larger than -0, ArgMax and
+//            ArgMin as its equal; of equals they take the first.
+// Bound by   memory: n * sizeof(T) bytes.
+#include "reduce.cuh"
+
+// What elements are compared as.
+template <typename T> using Value = Choose<kIsFloat<T>, f32, Choose<kSame<T, i64>, i64, u32>>;
+
+// The value that every other one beats or equals.
+template <typename T, bool kLargest> __device__ __forceinline__ Value<T> last_place() {
+    if constexpr (kIsFloat<T>) return kLargest ? -__int_as_float(0x7f800000) : __int_as_float(0x7f800000);
+    else if constexpr (kSame<T, i64>) return kLargest ? i64(1ull << 63) : i64(~0ull >> 1);
+    else return kLargest ? 0 : ~0u;
+}
+
+template <typename T, bool kLargest> struct Extreme {
+    using In = T;
+    using Acc = Value<T>;
+    using Out = T;
+    static __device__ Acc start(u64) { return last_place<T, kLargest>(); }
+    static __device__ Acc of(T x, u64) { return Acc(widen(x)); }
+    static __device__ Acc add(Acc acc, T x, u64) { return join(acc, Acc(widen(x))); }
+    static __device__ Acc join(Acc a, Acc b) {
+        if constexpr (kIsFloat<T>) return kLargest ? max_nan(a, b) : min_nan(a, b);
+        else return (a > b) == kLargest ? a : b;
+    }
+    static __device__ T finish(Acc acc, f32) {
+        if constexpr (kIsFloat<T>) return narrow<T>(acc);
+        else return T(acc);
+    }
+};
+
+template <typename T> struct Max : Extreme<T, true> {};
+template <typename T> struct Min : Extreme<T, false> {};
+
+template <typename V> struct Best { V value; i64 index; };
+
+template <typename T, bool kLargest> struct ArgExtreme {
+    using In = T;
+    using Acc = Best<Value<T>>;
+    using Out = i64;
+    static __device__ Acc start(u64 first) { return {last_place<T, kLargest>(), i64(first)}; }
+    static __device__ Acc of(T x, u64 index) { return {Value<T>(widen(x)), i64(index)}; }
+    static __device__ Acc add(Acc acc, T x, u64 index) {
+        // Elements come in order, so equals lose. NaN compares as nothing.
+        const Value<T> value = Value<T>(widen(x));
+        const bool loses = kLargest ? value <= acc.value : value >= acc.value;
+        return !loses && acc.value == acc.value ? Acc{value, i64(index)} : acc;
+    }
+    static __device__ Acc join(Acc a, Acc b) {
+        const bool a_nan = a.value != a.value, b_nan = b.value != b.value;
+        const bool equal = a.value == b.value || (a_nan && b_nan);
+        const bool beats = (kLargest ? b.value > a.value : b.value < a.value) || b_nan;
+        return (beats && !a_nan) || (equal && b.index < a.index) ? b : a;
+    }
+    static __device__ Out finish(Acc acc, f32) { return acc.index; }
+};
+
+template <typename T> struct ArgMax : ArgExtreme<T, true> {};
+template <typename T> struct ArgMin : ArgExtreme<T, false> {};
+
+template <typename T> struct Any {
+    using In = T;
+    using Acc = u32;
+    using Out = T;
+    static __device__ Acc start(u64) { return 0; }
+    static __device__ Acc of(T x, u64) { return x; }
+    static __device__ Acc add(Acc acc, T x, u64) { return acc | x; }
+    static __device__ Acc join(Acc a, Acc b) { return a | b; }
+    static __device__ T finish(Acc acc, f32) { return T(acc); }
+};
+
+template <typename T> struct All : Any<T> {
+    static __device__ u32 start(u64) { return 1; }
+    static __device__ u32 add(u32 acc, T x, u64) { return acc & x; }
+    static __device__ u32 join(u32 a, u32 b) { return a & b; }
+};

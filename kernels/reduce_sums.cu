@@ -1,0 +1,154 @@
+// reduce_sums.cu: sums, products, means, norms, variances and logarithms of sums of exponentials; see reduce.cuh.
+//
+// Launch     as reduce.cuh says.
+// Requires   as reduce.cuh says.
+// Aliasing   as reduce.cuh says.
+// Numerics   floats accumulate in f32, integers in i64, which wraps. NaN in, NaN out.
+// Bound by   memory: n * sizeof(T) bytes.
+#include "reduce.cuh"
+
+constexpr f32 kInfinity = __builtin_bit_cast(f32, 0x7f800000u);
+
+template <typename T> struct Sum {
+    using In = T;
+    using Acc = Choose<kIsFloat<T>, f32, i64>;
+    using Out = Choose<kIsFloat<T>, T, i64>;
+    static __device__ Acc start(u64) { return 0; }
+    static __device__ Acc of(T x, u64) { return Acc(widen(x)); }
+    static __device__ Acc add(Acc acc, T x, u64) { return join(acc, Acc(widen(x))); }
+    static __device__ Acc join(Acc a, Acc b) {
+        if constexpr (kIsFloat<T>) return a + b;
+        else return i64(u64(a) + u64(b));
+    }
+    static __device__ Out finish(Acc acc, f32) { return narrow<Out>(acc); }
+};
+
+template <typename T> struct Mean : Sum<T> {
+    static __device__ T finish(f32 acc, f32 divisor) { return narrow<T>(__fdiv_rn(acc, divisor)); }
+};
+
+template <typename T> struct Prod : Sum<T> {
+    using Acc = typename Sum<T>::Acc;
+    static __device__ Acc start(u64) { return 1; }
+    static __device__ Acc add(Acc acc, T x, u64) { return join(acc, Acc(widen(x))); }
+    static __device__ Acc join(Acc a, Acc b) {
+        if constexpr (kIsFloat<T>) return a * b;
+        else return i64(u64(a) * u64(b));
+    }
+};
+
+// Squares of numbers too large to be squared, of those too small, and of the others: each sum is far from both ends of
+// f32, for any number of elements. Blue, A portable Fortran program to find the Euclidean norm of a vector, 1978.
+struct Squares { f32 large, usual, small; };
+
+template <typename T> struct Norm {
+    using In = T;
+    using Acc = Squares;
+    using Out = T;
+    static constexpr f32 kLarge = 0x1p40f, kSmall = 0x1p-50f, kUp = 0x1p90f, kDown = 0x1p-90f;
+
+    static __device__ Acc start(u64) { return {0, 0, 0}; }
+    static __device__ Acc of(T x, u64) { return add({0, 0, 0}, x, 0); }
+    static __device__ Acc add(Acc acc, T element, u64) {
+        const f32 x = widen(element);
+        // No square of an f16 comes near an end of f32.
+        const bool is_large = !kSame<T, f16> && fabsf(x) > kLarge;
+        const bool is_small = !kSame<T, f16> && fabsf(x) < kSmall;
+        const f32 large = is_large ? x * kDown : 0.0f;
+        const f32 small = is_small ? x * kUp : 0.0f;
+        const f32 usual = is_large || is_small ? 0.0f : x;  // so is NaN
+        return {fmaf(large, large, acc.large), fmaf(usual, usual, acc.usual), fmaf(small, small, acc.small)};
+    }
+    static __device__ Acc join(Acc a, Acc b) { return {a.large + b.large, a.usual + b.usual, a.small + b.small}; }
+    static __device__ T finish(Acc acc, f32) {
+        if (acc.large > 0) return narrow<T>(__fsqrt_rn(fmaf(acc.usual * kDown, kDown, acc.large)) * kUp);
+        if (acc.usual == 0) return narrow<T>(__fsqrt_rn(acc.small) * kDown);
+        return narrow<T>(__fsqrt_rn(fmaf(acc.small * kDown, kDown, acc.usual)));
+    }
+};
+
+// The mean and the mean square of distances from it, of n numbers less shift, which is the first of them: so that a mean
+// far from 0 costs no precision.
+struct Moments { f32 shift, mean, square, n; };
+
+// Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983; of means instead of sums, which
+// overflow later.
+template <typename T> struct Var {
+    using In = T;
+    using Acc = Moments;
+    using Out = T;
+    static __device__ Acc start(u64) { return {0, 0, 0, 0}; }
+    static __device__ Acc of(T x, u64) { return {widen(x), 0, 0, 1}; }
+
+    // Every chain has taken as many elements as the others, so that their weights are computed once.
+    template <u32 kLen, u32 kCount>
+    static __device__ void add_all(Acc (&acc)[kLen], const Pack<T, kLen> (&x)[kCount]) {
+        const f32 before = acc[0].n, n = before + kCount;
+        const f32 weight = __fdividef(kCount, n), rest = 1 - weight;
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) {
+            const f32 shift = before == 0 ? widen(x[0].lane[l]) : acc[l].shift;
+            f32 part[kCount], mean = 0, square = 0;
+            #pragma unroll
+            for (u32 j = 0; j < kCount; ++j) mean += part[j] = widen(x[j].lane[l]) - shift;
+            mean *= 1.0f / kCount;
+            #pragma unroll
+            for (u32 j = 0; j < kCount; ++j) square = fmaf(part[j] - mean, part[j] - mean, square);
+            const f32 apart = mean - acc[l].mean, moved = apart * weight;
+            square = fmaf(square, weight * (1.0f / kCount), moved * (apart * rest));
+            acc[l] = {shift, acc[l].mean + moved, fmaf(acc[l].square, rest, square), n};
+        }
+    }
+
+    static __device__ Acc join(Acc a, Acc b) {
+        if (a.n == 0 || b.n == 0) return a.n == 0 ? b : a;
+        const f32 n = a.n + b.n, weight = __fdiv_rn(b.n, n), rest = 1 - weight;
+        const f32 apart = (b.shift - a.shift) + (b.mean - a.mean), moved = apart * weight;
+        const f32 square = fmaf(a.square, rest, fmaf(b.square, weight, moved * (apart * rest)));
+        return {a.shift, a.mean + moved, square, n};
+    }
+    static __device__ T finish(Acc acc, f32 divisor) { return narrow<T>(__fdiv_rn(acc.square, divisor)); }
+};
+
+template <typename T> struct Std : Var<T> {
+    static __device__ T finish(Moments acc, f32 divisor) {
+        return narrow<T>(__fsqrt_rn(__fdiv_rn(acc.square, divisor)));
+    }
+};
+
+// The largest of some numbers, and the sum of exp(x - largest). NaN is in the sum.
+struct Exponentials { f32 largest, sum; };
+
+// Milakov and Gimelshein, Online normalizer calculation for softmax, 2018.
+template <typename T> struct LogSumExp {
+    using In = T;
+    using Acc = Exponentials;
+    using Out = T;
+    static __device__ Acc start(u64) { return {-kInfinity, 0}; }
+    static __device__ Acc of(T x, u64) { return {widen(x), __expf(widen(x) - base(widen(x)))}; }
+
+    template <u32 kLen, u32 kCount>
+    static __device__ void add_all(Acc (&acc)[kLen], const Pack<T, kLen> (&x)[kCount]) {
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) {
+            f32 largest = acc[l].largest;
+            #pragma unroll
+            for (u32 j = 0; j < kCount; ++j) largest = fmaxf(largest, widen(x[j].lane[l]));
+            f32 sum = acc[l].sum * scale(acc[l].largest, largest);
+            #pragma unroll
+            for (u32 j = 0; j < kCount; ++j) sum += __expf(widen(x[j].lane[l]) - base(largest));
+            acc[l] = {largest, sum};
+        }
+    }
+
+    static __device__ Acc join(Acc a, Acc b) {
+        const f32 largest = fmaxf(a.largest, b.largest);
+        return {largest, a.sum * scale(a.largest, largest) + b.sum * scale(b.largest, largest)};
+    }
+    static __device__ T finish(Acc acc, f32) { return narrow<T>(base(acc.largest) + logf(acc.sum)); }
+
+  private:
+    // What exponents are counted from: infinity has no distance from itself.
+    static __device__ f32 base(f32 largest) { return fabsf(largest) == kInfinity ? 0.0f : largest; }
+    static __device__ f32 scale(f32 from, f32 to) { return from == to ? 1.0f : __expf(from - to); }
+};
