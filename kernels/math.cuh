@@ -56,7 +56,8 @@ __device__ __forceinline__ f32 sine(f32 x, u32 ahead) {
     p = __fmaf_rn(p, square, odd ? -1.38877297e-3f : -1.98559923e-4f);
     p = __fmaf_rn(p, square, odd ? 4.16666567e-2f : 8.33338592e-3f);
     p = __fmaf_rn(p, square, odd ? -0.5f : -1.66666672e-1f);
-    const f32 y = __fmaf_rn(p, __fmul_rn(first, square), first);
+    // Of -0 the sum below would be 0.
+    const f32 y = first == 0.0f ? first : __fmaf_rn(p, __fmul_rn(first, square), first);
     return count & 2 ? -y : y;
 }
 
