@@ -63,10 +63,21 @@ def two(function):
     return lambda dtype: ((normal(dtype), normal(dtype)), function)
 
 
-def in_place(function):
-    """The same, over the first operand: (operands, function) of the twin."""
-    return lambda dtype: ((normal(dtype),), function)
+def mask_of(function):
+    return lambda dtype: ((flags(),), function)
 
+
+def rows_of(function, *shapes):
+    """An op of the square, and of normal tensors of other shapes."""
+    return lambda dtype: ((normal(dtype), *[normal(dtype, *shape) for shape in shapes]), function)
+
+
+def product(function, *shapes):
+    return lambda dtype: (tuple(normal(dtype, *shape) for shape in shapes), function)
+
+
+EDGE = int(NUMEL**0.5)
+N = SQUARE[1]
 
 # By the name of the registry's entry, without dtype: what makes the operands, and the op.
 PEERS = {
@@ -97,7 +108,7 @@ PEERS = {
     "floor": one(torch.floor),
     "ceil": one(torch.ceil),
     "round": one(torch.round),
-    "not": lambda dtype: ((flags(),), torch.logical_not),
+    "not": mask_of(torch.logical_not),
     "cast, to f32": one(lambda x: x.to(torch.float32)),
     "cast, to f16": one(lambda x: x.to(torch.float16)),
     "cast, to bf16": one(lambda x: x.to(torch.bfloat16)),
@@ -127,6 +138,84 @@ PEERS = {
     "full": lambda dtype: ((), lambda: torch.full(SQUARE, 1.0, dtype=dtype)),
     "uniform": lambda dtype: ((), lambda: torch.rand(SQUARE, dtype=dtype)),
     "normal": lambda dtype: ((), lambda: torch.randn(SQUARE, dtype=dtype)),
+    "bernoulli": lambda dtype: ((), lambda: torch.empty(SQUARE, dtype=dtype).bernoulli_(0.5)),
+    "permutation": lambda dtype: ((), lambda: torch.randperm(NUMEL)),
+    "add": two(torch.add),
+    "sub": two(torch.sub),
+    "mul": two(torch.mul),
+    "div": two(torch.div),
+    "minimum": two(torch.minimum),
+    "maximum": two(torch.maximum),
+    "pow": two(torch.pow),
+    **{name: two(getattr(torch, name)) for name in ["eq", "ne", "lt", "le", "gt", "ge"]},
+    **{f"{name}_scalar": one(lambda x, f=getattr(torch, name): f(x, 0.0)) for name in ["eq", "ne", "lt", "le", "gt", "ge"]},
+    "add, a row": rows_of(torch.add, (N,)),
+    **{name: lambda dtype, f=getattr(torch, f"logical_{name}"): ((flags(), flags()), f) for name in ["and", "or", "xor"]},
+    "where_mask": lambda dtype: ((normal(dtype), flags(), normal(dtype)), lambda x, m, y: torch.where(m, x, y)),
+    "masked_fill": lambda dtype: ((normal(dtype), flags()), lambda x, m: x.masked_fill(m, 1.0)),
+    **{
+        f"{name}, {of}": (mask_of if name in ["any", "all"] else one)(lambda x, f=f, axes=axes: f(x, axes))
+        for of, axes in [("all", (0, 1)), ("rows", (1,)), ("columns", (0,))]
+        for name, f in {
+            "sum": lambda x, a: x.sum(a),
+            "mean": lambda x, a: x.mean(a),
+            "max": lambda x, a: x.amax(a),
+            "min": lambda x, a: x.amin(a),
+            "any": lambda x, a: x.any(a),
+            "all": lambda x, a: x.all(a),
+            "norm": lambda x, a: torch.linalg.vector_norm(x, dim=a),
+            "var": lambda x, a: x.var(a),
+            "std": lambda x, a: x.std(a),
+            "logsumexp": lambda x, a: x.logsumexp(a),
+            "prod": lambda x, a: x.prod() if len(a) > 1 else x.prod(a[0]),
+            "argmax": lambda x, a: x.argmax() if len(a) > 1 else x.argmax(a[0]),
+            "argmin": lambda x, a: x.argmin() if len(a) > 1 else x.argmin(a[0]),
+        }.items()
+    },
+    "cumsum, rows": one(lambda x: x.cumsum(1)),
+    "cumsum, columns": one(lambda x: x.cumsum(0)),
+    "softmax": one(lambda x: x.softmax(1)),
+    "softmax, columns": one(lambda x: x.softmax(0)),
+    "log_softmax": one(lambda x: x.log_softmax(1)),
+    "softmax_with": one(lambda x: (x * 0.125).softmax(1)),
+    "softmax_with, mask": lambda dtype: (
+        (normal(dtype), flags()), lambda x, m: (x * 0.125).masked_fill(~m, float("-inf")).softmax(1)),
+    "layer_norm": rows_of(lambda x, w, b: F.layer_norm(x, (N,), w, b), (N,), (N,)),
+    "rms_norm": rows_of(lambda x, w: F.rms_norm(x, (N,), w), (N,)),
+    "l2_normalize": one(lambda x: F.normalize(x, dim=1)),
+    "add_layer_norm": rows_of(lambda x, r, w, b: (F.layer_norm(x + r, (N,), w, b), x + r), SQUARE, (N,), (N,)),
+    "add_rms_norm": rows_of(lambda x, r, w: (F.rms_norm(x + r, (N,), w), x + r), SQUARE, (N,)),
+    "sort": one(lambda x: torch.sort(x, dim=1, stable=True)),
+    "argsort": one(lambda x: torch.argsort(x, dim=1, stable=True)),
+    "sort_by_key": two(lambda x, k: x.gather(1, torch.argsort(k, dim=1, stable=True))),
+    "topk": one(lambda x: torch.topk(x, 8, 1)),
+    "gather": lambda dtype: ((normal(dtype), below(N, *SQUARE)), lambda x, i: x.gather(1, i)),
+    "index_select": lambda dtype: ((normal(dtype), below(SQUARE[0], SQUARE[0])), lambda x, i: x.index_select(0, i)),
+    "scatter_add": lambda dtype: (
+        (normal(dtype), below(N, *SQUARE), normal(dtype)), lambda x, i, y: x.scatter_add(1, i, y)),
+    "index_add": lambda dtype: (
+        (normal(dtype), below(SQUARE[0], SQUARE[0]), normal(dtype)), lambda x, i, y: x.index_add(0, i, y)),
+    "cat": lambda dtype: (tuple(normal(dtype) for _ in range(3)), lambda *x: torch.cat(x, 1)),
+    "stack": lambda dtype: (tuple(normal(dtype) for _ in range(3)), lambda *x: torch.stack(x, 2)),
+    "pad": one(lambda x: F.pad(x, (1, 1, 1, 1))),
+    "roll": one(lambda x: torch.roll(x, 1000, 1)),
+    "flip": one(lambda x: torch.flip(x, (1,))),
+    "repeat": one(lambda x: x.repeat(1, 2)),
+    "tril": one(torch.tril),
+    "triu": one(torch.triu),
+    "dropout": one(lambda x: F.dropout(x, 0.1)),
+    "fused": rows_of(lambda x, b, r: r + F.dropout(F.gelu(x + b), 0.1), (N,), SQUARE),
+    "matmul": product(torch.matmul, (EDGE // 2, EDGE // 2), (EDGE // 2, EDGE // 2)),
+    "matmul, small": product(torch.matmul, (EDGE // 8, EDGE // 8), (EDGE // 8, EDGE // 8)),
+    "matmul, batched": product(torch.matmul, (NUMEL >> 18, 128, 128), (NUMEL >> 18, 128, 128)),
+    "matmul, row by matrix": product(torch.matmul, (EDGE,), (EDGE, EDGE)),
+    "matmul, matrix by column": product(torch.matmul, (EDGE, EDGE), (EDGE,)),
+    "dot": product(torch.dot, (NUMEL,), (NUMEL,)),
+    "linear": product(F.linear, (EDGE // 2, EDGE // 2), (EDGE // 2, EDGE // 2)),
+    "linear_with": product(
+        lambda x, w, b: F.relu(F.linear(x, w, b)), (EDGE // 2, EDGE // 2), (EDGE // 2, EDGE // 2), (EDGE // 2,)),
+    "addmm_": product(
+        lambda c, a, b: c.addmm_(a, b), (EDGE // 2, EDGE // 2), (EDGE // 2, EDGE // 2), (EDGE // 2, EDGE // 2)),
 }
 
 
