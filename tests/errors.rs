@@ -56,15 +56,33 @@ fn shapes(at: &At) -> Check {
     shape(x().mean(&[0, 0]), "mean: axis 0 stands twice in [0, 0]")?;
     shape(x().argmax(7), "argmax: axis 7 is not within the rank of [3, 4]")?;
     shape(new(&[0, 3])?.argmax(0), "argmax: axis 0 of [0, 3] is empty")?;
-    shape(x().matmul(&x()), "matmul: [3, 4] and [3, 4]: must be [m, k] and [k, n]")?;
-    shape(x().matmul(&new(&[4])?), "matmul: [3, 4] and [4]: must be [m, k] and [k, n]")?;
-    shape(new(&[])?.matmul(&x()), "matmul: [] and [3, 4]: must be [m, k] and [k, n]")?;
+    shape(x().matmul(&x()), "matmul: [3, 4] and [3, 4]: must be [.., m, k] and [.., k, n], or a vector")?;
+    shape(x().matmul(&new(&[5])?), "matmul: [3, 4] and [5]: must be [.., m, k] and [.., k, n], or a vector")?;
+    shape(new(&[])?.matmul(&x()), "matmul: [] and [3, 4]: must be [.., m, k] and [.., k, n], or a vector")?;
+    shape(
+        new(&[2, 3, 4])?.matmul(&new(&[5, 4, 3])?),
+        "matmul: [2, 3, 4] and [5, 4, 3]: the leading axes do not broadcast",
+    )?;
+    shape(new(&[3])?.dot(&new(&[4])?), "dot: [3] and [4]: must be vectors of one length")?;
+    shape(x().dot(&x()), "dot: [3, 4] and [3, 4]: must be vectors of one length")?;
+    shape(x().outer(&new(&[4])?), "outer: [3, 4] and [4]: must be vectors")?;
+    let einsum = |subscripts: &str, operands: &[&Tensor]| Tensor::einsum(subscripts, operands);
+    let text = r#"einsum: "ij,jk->ik": 'j' is 4 in [3, 4] and 3 in [3, 4]"#;
+    shape(einsum("ij,jk->ik", &[&x(), &x()]), text)?;
+    let text = r#"einsum: "...i,...i->...": an axis of '...' is 3 in [3, 4] and 2 in [2, 4]"#;
+    shape(einsum("...i,...i->...", &[&x(), &new(&[2, 4])?]), text)?;
+    let text = r#"einsum: "i,i,i->": takes one or two operands, not 3"#;
+    shape(einsum("i,i,i->", &[&new(&[2])?, &new(&[2])?, &new(&[2])?]), text)?;
+    shape(einsum("ijk->i", &[&x()]), r#"einsum: "ijk->i": "ijk" has 3 letters, the operand is [3, 4]"#)?;
     shape(new(&[])?.linear(&x()), "linear: the input is a scalar, it needs an axis")?;
     shape(x().linear(&new(&[2, 3])?), "linear: [3, 4] and weight [2, 3]: the weight must be [n, 4]")?;
     shape(x().linear(&new(&[4])?), "linear: [3, 4] and weight [4]: the weight must be [n, 4]")?;
     let bias = x().linear_with(&new(&[2, 4])?, Some(&new(&[3])?), Activation::Relu);
     shape(bias, "linear: the bias is [3], it must be [2]")?;
-    shape(new(&[3, 3])?.addmm_(&x(), &x()), "addmm_: [3, 4] and [3, 4]: must be [m, k] and [k, n]")?;
+    shape(
+        new(&[3, 3])?.addmm_(&x(), &x()),
+        "addmm_: [3, 4] and [3, 4]: must be [.., m, k] and [.., k, n], or a vector",
+    )?;
     let sum = new(&[2, 3])?.addmm_(&x(), &x().t()?);
     shape(sum, "addmm_: the sum is [2, 3], it must be a contiguous [3, 3]")?;
     shape(x().item::<f32>(), "item: [3, 4] has 12 elements, not one")?;
@@ -123,6 +141,14 @@ fn dtypes(at: &At) -> Check {
     dtype(int().mean(&[]), "mean: does not take i64")?;
     dtype(int().matmul(&int()), "matmul: does not take i64; cast to a float")?;
     dtype(x().matmul(&half), "matmul: f32 and f16 differ; cast one")?;
+    let (ints, truths) = (new(DType::I64)?.reshape([4])?, truth.clone().reshape([4])?);
+    dtype(ints.clone().dot(&ints), "dot: does not take i64; cast to a float")?;
+    dtype(ints.outer(&truths), "outer: i64 and bool differ; cast one")?;
+    dtype(truths.clone().outer(&truths), "outer: does not take bool")?;
+    let sums = " where letters are summed; cast to a float";
+    dtype(Tensor::einsum("ij,jk->ik", &[&int(), &int()]), &format!("einsum: does not take i64{sums}"))?;
+    dtype(Tensor::einsum("ij,ij->ij", &[&truth, &truth]), "einsum: does not take bool")?;
+    dtype(Tensor::einsum("ij,jk", &[&x(), &half]), "einsum: f32 and f16 differ; cast one")?;
     dtype(x().linear(&half), "linear: f32 and f16 differ; cast one")?;
     let bias = Tensor::zeros([2], DType::F16, &at.device)?;
     dtype(x().linear_with(&x(), Some(&bias), Activation::Identity), "linear: f32 and f16 differ; cast one")?;
@@ -142,6 +168,7 @@ fn devices(at: &At) -> Check {
     device(x.clone().add(&y), "add")?;
     device(x.clone().matmul(&y), "matmul")?;
     device(x.clone().linear(&y), "linear")?;
+    device(Tensor::einsum("ij,jk", &[&x, &y]), "einsum")?;
     let bias = Tensor::zeros([2], DType::F32, &other)?;
     device(x.clone().linear_with(&x, Some(&bias), Activation::Relu), "linear")?;
     let mut sum = x.copy()?;

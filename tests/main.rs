@@ -7,6 +7,7 @@
 mod binary;
 mod budget;
 mod copy;
+mod einsum;
 mod empty;
 mod errors;
 mod fill;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         scatter::trials,
         scan::trials,
         matmul::trials,
+        einsum::trials,
         view::trials,
         transfer::trials,
         ownership::trials,

@@ -91,3 +91,49 @@ fn nothing_to_sum_still_has_a_plan() {
         }
     }
 }
+
+fn batch(dims: &[usize]) -> Layout {
+    Layout::contiguous(Shape::new(dims).unwrap())
+}
+
+#[test]
+fn a_batch_fills_the_card_and_one_factor_makes_one_product() {
+    let (a, b) = (batch(&[64, 128, 128]), batch(&[64, 128, 128]));
+    let many = plan(&a, &b, DType::F16);
+    assert_eq!((many.flops, many.workspace_bytes, many.batch[0].numel()), (64 * 2 * 128 * 128 * 128, 0, 64));
+    assert!(matches!(many.kernel, Kernel::Matmul(..)), "{:?}", many.kernel);
+    let shared = batch(&[128, 128]).broadcast_to(*b.shape()).unwrap();
+    let one = plan(&a, &shared, DType::F16);
+    assert_eq!((one.product.m, one.batch[0].numel()), (64 * 128, 1));
+    // A few long sums are split in each product of a batch.
+    let long =
+        plan(&batch(&[2, 65_536, 128]).transposed(1, 2).unwrap(), &batch(&[2, 65_536, 128]), DType::F16);
+    assert!(long.product.splits > 1);
+    assert_eq!(long.product.part_step, 2 * 128 * 128);
+    assert_eq!(long.workspace_bytes, u64::from(long.product.splits) * 2 * 128 * 128 * 4);
+}
+
+#[test]
+fn every_product_of_a_batch_is_on_16_bytes_or_none() {
+    let b = batch(&[3, 64, 64]);
+    let kernel = |a: &Layout| plan(a, &b, DType::F16).kernel;
+    assert!(matches!(kernel(&batch(&[3, 64, 64])), Kernel::Matmul(..)));
+    // Rows on 16 bytes, matrices not.
+    let odd = batch(&[3, 64 * 64 + 4]).sliced(1, 0..64 * 64).unwrap();
+    let odd = odd.reshaped(Shape::new(&[3, 64, 64]).unwrap()).unwrap().unwrap();
+    assert_eq!(kernel(&odd), Kernel::MatmulAny(DType::F16));
+    let column = |a: &Layout| plan(a, &batch(&[3, 64, 1]), DType::F16).product.packed;
+    assert_eq!((column(&batch(&[3, 64, 64])), column(&odd)), (3, 2));
+}
+
+#[test]
+fn launches_hold_what_their_grids_can_count() {
+    let tiny = plan(&batch(&[70_000, 4, 4]), &batch(&[70_000, 4, 4]), DType::F32);
+    assert_eq!((limit(&tiny), blocks(&tiny, 65_535).unwrap().blocks), (65_535, [1, 1, 65_535]));
+    let rows = plan(&batch(&[70_000, 1, 8]), &batch(&[70_000, 8, 3]), DType::F32);
+    assert_eq!(rows.kernel, Kernel::Matvec(DType::F32, Major::Outer));
+    let dots = plan(&batch(&[70_000, 1, 8]), &batch(&[70_000, 8, 1]), DType::F32);
+    assert_eq!((dots.kernel, dots.product.lanes), (Kernel::Matvec(DType::F32, Major::K), 2));
+    assert_eq!(blocks(&dots, 70_000).unwrap().blocks, [70_000 / 128 + 1, 1, 1]);
+    assert!(limit(&dots) * dots.product.n <= WALK_LIMIT);
+}

@@ -2,6 +2,8 @@
 //! by tiles that are widened into a planned workspace. Rows by matrices are read once, at the speed of memory.
 
 mod direct;
+#[cfg(test)]
+mod tests;
 mod vector;
 mod widened;
 
