@@ -107,6 +107,21 @@ PEERS = {
     "full": lambda dtype: ((), lambda: torch.full(SQUARE, 1.0, dtype=dtype)),
     "uniform": lambda dtype: ((), lambda: torch.rand(SQUARE, dtype=dtype)),
     "normal": lambda dtype: ((), lambda: torch.randn(SQUARE, dtype=dtype)),
+    "bernoulli": lambda dtype: ((), lambda: torch.empty(SQUARE, dtype=dtype).bernoulli_(0.5)),
+    "cat": lambda dtype: ((normal(dtype), normal(dtype), normal(dtype)), lambda *x: torch.cat(x, 1)),
+    "stack": lambda dtype: ((normal(dtype), normal(dtype), normal(dtype)), lambda *x: torch.stack(x, 2)),
+    "pad": one(lambda x: F.pad(x, (1, 1, 1, 1))),
+    "roll": one(lambda x: torch.roll(x, 1000, 1)),
+    "flip": one(lambda x: torch.flip(x, (1,))),
+    "repeat": one(lambda x: x.repeat(1, 2)),
+    "tril": one(torch.tril),
+    "triu": one(torch.triu),
+    "tril_mask": lambda dtype: ((), lambda: torch.ones(SQUARE, dtype=torch.bool).tril_()),
+    "dropout": one(lambda x: F.dropout(x, 0.1)),
+    "fused": lambda dtype: (
+        (normal(dtype), normal(dtype, 4096), normal(dtype)),
+        lambda x, bias, residual: F.dropout(F.gelu(x + bias), 0.1) + residual,
+    ),
 }
 
 

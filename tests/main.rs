@@ -4,12 +4,14 @@
 //! property: `cpu::unary::matches_reference`. `TAUT_CASES` sets the number of generated cases of a property, `TAUT_SEED`
 //! what they are generated from. Trials on the GPU are ignored where there is none.
 
+mod arrange;
 mod binary;
 mod budget;
 mod copy;
 mod empty;
 mod errors;
 mod fill;
+mod fused;
 mod matmul;
 mod ops;
 mod ownership;
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
         unary::trials,
         binary::trials,
         copy::trials,
+        arrange::trials,
+        fused::trials,
         fill::trials,
         random::trials,
         reduce::trials,

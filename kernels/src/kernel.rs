@@ -20,6 +20,8 @@ pub enum Kernel {
     Copy(DType, DType, Access),
     /// `fill.cu`: one bit pattern, in elements of 1, 2, 4 or 8 bytes.
     Fill(usize),
+    /// `fill.cu`: the same over a walk, in rows or strided.
+    FillWalk(usize, Access),
     /// `fill.cu`: an arithmetic sequence.
     Arange(DType),
     /// `random.cu`.
@@ -52,6 +54,10 @@ pub enum Kernel {
     ScatterAdd(DType),
     /// `scatter.cu`: the next ones, over what is left.
     ScatterJoin(DType),
+    /// `triangle.cu`: elements of 1, 2, 4 or 8 bytes, in rows or strided.
+    Triangle(usize, Access),
+    /// `fused.cu`.
+    Fused(DType, Access),
 }
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
@@ -102,10 +108,15 @@ impl Kernel {
                 all.extend(Access::ALL.map(|access| Kernel::Copy(from, to, access)));
             }
         }
-        all.extend([1, 2, 4, 8].map(Kernel::Fill));
+        for bytes in [1, 2, 4, 8] {
+            all.push(Kernel::Fill(bytes));
+            all.extend([Access::Rows, Access::Strided].map(|access| Kernel::FillWalk(bytes, access)));
+            all.extend([Access::Rows, Access::Strided].map(|access| Kernel::Triangle(bytes, access)));
+        }
         all.extend(dtypes(&|dtype| dtype != DType::Bool).into_iter().map(Kernel::Arange));
         for dist in Random::ALL {
-            all.extend(floats.iter().map(|&dtype| Kernel::Random(dist, dtype)));
+            let takes = dtypes(&|dtype| dist.takes(dtype));
+            all.extend(takes.into_iter().map(|dtype| Kernel::Random(dist, dtype)));
         }
         for op in Reduce::ALL {
             for dtype in dtypes(&|dtype| dtype != DType::Bool && op.output(dtype).is_some()) {
@@ -122,6 +133,7 @@ impl Kernel {
         for &dtype in &floats {
             all.push(Kernel::MatmulReduce(dtype));
             all.extend(Major::ALL.map(|major| Kernel::Matvec(dtype, major)));
+            all.extend(Access::ALL.map(|access| Kernel::Fused(dtype, access)));
         }
         all.extend([Kernel::RandomWords, Kernel::SortPositions]);
         all.extend([4, 8].into_iter().flat_map(|bytes| [Kernel::SortPairs(bytes), Kernel::SortMerge(bytes)]));
@@ -145,7 +157,7 @@ impl Kernel {
             Kernel::Binary(..) => "binary.cu",
             Kernel::Select(..) => "select.cu",
             Kernel::Copy(..) => "copy.cu",
-            Kernel::Fill(_) | Kernel::Arange(_) => "fill.cu",
+            Kernel::Fill(_) | Kernel::FillWalk(..) | Kernel::Arange(_) => "fill.cu",
             Kernel::Random(..) | Kernel::RandomWords => "random.cu",
             Kernel::Reduce(..) => "reduce.cu",
             Kernel::Matmul(..) => "matmul_mma.cu",
@@ -158,6 +170,8 @@ impl Kernel {
             }
             Kernel::Gather(_) => "gather.cu",
             Kernel::ScatterAdd(_) | Kernel::ScatterJoin(_) => "scatter.cu",
+            Kernel::Triangle(..) => "triangle.cu",
+            Kernel::Fused(..) => "fused.cu",
         }
     }
 
@@ -167,6 +181,7 @@ impl Kernel {
             Kernel::Binary(op, dtype, access) => [1, op as usize, dtype as usize, access as usize],
             Kernel::Copy(from, to, access) => [2, from as usize, to as usize, access as usize],
             Kernel::Fill(bytes) => [3, bytes.trailing_zeros() as usize, 0, 0],
+            Kernel::FillWalk(bytes, access) => [3, bytes.trailing_zeros() as usize, 1, access as usize],
             Kernel::Arange(dtype) => [4, 0, dtype as usize, 0],
             Kernel::Random(dist, dtype) => [5, dist.index(), dtype as usize, 0],
             Kernel::Reduce(op, dtype, part) => [6, op as usize, dtype as usize, part as usize],
@@ -186,6 +201,8 @@ impl Kernel {
             Kernel::Gather(bytes) => [14, 0, 0, bytes.trailing_zeros() as usize],
             Kernel::ScatterAdd(dtype) => [15, 0, dtype as usize, 0],
             Kernel::ScatterJoin(dtype) => [15, 1, dtype as usize, 0],
+            Kernel::Triangle(bytes, access) => [24, bytes.trailing_zeros() as usize, 0, access as usize],
+            Kernel::Fused(dtype, access) => [25, 0, dtype as usize, access as usize],
         }
     }
 }

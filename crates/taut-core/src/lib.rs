@@ -12,6 +12,8 @@ mod shape;
 pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Result};
 pub use layout::Layout;
-pub use op::{Activation, Binary, Index, Random, Reduce, SAVED, Saved, Unary, saved};
+pub use op::{
+    Activation, Binary, Dropout, Index, Mask, Random, Reduce, SAVED, Saved, Triangle, Unary, saved,
+};
 pub use product::Products;
 pub use shape::{MAX_RANK, Shape};

@@ -217,7 +217,15 @@ pub(crate) struct ViewMut<'a> {
     pub(crate) dtype: DType,
 }
 
-impl ViewMut<'_> {
+impl<'a> ViewMut<'a> {
+    /// The same memory through another layout.
+    pub(crate) fn through<'b>(self, layout: &'b Layout) -> ViewMut<'b>
+    where
+        'a: 'b,
+    {
+        ViewMut { storage: self.storage, layout, dtype: self.dtype }
+    }
+
     /// The storage as elements of the host.
     pub(crate) fn data<T: Pod>(&mut self) -> Result<&mut [T]> {
         let bytes = self.storage.block_mut().host_mut().ok_or_else(not_host)?;

@@ -1,8 +1,10 @@
 //! The CPU device: the same families as on CUDA, in safe Rust, parallel through rayon.
 
+pub(crate) mod arrange;
 pub(crate) mod binary;
 pub(crate) mod copy;
 pub(crate) mod fill;
+pub(crate) mod fused;
 pub(crate) mod gather;
 mod math;
 pub(crate) mod matmul;
@@ -16,6 +18,7 @@ pub(crate) mod scatter;
 pub(crate) mod select;
 pub(crate) mod sort;
 mod source;
+pub(crate) mod triangle;
 pub(crate) mod unary;
 
 use scalar::{Acc, Scalar, Truth, with_scalar};

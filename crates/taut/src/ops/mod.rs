@@ -1,16 +1,21 @@
 //! The ops, by family. Each decides where its result lives and which workspace it takes, allocates, and then matches on
 //! the device once.
 
+mod arrange;
 mod binary;
 mod copy;
 mod einsum;
+mod fused;
 mod gather;
 mod matmul;
 mod reduce;
 mod scatter;
 mod select;
 mod sort;
+mod triangle;
 mod unary;
+
+pub use fused::Fused;
 
 use crate::Tensor;
 use taut_core::{Error, Result};
