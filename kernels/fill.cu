@@ -1,8 +1,8 @@
 // fill.cu: one value everywhere, and arithmetic sequences.
 //
 // Launch     1-D, kThreads threads, one block for each full kThreads * kPacks packs of 16 bytes, and one more.
-//            No shared memory.
-// Requires   out: n elements, contiguous, aligned to an element.
+//            No shared memory. fill_walk: as the walk of unary.cu.
+// Requires   out: n elements, contiguous, aligned to an element. fill_walk: as out of the walk of unary.cu.
 // Aliasing   none: nothing is read.
 // Numerics   fill: bits as they are. arange: start + i * step in f64, each operation rounded, then converted as
 //            convert.cuh says; i is exact below 2^53.
@@ -32,6 +32,17 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads) fill(T* out, u64 n, u64 bits) {
     const T x = T(bits);
     generate(out, n, [=](u64) { return x; });
+}
+
+template <typename T, u32 kLen>
+__global__ void __launch_bounds__(kThreads) fill_walk(T* out, const __grid_constant__ Walk<1> walk, u64 bits) {
+    Pack<T, kLen> x;
+    #pragma unroll
+    for (T& lane : x.lane) lane = T(bits);
+    map_walk<kLen>(
+        walk,
+        [](Place<1>) { return u8(0); },
+        [&](Place<1> at, u8) { store(out + at.of[0], x); });
 }
 
 template <typename T>

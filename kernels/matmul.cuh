@@ -1,5 +1,6 @@
 // matmul.cuh: what all products share: the argument, which product and tile a block computes, and how sums are stored.
 #pragma once
+#include "activation.cuh"
 #include "common.cuh"
 
 // dst = activation(a * b + bias), or dst += that, for each product of a batch. The twin of Product in src/args.rs.
@@ -131,13 +132,7 @@ __device__ __forceinline__ void finish(const Product& p, f32 (&run)[kLen], u64 r
         #pragma unroll
         for (u32 i = 0; i < kLen; ++i) run[i] += term[i];
     }
-    if (p.activation != 0) {
-        // NaN is not less than 0, and so stays. Relu is no slope of 0: that would make NaN of -inf, and -0 of -1.
-        #pragma unroll
-        for (u32 i = 0; i < kLen; ++i) {
-            if (run[i] < 0.0f) run[i] = p.activation == 1 ? 0.0f : p.slope * run[i];
-        }
-    }
+    activate(run, p.activation, p.slope);
     const u64 at = row * p.n + col;
     if (kSame<T, f32> || p.wide) store_dst<f32>(p, run, at, count);
     else store_dst<T>(p, run, at, count);

@@ -1,4 +1,4 @@
-// random.cu: uniform and normal numbers that depend on seed and position only.
+// random.cu: uniform and normal numbers, zeros and ones, that depend on seed and position only.
 //
 // Launch     1-D, kThreads threads, one thread for each 4 elements begun. No shared memory.
 // Requires   out: n elements, contiguous, aligned to an element.
@@ -7,8 +7,7 @@
 //            correctly rounded add, mul, fma and sqrt gets the same bits; then one rounding to T.
 // Bound by   memory: n * sizeof(T) bytes; normal in f16 by arithmetic.
 //
-// Philox 4x32-10 (Salmon, Moraes, Dror and Shaw: Parallel random numbers, as easy as 1, 2, 3; SC 2011). Element e is lane
-// e % 4 of the block with counter (lo(e / 4), hi(e / 4), 0, 0) under the key (lo(seed), hi(seed)).
+// Element e is word e % 4 of block e / 4 of Philox under the seed: see philox.cuh.
 //
 // Uniform, for each word x of the block:
 //   u = f32(x >> 8) * 2^-24                                                exact, in [0, 1)
@@ -36,23 +35,10 @@
 //     c = C0; c = fma(c, w, C1); c = fma(c, w, C2); c = fma(c * w, w, fma(-0.5f, w, 1))
 //   q % 4 = 0: (c, s)   1: (-s, c)   2: (-c, -s)   3: (s, -c)
 //   (z0, z1) = (r * cos, r * sin); value = fma(z, scale, offset), with limit infinite
-#include "common.cuh"
-
-struct Words { u32 x[4]; };
-
-__device__ __forceinline__ Words philox(u64 seed, u64 block) {
-    u32 k0 = u32(seed), k1 = u32(seed >> 32);
-    Words c = {{u32(block), u32(block >> 32), 0, 0}};
-    #pragma unroll
-    for (u32 round = 0; round < 10; ++round) {
-        const u64 a = u64(0xD2511F53u) * c.x[0];
-        const u64 b = u64(0xCD9E8D57u) * c.x[2];
-        c = {{u32(b >> 32) ^ c.x[1] ^ k0, u32(b), u32(a >> 32) ^ c.x[3] ^ k1, u32(a)}};
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    return c;
-}
+//
+// Bernoulli, for each word x of the block:
+//   u as of Uniform; value = u < offset ? 1 : 0
+#include "philox.cuh"
 
 __device__ __forceinline__ f32 natural_log(f32 u) {
     const u32 bits = __float_as_uint(u);
@@ -99,25 +85,44 @@ __device__ __forceinline__ Pair turn(u32 j) {
     return q & 2 ? Pair{-odd.cos, -odd.sin} : odd;
 }
 
+struct Spread { f32 offset, scale, limit; };
+
+// In [0, 1).
+__device__ __forceinline__ f32 unit(u32 x) { return __fmul_rn(f32(x >> 8), 0x1p-24f); }
+
+__device__ __forceinline__ f32 place(f32 standard, Spread p) {
+    const f32 value = __fmaf_rn(standard, p.scale, p.offset);
+    return value >= p.limit ? p.limit : value;
+}
+
 struct Uniform {
-    __device__ Pack<f32, 4> operator()(Words w) const {
+    __device__ Pack<f32, 4> operator()(Words w, Spread p) const {
         Pack<f32, 4> u;
         #pragma unroll
-        for (u32 l = 0; l < 4; ++l) u.lane[l] = __fmul_rn(f32(w.x[l] >> 8), 0x1p-24f);
+        for (u32 l = 0; l < 4; ++l) u.lane[l] = place(unit(w.x[l]), p);
         return u;
     }
 };
 
+struct Bernoulli {
+    __device__ Pack<f32, 4> operator()(Words w, Spread p) const {
+        Pack<f32, 4> x;
+        #pragma unroll
+        for (u32 l = 0; l < 4; ++l) x.lane[l] = unit(w.x[l]) < p.offset ? 1.0f : 0.0f;
+        return x;
+    }
+};
+
 struct Normal {
-    __device__ Pack<f32, 4> operator()(Words w) const {
+    __device__ Pack<f32, 4> operator()(Words w, Spread p) const {
         Pack<f32, 4> z;
         #pragma unroll
         for (u32 l = 0; l < 4; l += 2) {
             const f32 u = __fmul_rn(f32((w.x[l] >> 8) + 1), 0x1p-24f);
             const f32 r = __fsqrt_rn(__fmul_rn(-2.0f, natural_log(u)));
             const Pair angle = turn(w.x[l + 1] >> 8);
-            z.lane[l] = __fmul_rn(r, angle.cos);
-            z.lane[l + 1] = __fmul_rn(r, angle.sin);
+            z.lane[l] = place(__fmul_rn(r, angle.cos), p);
+            z.lane[l + 1] = place(__fmul_rn(r, angle.sin), p);
         }
         return z;
     }
@@ -129,13 +134,10 @@ __global__ void __launch_bounds__(kThreads) random(T* out, u64 n, u64 seed, f32 
     const u64 first = block * 4;
     if (first >= n) return;
 
-    const Pack<f32, 4> standard = Dist{}(philox(seed, block));
+    const Pack<f32, 4> value = Dist{}(philox(seed, block), {offset, scale, limit});
     Pack<T, 4> x;
     #pragma unroll
-    for (u32 l = 0; l < 4; ++l) {
-        const f32 value = __fmaf_rn(standard.lane[l], scale, offset);
-        x.lane[l] = from_f32<T>(value >= limit ? limit : value);
-    }
+    for (u32 l = 0; l < 4; ++l) x.lane[l] = convert<T>(value.lane[l]);
 
     const bool aligned = reinterpret_cast<u64>(out) % sizeof(x) == 0;
     if (aligned && first + 4 <= n) {

@@ -8,8 +8,8 @@
 // Numerics   16-bit floats compute in f32 and round once on store; NaN in, NaN out; integers wrap. Functions that are no
 //            one operation of IEEE 754 err by a few ulps of f32: as CUDA documents, and as math.cuh says.
 // Bound by   memory: n * 2 * sizeof(T) bytes; gelu, pow, sin and cos of 16-bit floats by arithmetic.
+#include "activation.cuh"
 #include "common.cuh"
-#include "math.cuh"
 
 // A functor takes the element, and as many parameters as it has.
 
@@ -82,26 +82,16 @@ template <typename C> struct Sigmoid {
     __device__ C operator()(C x) const { return sigmoid(x); }
 };
 
-// Below -1024 the result is -0, that of -infinity too, where the product would be NaN.
 template <typename C> struct Silu {
-    __device__ C operator()(C x) const {
-        const C y = x < C(-1024) ? C(-1024) : x;
-        return __fmul_rn(y, sigmoid(y));
-    }
+    __device__ C operator()(C x) const { return silu(x); }
 };
 
-// x Phi(x) is max(x, 0) less the tail beyond |x|: nothing cancels.
 template <typename C> struct Gelu {
-    __device__ C operator()(C x) const { return __fsub_rn(Relu<C>{}(x), normal_tail(fabsf(x))); }
+    __device__ C operator()(C x) const { return gelu(x); }
 };
 
-// (1 + tanh(u)) / 2 is sigmoid(2 u): nothing cancels. Below -32 as Silu below -1024.
 template <typename C> struct GeluTanh {
-    __device__ C operator()(C x) const {
-        const C y = x < C(-32) ? C(-32) : x;
-        const C u = __fmul_rn(y, __fmaf_rn(__fmul_rn(y, y), 7.13548163e-2f, 1.59576912f));
-        return __fmul_rn(y, sigmoid(u));
-    }
+    __device__ C operator()(C x) const { return gelu_tanh(x); }
 };
 
 template <typename C> struct Elu {

@@ -4,6 +4,7 @@
 //! property: `cpu::unary::matches_reference`. `TAUT_CASES` sets the number of generated cases of a property, `TAUT_SEED`
 //! what they are generated from. Trials on the GPU are ignored where there is none.
 
+mod arrange;
 mod binary;
 mod budget;
 mod copy;
@@ -11,7 +12,9 @@ mod einsum;
 mod empty;
 mod errors;
 mod fill;
+mod fused;
 mod gather;
+mod golden;
 mod matmul;
 mod ops;
 mod ownership;
@@ -24,6 +27,7 @@ mod scatter;
 mod select;
 mod sort;
 mod stream;
+mod tidy;
 mod transfer;
 mod unary;
 mod view;
@@ -48,6 +52,8 @@ fn main() -> ExitCode {
         unary::trials,
         binary::trials,
         copy::trials,
+        arrange::trials,
+        fused::trials,
         fill::trials,
         random::trials,
         reduce::trials,
@@ -62,6 +68,8 @@ fn main() -> ExitCode {
         transfer::trials,
         ownership::trials,
         stream::trials,
+        golden::trials,
+        tidy::trials,
         plan::trials,
         budget::trials,
         errors::trials,

@@ -1,25 +1,18 @@
 //! Random numbers: the bits of the generator, the ranges and moments of the distributions.
 
 use proptest::{prelude::*, sample::select};
-use taut::{DType, Device, Random, Tensor};
-use taut_tests::{At, Check, Suite, Value, download, poison, round, same, shapes};
+use taut::{DType, Device, ErrorKind, Random, Tensor};
+use taut_tests::{
+    At, Check, Suite, Value, cast, download, kind_of, philox, poison, round, same, shapes, word,
+};
 
 pub(crate) fn trials(suite: &mut Suite) {
     suite.real("random::uniform_is_philox", uniform_is_philox);
     suite.real("random::bits_depend_on_the_seed_alone", bits_depend_on_the_seed_alone);
     suite.real("random::distributions", distributions);
     suite.real("random::high_is_excluded", high_is_excluded);
-}
-
-/// Four words of Philox 4x32-10, as published.
-pub(crate) fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
-    for _ in 0..10 {
-        let (a, b) = (0xd251_1f53 * u64::from(counter[0]), 0xcd9e_8d57 * u64::from(counter[2]));
-        let high = |x: u64| (x >> 32) as u32;
-        counter = [high(b) ^ counter[1] ^ key[0], b as u32, high(a) ^ counter[3] ^ key[1], a as u32];
-        key = [key[0].wrapping_add(0x9e37_79b9), key[1].wrapping_add(0xbb67_ae85)];
-    }
-    counter
+    suite.real("random::bernoulli_compares_words", bernoulli_compares_words);
+    suite.real("random::bernoulli_has_its_mean", bernoulli_has_its_mean);
 }
 
 /// The generator is the published one, 24 bits of each word.
@@ -33,8 +26,7 @@ fn uniform_is_philox(at: &At) -> Check {
     at.for_all((any::<u64>(), 0..3000usize), |(seed, n)| {
         poison(&at.device, &[n * 4])?;
         let got = Tensor::uniform([n], 0.0, 1.0, seed, DType::F32, &at.device)?;
-        let word = |i: usize| philox([(i / 4) as u32, 0, 0, 0], [seed as u32, (seed >> 32) as u32])[i % 4];
-        let want = (0..n).map(|i| Value::Float(f64::from(word(i) >> 8) / f64::from(1 << 24)));
+        let want = (0..n).map(|i| Value::Float(f64::from(word(seed, i) >> 8) / f64::from(1 << 24)));
         same(&got, &want.collect::<Vec<_>>())
     })
 }
@@ -48,9 +40,10 @@ fn below(high: f64, dtype: DType) -> f64 {
 
 /// The same bits on the CPU and here, rounded to each dtype, in any shape, and as a part of more.
 fn bits_depend_on_the_seed_alone(at: &At) -> Check {
-    const ALL: [Random; 4] = [
+    const ALL: [Random; 5] = [
         Random::ALL[0],
         Random::ALL[1],
+        Random::ALL[2],
         Random::Uniform { low: -3.0, high: 0.7 },
         Random::Normal { mean: 1.5, std: 0.3 },
     ];
@@ -67,7 +60,7 @@ fn bits_depend_on_the_seed_alone(at: &At) -> Check {
                 let limit = below(high.into(), dtype);
                 values.map(|x| Value::Float(round(x.min(limit), dtype))).collect::<Vec<_>>()
             }
-            Random::Normal { .. } => values.map(|x| Value::Float(round(x, dtype))).collect(),
+            _ => values.map(|x| Value::Float(round(x, dtype))).collect(),
         };
         prop_assert_eq!(&got.shape()[..], &shape[..]);
         same(&got, &want)
@@ -116,5 +109,41 @@ fn high_is_excluded(at: &At) -> Check {
     let (low, high) = (1.0f32, 1.0f32.next_up());
     let x = Tensor::uniform([1 << 16], low, high, 3, DType::F32, &at.device)?;
     prop_assert!(x.to_vec::<f32>()?.iter().all(|&x| x == low));
+    Ok(())
+}
+
+/// 1 where the uniform number of the element is below the probability, whatever the dtype.
+fn bernoulli_compares_words(at: &At) -> Check {
+    let dtypes: Vec<DType> = at.dtypes().into_iter().filter(|&dtype| Random::ALL[2].takes(dtype)).collect();
+    prop_assert!(dtypes.contains(&DType::Bool) && dtypes.contains(&DType::U8));
+    let probs = select(vec![0.0f32, 1.0, 0.5, 0.1, 0.999_999_9, 1e-7, f32::MIN_POSITIVE]);
+    at.for_all((select(dtypes), probs, any::<u64>(), 0..3000usize), |(dtype, prob, seed, n)| {
+        poison(&at.device, &[n * dtype.size()])?;
+        let got = Tensor::bernoulli([n], prob, seed, dtype, &at.device)?;
+        prop_assert_eq!(got.dtype(), dtype);
+        let unit = |i| f64::from(word(seed, i) >> 8) / f64::from(1 << 24);
+        let want = (0..n).map(|i| cast(Value::Int((unit(i) < f64::from(prob)).into()), dtype));
+        same(&got, &want.collect::<Vec<_>>())
+    })
+}
+
+/// Within five standard errors; never and always; and what is no probability is refused.
+fn bernoulli_has_its_mean(at: &At) -> Check {
+    let n = 1 << 20;
+    let ones = |prob, seed| -> taut::Result<f64> {
+        Ok(Tensor::bernoulli([n], prob, seed, DType::Bool, &at.device)?.sum(&[])?.item::<i64>()? as f64)
+    };
+    for (prob, seed) in [(0.1f32, 1), (0.5, 2), (0.9, 3), (1e-4, 4)] {
+        let (p, n) = (f64::from(prob), n as f64);
+        let got = ones(prob, seed)?;
+        prop_assert!((got - n * p).abs() < 5.0 * (n * p * (1.0 - p)).sqrt(), "{} of {} for {}", got, n, prob);
+    }
+    prop_assert_eq!((ones(0.0, 5)?, ones(1.0, 6)?), (0.0, n as f64));
+    for prob in [-0.1, 1.1, f32::NAN] {
+        let refused = Tensor::bernoulli([3], prob, 0, DType::F32, &at.device);
+        prop_assert_eq!(kind_of(refused)?, ErrorKind::Value);
+    }
+    let refused = Tensor::bernoulli([3], 0.5, 0, DType::I64, &at.device);
+    prop_assert_eq!(kind_of(refused)?, ErrorKind::DType);
     Ok(())
 }

@@ -31,6 +31,9 @@ pub const SORT_TILE: u32 = 2048;
 /// Entries of a list of sums that a thread of `scatter.cu` takes.
 pub const SCATTER_CHUNK: u32 = 32;
 
+/// Elements of a unit of `fused.cu`: those that a block of Philox decides.
+pub const FUSED_LEN: usize = 8;
+
 /// The constants of `facts.cuh`, by their names there.
 pub const FACTS: &[(&str, u32)] = &[
     ("kThreads", THREADS),
@@ -58,6 +61,8 @@ pub const TWINS: &[(&str, &str, usize)] = &[
     ("fault.cuh", "Fault", size_of::<Fault>()),
     ("sort.cu", "Sort", size_of::<Sort>()),
     ("scatter.cu", "Scatter", size_of::<Scatter>()),
+    ("fused.cu", "Walk<5>", size_of::<Walk<5>>()),
+    ("fused.cu", "Parts", size_of::<Parts>()),
 ];
 
 /// The most units that an elementwise kernel walks in one launch: its indices have 32 bits, and division by
@@ -291,6 +296,26 @@ pub struct Scatter {
     pub n: u64,
     /// The chunks that a list is cut into.
     pub chunks: u64,
+}
+
+/// The parts of a fused elementwise pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct Parts {
+    /// Of the dtype of the input, or 0.
+    pub bias: u64,
+    /// Of the dtype of the input, or 0.
+    pub residual: u64,
+    /// What is drawn from.
+    pub seed: u64,
+    /// Of 2^16 half-words so many drop their element.
+    pub threshold: u32,
+    /// The factor of what is kept.
+    pub scale: f32,
+    /// [`Activation::code`](taut_core::Activation::code).
+    pub activation: u32,
+    /// The parameter of the activation.
+    pub slope: f32,
 }
 
 /// Division by multiplication (Granlund and Montgomery, 1994), for words of `bits` bits, and dividends and divisors

@@ -1,6 +1,7 @@
 //! What the compiler and the driver are told of a kernel: its C++ name, its shared memory and threads.
 
 use crate::{
+    args::FUSED_LEN,
     kernel::Kernel,
     variant::{Access, Major, ReducePart, RowPart, ScanPart, Tile},
 };
@@ -21,6 +22,7 @@ impl Kernel {
                 elementwise("copy", &format!("{from}, {to}"), from.size().max(to.size()), access)
             }
             Kernel::Fill(bytes) => format!("fill<u{}>", 8 * bytes),
+            Kernel::FillWalk(bytes, access) => elementwise("fill", &format!("u{}", 8 * bytes), bytes, access),
             Kernel::Arange(dtype) => format!("arange<{dtype}>"),
             Kernel::Random(dist, dtype) => format!("random<{}, {dtype}>", dist.functor()),
             Kernel::Reduce(op, dtype, part) => {
@@ -66,6 +68,12 @@ impl Kernel {
             Kernel::Norm(op, dtype, part, packs) => {
                 rows("norm", op.functor(), op.streams(), dtype, part, packs)
             }
+            Kernel::Triangle(bytes, access) => {
+                elementwise("triangle", &format!("u{}", 8 * bytes), bytes, access)
+            }
+            Kernel::Fused(dtype, Access::Packed) => format!("fused_packed<{dtype}, {FUSED_LEN}>"),
+            Kernel::Fused(dtype, Access::Rows) => format!("fused_walk<{dtype}, {FUSED_LEN}>"),
+            Kernel::Fused(dtype, Access::Strided) => format!("fused_walk<{dtype}, 1>"),
         }
     }
 

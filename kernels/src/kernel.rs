@@ -23,6 +23,8 @@ pub enum Kernel {
     Copy(DType, DType, Access),
     /// `fill.cu`: one bit pattern, in elements of 1, 2, 4 or 8 bytes.
     Fill(usize),
+    /// `fill.cu`: the same over a walk, in rows or strided.
+    FillWalk(usize, Access),
     /// `fill.cu`: an arithmetic sequence.
     Arange(DType),
     /// `random.cu`.
@@ -61,6 +63,10 @@ pub enum Kernel {
     Softmax(Softmax, DType, RowPart, bool),
     /// `norm.cu`: in packs, or one element at a time.
     Norm(Norm, DType, RowPart, bool),
+    /// `triangle.cu`: elements of 1, 2, 4 or 8 bytes, in rows or strided.
+    Triangle(usize, Access),
+    /// `fused.cu`.
+    Fused(DType, Access),
 }
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
@@ -111,10 +117,15 @@ impl Kernel {
                 all.extend(Access::ALL.map(|access| Kernel::Copy(from, to, access)));
             }
         }
-        all.extend([1, 2, 4, 8].map(Kernel::Fill));
+        for bytes in [1, 2, 4, 8] {
+            all.push(Kernel::Fill(bytes));
+            all.extend([Access::Rows, Access::Strided].map(|access| Kernel::FillWalk(bytes, access)));
+            all.extend([Access::Rows, Access::Strided].map(|access| Kernel::Triangle(bytes, access)));
+        }
         all.extend(dtypes(&|dtype| dtype != DType::Bool).into_iter().map(Kernel::Arange));
         for dist in Random::ALL {
-            all.extend(floats.iter().map(|&dtype| Kernel::Random(dist, dtype)));
+            let takes = dtypes(&|dtype| dist.takes(dtype));
+            all.extend(takes.into_iter().map(|dtype| Kernel::Random(dist, dtype)));
         }
         for op in Reduce::ALL {
             let takes =
@@ -142,6 +153,7 @@ impl Kernel {
                 all.extend(Softmax::ALL.map(|op| Kernel::Softmax(op, dtype, part, packs)));
                 all.extend(Norm::ALL.map(|op| Kernel::Norm(op, dtype, part, packs)));
             }
+            all.extend(Access::ALL.map(|access| Kernel::Fused(dtype, access)));
         }
         all.extend([Kernel::RandomWords, Kernel::SortPositions]);
         all.extend([4, 8].into_iter().flat_map(|bytes| [Kernel::SortPairs(bytes), Kernel::SortMerge(bytes)]));
@@ -165,7 +177,7 @@ impl Kernel {
             Kernel::Binary(..) => "binary.cu",
             Kernel::Select(..) => "select.cu",
             Kernel::Copy(..) => "copy.cu",
-            Kernel::Fill(_) | Kernel::Arange(_) => "fill.cu",
+            Kernel::Fill(_) | Kernel::FillWalk(..) | Kernel::Arange(_) => "fill.cu",
             Kernel::Random(..) | Kernel::RandomWords => "random.cu",
             Kernel::Reduce(op, ..) => match op {
                 Reduce::Max | Reduce::Min | Reduce::ArgMax | Reduce::ArgMin | Reduce::Any | Reduce::All => {
@@ -186,6 +198,8 @@ impl Kernel {
             Kernel::ScatterAdd(_) | Kernel::ScatterJoin(_) => "scatter.cu",
             Kernel::Softmax(..) => "softmax.cu",
             Kernel::Norm(..) => "norm.cu",
+            Kernel::Triangle(..) => "triangle.cu",
+            Kernel::Fused(..) => "fused.cu",
         }
     }
 
@@ -195,6 +209,7 @@ impl Kernel {
             Kernel::Binary(op, dtype, access) => [1, op as usize, dtype as usize, access as usize],
             Kernel::Copy(from, to, access) => [2, from as usize, to as usize, access as usize],
             Kernel::Fill(bytes) => [3, bytes.trailing_zeros() as usize, 0, 0],
+            Kernel::FillWalk(bytes, access) => [3, bytes.trailing_zeros() as usize, 1, access as usize],
             Kernel::Arange(dtype) => [4, 0, dtype as usize, 0],
             Kernel::Random(dist, dtype) => [5, dist.index(), dtype as usize, 0],
             Kernel::Reduce(op, dtype, part) => [6, op.index(), dtype as usize, part as usize],
@@ -220,7 +235,9 @@ impl Kernel {
             Kernel::Norm(op, dtype, part, packs) => {
                 [18, op as usize * 2 + packs as usize, dtype as usize, part as usize]
             }
-            Kernel::Scan(op, dtype, part) => [20, op as usize, dtype as usize, part as usize],
+            Kernel::Scan(op, dtype, part) => [19, op as usize, dtype as usize, part as usize],
+            Kernel::Triangle(bytes, access) => [20, bytes.trailing_zeros() as usize, 0, access as usize],
+            Kernel::Fused(dtype, access) => [21, 0, dtype as usize, access as usize],
         }
     }
 }

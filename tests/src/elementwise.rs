@@ -148,7 +148,7 @@ const SIGMOID: f64 = EXP + 2.0;
 
 /// Where `op(x)` must be, if it is more than one operation: within an error that adds up, to first order, those of its
 /// parts.
-fn unary_error(op: Unary, x: Value, dtype: DType) -> Option<Interval> {
+pub(crate) fn unary_error(op: Unary, x: Value, dtype: DType) -> Option<Interval> {
     let Value::Float(x) = x else { return None };
     let wide = wide(dtype);
     let params = op.params().map(|p| round(p, wide));

@@ -71,6 +71,10 @@ pub fn softmax(x: &[f64], nothing: f64, dtype: DType) -> Vec<Interval> {
     let (least, tiny) =
         if dtype == DType::F64 { (f64::MIN_POSITIVE, 0.0) } else { (2f64.powi(-126), 2f64.powi(-148)) };
     let y = x.iter().map(|x| {
+        // 0 in f64 already, and its error as a factor without bounds.
+        if x - max < -800.0 {
+            return Interval { low: 0.0, high: tiny };
+        }
         let y = (x - max).exp() / sum;
         let error = error + (exp_error(x - max) + 5.0) * half_up(dtype);
         // An error of the logarithm.

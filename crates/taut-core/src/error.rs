@@ -13,6 +13,8 @@ pub enum ErrorKind {
     Shape,
     /// A dtype that the op does not take.
     DType,
+    /// A number that the op does not take: a probability above 1, for example.
+    Value,
     /// A device that is missing, too old, or not the one expected.
     Device,
     /// The storage has another holder, so it can not be overwritten.

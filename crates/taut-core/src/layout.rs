@@ -97,7 +97,21 @@ impl Layout {
         (0..self.rank()).filter(repeats).fold(*self, |out, axis| out.sliced(axis, 0..1).unwrap_or(out))
     }
 
-    /// The axes in a new order. `axes` must be a permutation: checked by [`transposed`](Self::transposed).
+    /// The axes in the order that `axes` names.
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape) if `axes` is not a permutation of the axes.
+    pub fn permuted(&self, axes: &[usize]) -> Result<Layout> {
+        let named = |axis: &usize| axes.contains(axis);
+        if axes.len() != self.rank() || !(0..self.rank()).all(|axis| named(&axis)) {
+            let shape = self.shape;
+            return Err(Error::shape(format!("permute: {axes:?} is no permutation of the axes of {shape}")));
+        }
+        Ok(self.permute(axes))
+    }
+
+    /// The axes in a new order. `axes` must be a permutation: checked by [`permuted`](Self::permuted).
     fn permute(&self, axes: &[usize]) -> Layout {
         let mut dims = [0; MAX_RANK];
         let mut out = *self;
@@ -274,6 +288,13 @@ impl Layout {
         (pick(false, self.offset), pick(true, 0))
     }
 
+    /// The part of a position that comes from `axes`: the same shape, stride 0 on the others, and no offset.
+    pub fn only(&self, axes: &[usize]) -> Layout {
+        let mut out = Layout { offset: 0, ..*self };
+        (0..self.rank()).filter(|axis| !axes.contains(axis)).for_each(|axis| out.strides[axis] = 0);
+        out
+    }
+
     /// The extent of `axis`.
     ///
     /// # Errors
@@ -325,6 +346,15 @@ mod tests {
         assert_eq!(t.dense(), Some(0..12));
         assert_eq!(t.positions().take(4).collect::<Vec<_>>(), [0, 4, 8, 1]);
         assert!(!t.overlaps());
+    }
+
+    #[test]
+    fn permuted_takes_permutations_only() {
+        let l = layout(&[2, 3, 4]).permuted(&[2, 0, 1]).unwrap();
+        assert_eq!((&l.shape()[..], l.strides()), (&[4, 2, 3][..], &[1, 12, 4][..]));
+        for axes in [&[0, 1][..], &[0, 1, 1], &[0, 1, 3], &[0, 1, 2, 2]] {
+            assert!(layout(&[2, 3, 4]).permuted(axes).is_err(), "{axes:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{
     storage::{Holder, Storage},
     tensor::ViewMut,
 };
-use taut_core::{DType, Element, Error, Layout, Random, Result, Shape};
+use taut_core::{DType, Element, Error, ErrorKind, Layout, Random, Result, Shape};
 use taut_cuda::launch;
 use taut_memory::{Block, Kind, Site, StreamId};
 
@@ -46,13 +46,7 @@ impl Tensor {
         device: &Device,
     ) -> Result<Tensor> {
         let bits = cpu::fill::bits(value, dtype);
-        Tensor::generated(op, Shape::new(shape)?, dtype, device, |dst| match dst.storage.device().kind() {
-            DeviceKind::Cpu => cpu::fill::fill(bits, dst),
-            DeviceKind::Cuda { gpu, .. } => {
-                launch::fill::fill(&*gpu.stream(dst.storage.writer())?, bits, dst.operand()?)
-            }
-            DeviceKind::Plan(_) => Ok(()),
-        })
+        Tensor::generated(op, Shape::new(shape)?, dtype, device, |dst| fill(bits, dst))
     }
 
     /// `start, start + step, ..` up to but without `end`: rank 1. Computed in f64, converted once.
@@ -126,11 +120,35 @@ impl Tensor {
         Tensor::random(shape.as_ref(), Random::Normal { mean, std }, seed, dtype, device)
     }
 
+    /// 1 with probability `prob`, 0 otherwise: Philox 4x32-10, so that the probability is a multiple of 2^-24, rounded up.
+    /// Floats, u8 and bool. The same seed gives the same zeros and ones in every dtype, on every device.
+    ///
+    /// ```
+    /// use taut::{DType, Device, Tensor};
+    /// let x = Tensor::bernoulli([1000], 0.25, 7, DType::Bool, &Device::cpu())?;
+    /// assert!((150..350).contains(&x.sum(&[])?.item::<i64>()?));
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`zeros`](Self::zeros); [`Value`](crate::ErrorKind::Value) if `prob` is not in `[0, 1]`,
+    /// [`DType`](crate::ErrorKind::DType) for i64 and u32.
+    pub fn bernoulli(
+        shape: impl AsRef<[usize]>,
+        prob: f32,
+        seed: u64,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor> {
+        Tensor::random(shape.as_ref(), Random::Bernoulli { prob }, seed, dtype, device)
+    }
+
     /// A tensor drawn from `distribution`.
     ///
     /// # Errors
     ///
-    /// As [`uniform`](Self::uniform).
+    /// As [`uniform`](Self::uniform) and [`bernoulli`](Self::bernoulli).
     pub fn random(
         shape: &[usize],
         distribution: Random,
@@ -139,8 +157,13 @@ impl Tensor {
         device: &Device,
     ) -> Result<Tensor> {
         let op = distribution.name();
-        if !dtype.is_float() {
+        if !distribution.takes(dtype) {
             return Err(Error::dtype(format!("{op}: {dtype} is not a float")));
+        }
+        if let Random::Bernoulli { prob } = distribution
+            && !(0.0..=1.0).contains(&prob)
+        {
+            return Err(Error::new(ErrorKind::Value, format!("{op}: {prob} is no probability")));
         }
         Tensor::generated(op, Shape::new(shape)?, dtype, device, |dst| match dst.storage.device().kind() {
             DeviceKind::Cpu => cpu::random::random(distribution, seed, dst),
@@ -238,5 +261,16 @@ impl Tensor {
     /// As [`zeros`](Self::zeros).
     pub fn zeros_like(&self) -> Result<Tensor> {
         Tensor::zeros(self.shape(), self.dtype(), self.device())
+    }
+}
+
+/// Every element of `dst` gets the low bits of `bits`.
+pub(crate) fn fill(bits: u64, dst: ViewMut<'_>) -> Result<()> {
+    match dst.storage.device().kind() {
+        DeviceKind::Cpu => cpu::fill::fill(bits, dst),
+        DeviceKind::Cuda { gpu, .. } => {
+            launch::fill::fill(&*gpu.stream(dst.storage.writer())?, bits, dst.operand()?)
+        }
+        DeviceKind::Plan(_) => Ok(()),
     }
 }

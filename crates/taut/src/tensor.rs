@@ -101,6 +101,11 @@ impl Tensor {
         Ok(Tensor::from_parts(Holder::new(storage), Layout::contiguous(shape), dtype))
     }
 
+    /// The same memory in another contiguous shape, still as its own.
+    pub(crate) fn with_shape(self, shape: Shape) -> Tensor {
+        Tensor { layout: Layout::contiguous(shape), ..self }
+    }
+
     pub(crate) fn storage(&self) -> &Storage {
         self.holder.storage()
     }
@@ -217,7 +222,15 @@ pub(crate) struct ViewMut<'a> {
     pub(crate) dtype: DType,
 }
 
-impl ViewMut<'_> {
+impl<'a> ViewMut<'a> {
+    /// The same memory through another layout.
+    pub(crate) fn through<'b>(self, layout: &'b Layout) -> ViewMut<'b>
+    where
+        'a: 'b,
+    {
+        ViewMut { storage: self.storage, layout, dtype: self.dtype }
+    }
+
     /// The storage as elements of the host.
     pub(crate) fn data<T: Pod>(&mut self) -> Result<&mut [T]> {
         let bytes = self.storage.block_mut().host_mut().ok_or_else(not_host)?;

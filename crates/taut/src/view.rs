@@ -2,7 +2,7 @@
 
 use crate::Tensor;
 use std::ops::Range;
-use taut_core::{Result, Shape};
+use taut_core::{Error, MAX_RANK, Result, Shape};
 
 impl Tensor {
     /// The part with `range` on `axis`: no copy.
@@ -65,5 +65,106 @@ impl Tensor {
     pub fn broadcast_to(self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
         let layout = self.layout().broadcast_to(Shape::new(shape.as_ref())?)?;
         Ok(self.viewed(layout))
+    }
+
+    /// The axes in the order that `axes` names: no copy. `[a, b, c]` by `[2, 0, 1]` `-> [c, a, b]`.
+    ///
+    /// ```
+    /// use taut::{DType, Device, Tensor};
+    /// let x = Tensor::zeros([2, 3, 4], DType::F32, &Device::cpu())?;
+    /// assert_eq!(x.permute(&[2, 0, 1])?.shape()[..], [4, 2, 3]);
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape) if `axes` does not name every axis once.
+    pub fn permute(self, axes: &[usize]) -> Result<Tensor> {
+        let layout = self.layout().permuted(axes)?;
+        Ok(self.viewed(layout))
+    }
+
+    /// With a new axis of extent 1 before axis `axis`, or at the end: no copy. `[a, b]` at 1 `-> [a, 1, b]`.
+    ///
+    /// ```
+    /// use taut::{DType, Device, Tensor};
+    /// let x = Tensor::zeros([2, 3], DType::F32, &Device::cpu())?;
+    /// assert_eq!(x.unsqueeze(2)?.shape()[..], [2, 3, 1]);
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape) if `axis` is above the rank, or that is the highest.
+    pub fn unsqueeze(self, axis: usize) -> Result<Tensor> {
+        let mut dims = self.shape().to_vec();
+        if axis > dims.len() || dims.len() == MAX_RANK {
+            return Err(Error::shape(format!("unsqueeze: {} can have no axis {axis} more", self.shape())));
+        }
+        dims.insert(axis, 1);
+        self.reshape(dims)
+    }
+
+    /// Without `axis`, whose extent is 1: no copy. `[a, 1, b]` at 1 `-> [a, b]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape) if there is no such axis, or its extent is not 1.
+    pub fn squeeze(self, axis: usize) -> Result<Tensor> {
+        let mut dims = self.shape().to_vec();
+        if self.layout().axis("squeeze", axis)? != 1 {
+            let shape = self.shape();
+            return Err(Error::shape(format!("squeeze: axis {axis} of {shape} has not extent 1")));
+        }
+        dims.remove(axis);
+        self.reshape(dims)
+    }
+
+    /// Parts of these sizes along `axis`, in order: no copy, they share the storage.
+    ///
+    /// ```
+    /// use taut::{DType, Device, Tensor};
+    /// let x = Tensor::arange(0.0, 6.0, 1.0, DType::I64, &Device::cpu())?;
+    /// let parts = x.split(0, &[1, 0, 5])?;
+    /// assert_eq!(parts[2].to_vec::<i64>()?, [1, 2, 3, 4, 5]);
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape) if there is no such axis, or the sizes do not add up to it.
+    pub fn split(self, axis: usize, sizes: &[usize]) -> Result<Vec<Tensor>> {
+        let dim = self.layout().axis("split", axis)?;
+        if sizes.iter().try_fold(0usize, |sum, &size| sum.checked_add(size)) != Some(dim) {
+            let shape = self.shape();
+            return Err(Error::shape(format!("split: {sizes:?} does not add up to axis {axis} of {shape}")));
+        }
+        let parts = sizes.iter().scan(0, |end, &size| {
+            *end += size;
+            Some(self.clone().slice(axis, *end - size..*end))
+        });
+        parts.collect()
+    }
+
+    /// `count` parts along `axis`, as even as can be, the first of them larger by one where it does not divide: no copy.
+    ///
+    /// ```
+    /// use taut::{DType, Device, Tensor};
+    /// let x = Tensor::zeros([4, 7], DType::F32, &Device::cpu())?;
+    /// let widths = x.chunk(1, 3)?.iter().map(|part| part.shape()[1]).collect::<Vec<_>>();
+    /// assert_eq!(widths, [3, 2, 2]);
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape) if there is no such axis, or it is to be cut into no parts.
+    pub fn chunk(self, axis: usize, count: usize) -> Result<Vec<Tensor>> {
+        let dim = self.layout().axis("chunk", axis)?;
+        if count == 0 {
+            return Err(Error::shape(format!("chunk: axis {axis} of {} in no parts", self.shape())));
+        }
+        let size = |part| dim / count + usize::from(part < dim % count);
+        self.split(axis, &(0..count).map(size).collect::<Vec<_>>())
     }
 }

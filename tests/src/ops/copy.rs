@@ -74,7 +74,8 @@ fn full() -> Op {
 
 /// Equal to the CPU's numbers, which `random.rs` compares with an independent generator.
 fn random(distribution: Random) -> Op {
-    Op::new(distribution.name(), DType::is_float, move |draw| {
+    let takes = move |dtype| distribution.takes(dtype);
+    Op::new(distribution.name(), takes, move |draw| {
         let (shape, dtype, seed) = (draw.shape.clone(), draw.dtype, draw.below(1 << 20) as u64);
         let bytes = draw.numel() * dtype.size();
         let make = move |device: &taut::Device| Tensor::random(&shape, distribution, seed, dtype, device);

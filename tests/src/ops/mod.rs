@@ -1,8 +1,10 @@
 //! Every op, by family.
 
+mod arrange;
 mod binary;
 mod copy;
 mod einsum;
+mod fused;
 mod gather;
 mod matmul;
 mod norm;
@@ -11,6 +13,7 @@ mod scatter;
 mod select;
 mod softmax;
 mod sort;
+mod triangle;
 mod unary;
 
 use crate::Op;
@@ -21,7 +24,10 @@ pub fn all() -> Vec<Op> {
         unary::ops,
         binary::ops,
         select::ops,
+        fused::ops,
         copy::ops,
+        arrange::ops,
+        triangle::ops,
         matmul::ops,
         einsum::ops,
         reduce::ops,

@@ -2,6 +2,7 @@
 
 mod activation;
 mod binary;
+mod fused;
 mod index;
 mod norm;
 mod random;
@@ -9,10 +10,12 @@ mod reduce;
 mod saved;
 mod scan;
 mod softmax;
+mod triangle;
 mod unary;
 
 pub use activation::Activation;
 pub use binary::Binary;
+pub use fused::{Dropout, Mask};
 pub use index::Index;
 pub use norm::Norm;
 pub use random::Random;
@@ -20,4 +23,5 @@ pub use reduce::Reduce;
 pub use saved::{SAVED, Saved, saved};
 pub use scan::Scan;
 pub use softmax::Softmax;
+pub use triangle::Triangle;
 pub use unary::Unary;

@@ -1,29 +1,46 @@
 //! Launches of `fill.cu`.
 
-use super::walk::packed_grid;
+use super::walk::{Way, choose, packed_grid};
 use crate::{Arg, Operand, Stream};
 use taut_core::{Error, Result};
 use taut_kernels::{Kernel, pack_len};
 
-/// Every element of `dst` gets the low bits of `bits`. `dst` is flat.
+/// Every element of `dst` gets the low bits of `bits`.
 ///
 /// # Errors
 ///
-/// [`Shape`](taut_core::ErrorKind::Shape) if `dst` is not flat, [`Driver`](taut_core::ErrorKind::Driver) if the launch
-/// fails.
+/// [`Driver`](taut_core::ErrorKind::Driver) if the launch fails.
 pub fn fill(stream: &Stream, bits: u64, dst: Operand<'_>) -> Result<()> {
-    let Some((pointer, n)) = flat("fill", &dst)? else { return Ok(()) };
-    let grid = packed_grid(n, pack_len(&[dst.dtype]))?;
+    let bytes = dst.dtype.size();
+    if let Some(range) = dst.layout.flat() {
+        return fill_flat(stream, bits, bytes, dst.pointer(), range.len() as u64);
+    }
+    let choice = choose(&[dst]);
+    choice.each(&[dst], |grid, [pointer], way| match way {
+        Way::Packed(n) => fill_flat(stream, bits, bytes, pointer, *n),
+        Way::Walk(walk) => {
+            let args = [Arg::new(&pointer), Arg::new(walk), Arg::new(&bits)];
+            // SAFETY: `fill_walk(out, walk, bits)`, and the walk is over the elements of `dst`.
+            unsafe { stream.launch(Kernel::FillWalk(bytes, choice.access), grid, args) }
+        }
+    })
+}
+
+fn fill_flat(stream: &Stream, bits: u64, bytes: usize, pointer: u64, n: u64) -> Result<()> {
+    if n == 0 {
+        return Ok(());
+    }
     let args = [Arg::new(&pointer), Arg::new(&n), Arg::new(&bits)];
-    // SAFETY: `fill(out, n, bits)`, and the `n` elements from the pointer on are those of `dst`.
-    unsafe { stream.launch(Kernel::Fill(dst.dtype.size()), grid, args) }
+    // SAFETY: `fill(out, n, bits)`, and the `n` elements from the pointer on are those of the operand.
+    unsafe { stream.launch(Kernel::Fill(bytes), packed_grid(n, 16 / bytes)?, args) }
 }
 
 /// Element `i` of `dst` gets `start + i * step`, computed in f64 and converted. `dst` is flat, and not of bools.
 ///
 /// # Errors
 ///
-/// As [`fill`].
+/// [`Shape`](taut_core::ErrorKind::Shape) if `dst` is not flat, [`Driver`](taut_core::ErrorKind::Driver) if the launch
+/// fails.
 pub fn arange(stream: &Stream, start: f64, step: f64, dst: Operand<'_>) -> Result<()> {
     let Some((pointer, n)) = flat("arange", &dst)? else { return Ok(()) };
     let grid = packed_grid(n, pack_len(&[dst.dtype]))?;

@@ -1,9 +1,11 @@
 //! One launcher for each kernel family: a pure choice, then the launch. None allocates; empty tensors return before
 //! any launch.
 
+pub mod arrange;
 pub mod binary;
 pub mod copy;
 pub mod fill;
+pub mod fused;
 pub mod gather;
 pub mod matmul;
 pub mod norm;
@@ -15,5 +17,6 @@ pub mod scatter;
 pub mod select;
 pub mod softmax;
 pub mod sort;
+pub mod triangle;
 pub mod unary;
 mod walk;

@@ -51,9 +51,12 @@ pub(crate) fn check_dtypes(op: &str, operands: &[Operand<'_>]) -> Result<()> {
 /// Chooses the access for operands of one shape, none of them empty. Pure: addresses play no part, since storages
 /// start on 256 bytes.
 pub(crate) fn choose<const N: usize>(operands: &[Operand<'_>; N]) -> Choice<N> {
+    choose_with(operands, pack_len(&operands.each_ref().map(|operand| operand.dtype)))
+}
+
+/// [`choose`] with packs of `len` elements, a power of two.
+pub(crate) fn choose_with<const N: usize>(operands: &[Operand<'_>; N], len: usize) -> Choice<N> {
     debug_assert!(operands.iter().all(|o| o.layout.shape() == operands[0].layout.shape()));
-    let dtypes = operands.each_ref().map(|operand| operand.dtype);
-    let len = pack_len(&dtypes);
     let layouts = operands.each_ref().map(|operand| *operand.layout);
     let flat = layouts.iter().all(|layout| layout.flat().is_some());
     let layouts = if flat { layouts } else { by_stride_of_last(layouts) };
@@ -70,7 +73,7 @@ pub(crate) fn choose<const N: usize>(operands: &[Operand<'_>; N]) -> Choice<N> {
 }
 
 /// Whether every operand lies in whole packs along the last axis, or repeats one element there.
-fn in_rows<const N: usize>(layouts: &[Layout; N], len: usize) -> bool {
+pub(super) fn in_rows<const N: usize>(layouts: &[Layout; N], len: usize) -> bool {
     let Some((&inner, outer)) = layouts[0].shape().split_last() else { return false };
     let packs = |layout: &Layout| {
         let Some((&stride, outer_strides)) = layout.strides().split_last() else { return false };
@@ -105,9 +108,7 @@ impl<const N: usize> Choice<N> {
         }
         each_part(&self.layouts, self.len as u64 * WALK_LIMIT, &mut |layouts| {
             let walk = Walk::new(layouts, self.len);
-            let steps = if self.len > 1 { PACK_STEPS } else { ELEMENT_STEPS };
-            let blocks = walk.numel.div_ceil(u64::from(THREADS * steps));
-            launch(grid([blocks, 1], THREADS)?, pointers(layouts), Way::Walk(&walk))
+            launch(walk_grid(walk.numel, self.len)?, pointers(layouts), Way::Walk(&walk))
         })
     }
 }
@@ -115,6 +116,12 @@ impl<const N: usize> Choice<N> {
 /// The grid of a packed kernel over `n` elements, `len` in a pack: a block for each that is full, and one for the rest.
 pub(crate) fn packed_grid(n: u64, len: usize) -> Result<Grid> {
     grid([n / len as u64 / u64::from(THREADS * PACKS) + 1, 1], THREADS)
+}
+
+/// The grid of a walking kernel over units of `len` elements.
+pub(super) fn walk_grid(units: u64, len: usize) -> Result<Grid> {
+    let steps = if len > 1 { PACK_STEPS } else { ELEMENT_STEPS };
+    grid([units.div_ceil(u64::from(THREADS * steps)), 1], THREADS)
 }
 
 /// A grid of these extents.

@@ -1,10 +1,10 @@
 //! The twin of `fill.cu`.
 
-use super::{Scalar, TASK, with_scalar};
+use super::{Scalar, TASK, runs::each_run, with_scalar};
 use crate::tensor::ViewMut;
 use bytemuck::Pod;
 use rayon::prelude::*;
-use taut_core::{DType, Result};
+use taut_core::{DType, Layout, Result};
 
 /// The bits of an element of `value`, in the low bytes.
 pub(crate) fn bits(value: f64, dtype: DType) -> u64 {
@@ -17,7 +17,7 @@ pub(crate) fn bits(value: f64, dtype: DType) -> u64 {
     })
 }
 
-/// Writes the same element everywhere in the flat `dst`.
+/// Writes the same element everywhere in `dst`.
 pub(crate) fn fill(bits: u64, dst: ViewMut<'_>) -> Result<()> {
     match dst.dtype.size() {
         1 => run(bits as u8, dst),
@@ -28,7 +28,8 @@ pub(crate) fn fill(bits: u64, dst: ViewMut<'_>) -> Result<()> {
 }
 
 fn run<T: Pod + Send + Sync>(element: T, mut dst: ViewMut<'_>) -> Result<()> {
-    dst.flat::<T>()?.par_chunks_mut(TASK).for_each(|chunk| chunk.fill(element));
+    let [layout] = Layout::collapse_by_last([*dst.layout]);
+    each_run(dst.data::<T>()?, &layout, |_, run| run.fill(element));
     Ok(())
 }
 

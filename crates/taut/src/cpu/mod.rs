@@ -1,9 +1,11 @@
 //! The CPU device: the same families as on CUDA, in safe Rust, parallel through rayon.
 
+pub(crate) mod arrange;
 pub(crate) mod binary;
 mod convert;
 pub(crate) mod copy;
 pub(crate) mod fill;
+pub(crate) mod fused;
 pub(crate) mod gather;
 mod math;
 pub(crate) mod matmul;
@@ -22,6 +24,7 @@ pub(crate) mod softmax;
 pub(crate) mod sort;
 mod source;
 mod transpose;
+pub(crate) mod triangle;
 pub(crate) mod unary;
 
 use scalar::{Acc, Scalar, Truth, with_scalar};

@@ -26,6 +26,61 @@ pub(crate) fn words(seed: u64, block: u64) -> [u32; 4] {
     philox([low(block), high(block), 0, 0], [low(seed), high(seed)])
 }
 
+/// Blocks that are computed side by side, in vector registers.
+const LANES: usize = 16;
+
+/// [`words`] of several blocks: word `w` of lane `l` is `[w][l]`.
+#[inline(always)]
+fn words_of(seed: u64, blocks: [u64; LANES]) -> [[u32; LANES]; 4] {
+    let mut c = [blocks.map(low), blocks.map(high), [0; LANES], [0; LANES]];
+    let [mut k0, mut k1] = [low(seed), high(seed)];
+    for _ in 0..10 {
+        let mut next = [[0; LANES]; 4];
+        for l in 0..LANES {
+            let a = 0xD251_1F53 * u64::from(c[0][l]);
+            let b = 0xCD9E_8D57 * u64::from(c[2][l]);
+            next[0][l] = high(b) ^ c[1][l] ^ k0;
+            next[1][l] = low(b);
+            next[2][l] = high(a) ^ c[3][l] ^ k1;
+            next[3][l] = low(a);
+        }
+        c = next;
+        k0 = k0.wrapping_add(0x9E37_79B9);
+        k1 = k1.wrapping_add(0xBB67_AE85);
+    }
+    c
+}
+
+/// The 16 bits of every `step`-th element from number `first` on: half-word `e % 8` of block `e / 8`, the low half of each
+/// word first.
+#[inline(always)]
+pub(crate) fn half_words(seed: u64, first: u64, step: u64, out: &mut [u16]) {
+    if step != 1 {
+        let halves = |(i, out): (usize, &mut [u16])| {
+            let number: [u64; LANES] = std::array::from_fn(|l| first + (i * LANES + l) as u64 * step);
+            let words = words_of(seed, number.map(|e| e / 8));
+            for (l, out) in out.iter_mut().enumerate() {
+                let half = number[l] % 8;
+                *out = (words[(half / 2) as usize][l] >> (16 * (half % 2))) as u16;
+            }
+        };
+        return out.chunks_mut(LANES).enumerate().for_each(halves);
+    }
+    let mut halves = [0; 8 * LANES];
+    let (mut block, mut skip, mut rest) = (first / 8, (first % 8) as usize, out);
+    while !rest.is_empty() {
+        let words = words_of(seed, std::array::from_fn(|l| block + l as u64));
+        for (l, halves) in halves.chunks_exact_mut(8).enumerate() {
+            for (w, pair) in halves.chunks_exact_mut(2).enumerate() {
+                pair.copy_from_slice(&[words[w][l] as u16, (words[w][l] >> 16) as u16]);
+            }
+        }
+        let (now, later) = rest.split_at_mut(rest.len().min(halves.len() - skip));
+        now.copy_from_slice(&halves[skip..][..now.len()]);
+        (block, skip, rest) = (block + LANES as u64, 0, later);
+    }
+}
+
 #[inline(always)]
 fn low(x: u64) -> u32 {
     x as u32
@@ -131,6 +186,22 @@ mod tests {
             ),
         ] {
             assert_eq!(philox(counter, key), want);
+        }
+    }
+
+    #[test]
+    fn half_words_are_those_of_the_words() {
+        let half = |seed, e: u64| (words(seed, e / 8)[(e % 8 / 2) as usize] >> (16 * (e % 2))) as u16;
+        for (seed, first, step, n) in [
+            (0, 0, 1, 4096),
+            (7, 5, 1, 300),
+            (u64::MAX, (1 << 35) - 3, 1, 40),
+            (9, 3, 5, 100),
+            (9, 8, 4096, 33),
+        ] {
+            let mut got = vec![0; n];
+            half_words(seed, first, step, &mut got);
+            assert!(got.iter().enumerate().all(|(i, &x)| x == half(seed, first + i as u64 * step)));
         }
     }
 

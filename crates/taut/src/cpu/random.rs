@@ -47,6 +47,7 @@ fn four(distribution: Random, limit: f32, seed: u64, block: u64) -> [f32; 4] {
             if x >= limit { limit } else { x }
         }),
         Random::Normal { .. } => philox::normal4(seed, block).map(|z| z.mul_add(scale, offset)),
+        Random::Bernoulli { prob } => philox::uniform4(seed, block).map(|u| f32::from(u8::from(u < prob))),
     }
 }
 

@@ -58,6 +58,21 @@ fn neighbours<T: Send>(run: &mut [T], first: usize, f: &(impl Fn(usize, &mut [T]
     run.par_chunks_mut(TASK).enumerate().for_each(|(i, run)| f(first + i * TASK, run));
 }
 
+/// Calls `f` with the parts of a run that lie in one row of `len` elements: the row, the column of the first, the part.
+pub(super) fn each_row<T>(
+    first: usize,
+    mut run: &mut [T],
+    len: usize,
+    mut f: impl FnMut(usize, usize, &mut [T]),
+) {
+    let (mut row, mut column) = (first / len, first % len);
+    while !run.is_empty() {
+        let (part, rest) = run.split_at_mut(run.len().min(len - column));
+        f(row, column, part);
+        (row, column, run) = (row + 1, 0, rest);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

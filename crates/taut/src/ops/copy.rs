@@ -83,8 +83,8 @@ impl Tensor {
     }
 }
 
-/// Where the device is chosen, once for the family.
-fn eval(src: View<'_>, dst: ViewMut<'_>) -> Result<()> {
+/// Where the device is chosen, once for the family. `dst` may have any layout that overlaps nowhere.
+pub(super) fn eval(src: View<'_>, dst: ViewMut<'_>) -> Result<()> {
     match dst.storage.device().kind() {
         DeviceKind::Cpu => cpu::copy::copy(src, dst),
         DeviceKind::Cuda { gpu, .. } => {

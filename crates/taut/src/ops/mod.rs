@@ -1,9 +1,11 @@
 //! The ops, by family. Each decides where its result lives and which workspace it takes, allocates, and then matches on
 //! the device once.
 
+mod arrange;
 mod binary;
 mod copy;
 mod einsum;
+mod fused;
 mod gather;
 mod matmul;
 mod norm;
@@ -13,7 +15,10 @@ mod scatter;
 mod select;
 mod softmax;
 mod sort;
+mod triangle;
 mod unary;
+
+pub use fused::Fused;
 
 use crate::Tensor;
 use taut_core::{Error, Result};

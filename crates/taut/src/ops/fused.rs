@@ -1,0 +1,168 @@
+//! Bias, activation, dropout and residual in one pass.
+
+use super::check_distinct;
+use crate::{
+    Tensor, cpu,
+    device::DeviceKind,
+    tensor::{View, ViewMut},
+};
+use taut_core::{Activation, Dropout, Error, Mask, Result};
+use taut_cuda::launch;
+use taut_memory::{Kind, Site};
+
+/// What [`Tensor::fused`] does to `x`, in this order; what is absent costs nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fused<'a> {
+    /// `[n]`, added along the last axis.
+    pub bias: Option<&'a Tensor>,
+    /// Applied to the sum.
+    pub activation: Activation,
+    /// What is dropped of that.
+    pub dropout: Option<Dropout>,
+    /// Of the shape of `x`, added last.
+    pub residual: Option<&'a Tensor>,
+}
+
+impl Tensor {
+    /// Every element 0 with probability `drop_prob`, and otherwise times `1 / (1 - drop_prob)`, so that the mean stays.
+    /// The probability is rounded to a multiple of 2^-16. `[..] -> [..]`, floats; what is dropped is 0 even if it was NaN.
+    ///
+    /// Element `e`, counted row-major, is decided by 16 bits, half-word `e % 8` of block `e / 8` of Philox 4x32-10: the same
+    /// seed drops the same elements in every dtype and view, on every device. Nothing but the seed is kept.
+    ///
+    /// Reuses the memory of `self` when no one else holds it. Backward keeps the seed: 8 bytes.
+    ///
+    /// Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
+    ///
+    /// ```
+    /// use taut::{DType, Device, Tensor};
+    /// let x = Tensor::full([1000], 3.0, DType::F32, &Device::cpu())?.dropout(0.25, 7)?;
+    /// assert!(x.to_vec::<f32>()?.iter().all(|&x| x == 0.0 || x == 4.0));
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DType`](crate::ErrorKind::DType) for integers and bool, [`Value`](crate::ErrorKind::Value) if `drop_prob` is not
+    /// in `[0, 1]`.
+    pub fn dropout(self, drop_prob: f32, seed: u64) -> Result<Tensor> {
+        self.pass("dropout", Fused { dropout: Some(Dropout { drop_prob, seed }), ..Fused::default() })
+    }
+
+    /// [`dropout`](Self::dropout), always in place.
+    ///
+    /// # Errors
+    ///
+    /// [`Shared`](crate::ErrorKind::Shared), naming the holder, if anyone else holds this storage, or if the view itself
+    /// shows an element twice; as [`dropout`](Self::dropout). Nothing is changed then.
+    pub fn dropout_(&mut self, drop_prob: f32, seed: u64) -> Result<()> {
+        self.pass_("dropout_", Fused { dropout: Some(Dropout { drop_prob, seed }), ..Fused::default() })
+    }
+
+    /// `residual + dropout(activation(x + bias))` in one pass, each part optional: `[.., n] + [n]`, and the residual of
+    /// the shape of `x`, `-> [.., n]`. Floats, all of one dtype; computed in f32 (f64 for f64) and rounded once. Dropout as
+    /// [`dropout`](Self::dropout) does it.
+    ///
+    /// Reuses the memory of `self` when no one else holds it. Backward keeps what the parts ask for. Relu and leaky relu:
+    /// one bit for each element; other activations: the input, beside the bias; dropout: the seed, 8 bytes; bias and
+    /// residual: nothing.
+    ///
+    /// ```
+    /// use taut::{Activation, Device, Dropout, Fused, Tensor};
+    /// let x = Tensor::from_slice(&[-3.0f32, 1.0], [1, 2], &Device::cpu())?;
+    /// let bias = Tensor::from_slice(&[1.0f32, 1.0], [2], &Device::cpu())?;
+    /// let parts = Fused {
+    ///     bias: Some(&bias),
+    ///     activation: Activation::Relu,
+    ///     dropout: Some(Dropout { drop_prob: 0.0, seed: 7 }),
+    ///     residual: Some(&x.copy()?),
+    /// };
+    /// assert_eq!(x.fused(parts)?.to_vec::<f32>()?, [-3.0, 3.0]);
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](crate::ErrorKind::Shape) if the bias is not `[n]` or the residual has another shape;
+    /// [`DType`](crate::ErrorKind::DType) for integers, bool or different dtypes; [`Device`](crate::ErrorKind::Device) if
+    /// the devices differ; [`Value`](crate::ErrorKind::Value) if the probability is not in `[0, 1]`.
+    pub fn fused(self, parts: Fused<'_>) -> Result<Tensor> {
+        self.pass("fused", parts)
+    }
+
+    /// [`fused`](Self::fused), always in place.
+    ///
+    /// # Errors
+    ///
+    /// [`Shared`](crate::ErrorKind::Shared), naming the holder, if anyone else holds this storage, or if the view itself
+    /// shows an element twice; as [`fused`](Self::fused). Nothing is changed then.
+    pub fn fused_(&mut self, parts: Fused<'_>) -> Result<()> {
+        self.pass_("fused_", parts)
+    }
+
+    fn pass(mut self, op: &'static str, parts: Fused<'_>) -> Result<Tensor> {
+        let mask = check(op, &self, &parts)?;
+        if self.is_reusable() {
+            eval(&parts, mask, None, self.view_mut(op)?)?;
+            return Ok(self);
+        }
+        let site = Site::new(op, Kind::Activations);
+        let mut out = Tensor::allocate(*self.shape(), self.dtype(), self.device(), site)?;
+        eval(&parts, mask, Some(self.view()?), out.view_mut(op)?)?;
+        Ok(out)
+    }
+
+    fn pass_(&mut self, op: &str, parts: Fused<'_>) -> Result<()> {
+        let mask = check(op, self, &parts)?;
+        check_distinct(self, op)?;
+        eval(&parts, mask, None, self.view_mut(op)?)
+    }
+}
+
+/// Refuses what does not fit together. The mask is `None` where nothing is dropped.
+fn check(op: &str, x: &Tensor, parts: &Fused<'_>) -> Result<Option<Mask>> {
+    if !x.dtype().is_float() {
+        return Err(Error::dtype(format!("{op}: does not take {}; cast to a float", x.dtype())));
+    }
+    let shape = x.shape();
+    for other in parts.bias.into_iter().chain(parts.residual) {
+        x.same_device(other, op)?;
+        x.same_dtype(other, op)?;
+    }
+    if let Some(bias) = parts.bias
+        && (bias.rank() != 1 || shape.last() != bias.shape().first())
+    {
+        return Err(Error::shape(format!("{op}: {shape} and bias {}: it must be [n]", bias.shape())));
+    }
+    if let Some(residual) = parts.residual
+        && residual.shape() != shape
+    {
+        return Err(Error::shape(format!("{op}: {shape} and residual {} differ", residual.shape())));
+    }
+    let mask = parts.dropout.map(|dropout| dropout.mask(op)).transpose()?;
+    Ok(mask.filter(|mask| mask.threshold > 0))
+}
+
+/// Where the device is chosen, once for the family. Without `src`, over `dst` itself.
+fn eval(parts: &Fused<'_>, mask: Option<Mask>, src: Option<View<'_>>, dst: ViewMut<'_>) -> Result<()> {
+    let (shape, activation) = (*dst.layout.shape(), parts.activation);
+    let layout = parts.bias.map(|bias| bias.layout().broadcast_to(shape)).transpose()?;
+    let bias = parts.bias.map(Tensor::view).transpose()?;
+    let bias = bias.zip(layout.as_ref()).map(|(bias, layout)| bias.through(layout));
+    let residual = parts.residual.map(Tensor::view).transpose()?;
+    match dst.storage.device().kind() {
+        DeviceKind::Cpu => {
+            let fused = cpu::fused::Fused { bias, activation, mask, residual };
+            cpu::fused::fused(&fused, src, dst)
+        }
+        DeviceKind::Cuda { gpu, .. } => {
+            let target = dst.operand()?;
+            let source = src.map_or(Ok(target), |src| src.operand())?;
+            let bias = bias.map(|bias| bias.operand()).transpose()?;
+            let residual = residual.map(|residual| residual.operand()).transpose()?;
+            let fused = launch::fused::Fused { bias, activation, mask, residual };
+            launch::fused::fused(&*gpu.stream(dst.storage.writer())?, fused, source, target)
+        }
+        DeviceKind::Plan(_) => Ok(()),
+    }
+}

@@ -1,0 +1,117 @@
+// fused.cu: out = residual + dropout(activation(in + bias)), each part optional.
+//
+// Launch     as unary.cu, with units of kLen = 8 elements for every T: a block of Philox.
+// Requires   as unary.cu, with units in words of at most 16 bytes; the first element of each unit of 8 has a number that
+//            8 divides. walk: operand 3 is no memory: its place, on top of `first`, is the row-major number of an element,
+//            which with kLen > 1 grows by 1 along the inner axis; bias and residual may be broadcast.
+// Aliasing   in == out or residual == out with the same layout is the op in place; a partial overlap is undefined.
+// Numerics   f32, each step rounded, rounded once more on store. Element e is kept if half-word e % 8 of block e / 8 of
+//            Philox under the seed (the low half of each word first) is not below the threshold, and then multiplied by
+//            scale; else it is 0, whatever it was. So the same elements are kept on every device and in every view.
+// Bound by   memory: n * sizeof(T) bytes for each of in, residual and out; dropout of f32 by arithmetic nearly as much.
+#include "activation.cuh"
+#include "philox.cuh"
+
+// The twin of Parts in src/args.rs.
+struct Parts {
+    const void* bias;      // the dtype of in, or null
+    const void* residual;  // the dtype of in, or null
+    u64 seed;
+    u32 threshold;   // of 2^16 half-words so many drop their element; 0: nothing is drawn
+    f32 scale;       // of what is kept
+    u32 activation;  // Activation::code in Rust
+    f32 slope;       // of leaky relu
+};
+
+// Neighbours, in words of at most 16 bytes.
+template <u32 kLen, typename T> __device__ __forceinline__ Pack<T, kLen> load_unit(const T* at, bool repeats) {
+    constexpr u32 kWord = kLen * sizeof(T) < 16 ? kLen : 16 / sizeof(T);
+    Pack<T, kLen> x;
+    #pragma unroll
+    for (u32 i = 0; i < kLen; i += kWord) {
+        const Pack<T, kWord> word = load_along<kWord>(repeats ? at : at + i, repeats);
+        #pragma unroll
+        for (u32 j = 0; j < kWord; ++j) x.lane[i + j] = word.lane[j];
+    }
+    return x;
+}
+
+template <u32 kLen, typename T> __device__ __forceinline__ void store_unit(T* at, const f32 (&x)[kLen]) {
+    constexpr u32 kWord = kLen * sizeof(T) < 16 ? kLen : 16 / sizeof(T);
+    #pragma unroll
+    for (u32 i = 0; i < kLen; i += kWord) {
+        Pack<T, kWord> word;
+        #pragma unroll
+        for (u32 j = 0; j < kWord; ++j) word.lane[j] = from_f32<T>(x[i + j]);
+        store(at + i, word);
+    }
+}
+
+template <typename T, u32 kLen> struct Unit { Pack<T, kLen> in, bias, residual; };
+
+// Half-word i of a block. No array is indexed by what is known at run time only: that would be a stack frame.
+__device__ __forceinline__ u32 half_word(Words w, u32 i) {
+    const u32 low = i & 2 ? w.x[1] : w.x[0];
+    const u32 high = i & 2 ? w.x[3] : w.x[2];
+    const u32 word = i & 4 ? high : low;
+    return i & 1 ? word >> 16 : word & 0xffff;
+}
+
+template <typename T, u32 kLen>
+__device__ __forceinline__ void finish(const Parts& parts, const Unit<T, kLen>& unit, u64 number, T* out) {
+    f32 x[kLen];
+    #pragma unroll
+    for (u32 l = 0; l < kLen; ++l) x[l] = to_f32(unit.in.lane[l]);
+    if (parts.bias) {
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) x[l] = __fadd_rn(x[l], to_f32(unit.bias.lane[l]));
+    }
+    activate(x, parts.activation, parts.slope);
+    if (parts.threshold != 0) {
+        const Words words = philox(parts.seed, number / 8);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) {
+            const u32 bits = half_word(words, kLen == 8 ? l : u32(number % 8));
+            x[l] = bits >= parts.threshold ? __fmul_rn(x[l], parts.scale) : 0.0f;
+        }
+    }
+    if (parts.residual) {
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) x[l] = __fadd_rn(x[l], to_f32(unit.residual.lane[l]));
+    }
+    store_unit(out, x);
+}
+
+template <typename T, u32 kLen>
+__global__ void __launch_bounds__(kThreads) fused_packed(const T* in, T* out, u64 n, const Parts parts) {
+    const T* bias = static_cast<const T*>(parts.bias);
+    const T* residual = static_cast<const T*>(parts.residual);
+    map_packed<kLen>(
+        n,
+        [=](auto len, u64 i) {
+            constexpr u32 kUnit = decltype(len)::kValue;
+            Unit<T, kUnit> unit;
+            unit.in = load_unit<kUnit>(in + i, false);
+            if (bias) unit.bias = load_unit<kUnit>(bias + i, false);
+            if (residual) unit.residual = load_unit<kUnit>(residual + i, false);
+            return unit;
+        },
+        [=](auto, u64 i, auto unit) { finish(parts, unit, i, out + i); });
+}
+
+template <typename T, u32 kLen>
+__global__ void __launch_bounds__(kThreads)
+fused_walk(const T* in, T* out, const __grid_constant__ Walk<5> walk, u64 first, const Parts parts) {
+    const T* bias = static_cast<const T*>(parts.bias);
+    const T* residual = static_cast<const T*>(parts.residual);
+    map_walk<kLen>(
+        walk,
+        [&](Place<5> at) {
+            Unit<T, kLen> unit;
+            unit.in = load_unit<kLen>(in + at.of[0], walk.repeats(0));
+            if (bias) unit.bias = load_unit<kLen>(bias + at.of[1], walk.repeats(1));
+            if (residual) unit.residual = load_unit<kLen>(residual + at.of[2], walk.repeats(2));
+            return unit;
+        },
+        [&](Place<5> at, Unit<T, kLen> unit) { finish(parts, unit, first + at.of[3], out + at.of[4]); });
+}
