@@ -16,7 +16,9 @@ pub(crate) fn trials(suite: &mut Suite) {
 const GOLDEN: &str = include_str!("golden/golden.jsonl");
 
 fn lines() -> impl Iterator<Item = Result<Json, TestCaseError>> {
-    GOLDEN.lines().map(|line| serde_json::from_str(line).map_err(|error| fail(format!("golden.jsonl: {error}"))))
+    GOLDEN
+        .lines()
+        .map(|line| serde_json::from_str(line).map_err(|error| fail(format!("golden.jsonl: {error}"))))
 }
 
 fn there_are_60_ops(_: &At) -> Check {
@@ -35,7 +37,8 @@ fn all(at: &At, dtype: DType, error: f64) -> Check {
 }
 
 fn case(at: &At, line: &Json, dtype: DType, error: f64) -> Check {
-    let inputs = array(&line["inputs"]).iter().map(|x| tensor(x, dtype, &at.device)).collect::<Result<Vec<_>, _>>()?;
+    let inputs =
+        array(&line["inputs"]).iter().map(|x| tensor(x, dtype, &at.device)).collect::<Result<Vec<_>, _>>()?;
     let outputs = call(line["op"].as_str().unwrap_or_default(), &line["params"], inputs)?;
     let wants = array(&line["outputs"]);
     prop_assert_eq!(outputs.len(), wants.len(), "results");
@@ -72,7 +75,8 @@ fn shape(json: &Json) -> Vec<usize> {
 /// The elements of a tensor from their bytes in hex.
 fn values(json: &Json) -> Result<Vec<Value>, TestCaseError> {
     let hex = json["data"].as_str().unwrap_or_default();
-    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).map_err(|error| fail(format!("hex: {error}")));
+    let byte =
+        |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).map_err(|error| fail(format!("hex: {error}")));
     let bytes = (0..hex.len() / 2).map(|i| byte(2 * i)).collect::<Result<Vec<u8>, _>>()?;
     let eight = |bytes: &[u8]| bytes.try_into().unwrap_or_default();
     Ok(match json["dtype"].as_str() {
@@ -101,7 +105,8 @@ fn call(op: &str, params: &Json, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
     let count = |name: &str| params[name].as_u64().unwrap_or(0) as usize;
     let flag = |name: &str| params[name].as_bool().unwrap_or(false);
     let integers = |json: &Json| -> Vec<i64> { array(json).iter().filter_map(Json::as_i64).collect() };
-    let list = |name: &str| -> Vec<usize> { integers(&params[name]).into_iter().map(|i| i as usize).collect() };
+    let list =
+        |name: &str| -> Vec<usize> { integers(&params[name]).into_iter().map(|i| i as usize).collect() };
     let activation = match params["activation"].as_str() {
         Some("relu") => Activation::Relu,
         Some("gelu") => Activation::Gelu,
@@ -165,8 +170,8 @@ fn call(op: &str, params: &Json, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         "any" => a.any(&list("axes")),
         "all" => a.all(&list("axes")),
         "norm" => a.norm(&list("axes")),
-        "var" => a.var(&list("axes"), count("correction")),
-        "std" => a.std(&list("axes"), count("correction")),
+        "var" => a.var(&list("axes"), count("correction") as u32),
+        "std" => a.std(&list("axes"), count("correction") as u32),
         "logsumexp" => a.logsumexp(&list("axes")),
         "argmax" => a.argmax(count("axis")),
         "argmin" => a.argmin(count("axis")),
@@ -195,10 +200,10 @@ fn call(op: &str, params: &Json, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
             let pairs: Vec<_> = pairs.map(|pair| (pair[0] as usize, pair[1] as usize)).collect();
             a.pad(&pairs, number("value"))
         }
-        "roll" => a.roll(&integers(&params["shifts"]).iter().map(|&i| i as isize).collect::<Vec<_>>(), &list("axes")),
+        "roll" => a.roll(&integers(&params["shifts"]), &list("axes")),
         "flip" => a.flip(&list("axes")),
-        "tril" => a.tril(params["diagonal"].as_i64().unwrap_or(0) as isize),
-        "triu" => a.triu(params["diagonal"].as_i64().unwrap_or(0) as isize),
+        "tril" => a.tril(params["diagonal"].as_i64().unwrap_or(0)),
+        "triu" => a.triu(params["diagonal"].as_i64().unwrap_or(0)),
         "matmul" => a.matmul(&x[1]),
         "dot" => a.dot(&x[1]),
         "outer" => a.outer(&x[1]),

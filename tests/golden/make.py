@@ -20,6 +20,8 @@ import torch.nn.functional as F
 torch.manual_seed(20)
 torch.set_num_threads(1)
 CODES = {torch.float64: ("f64", "d"), torch.float32: ("f32", "f"), torch.int64: ("i64", "q"), torch.bool: ("bool", "?")}
+# Parameters are f32.
+SMALL, TINY = torch.tensor([1e-6, 1e-5], dtype=torch.float32).tolist()
 lines = []
 
 
@@ -131,7 +133,7 @@ case("cumsum", lambda x: x.cumsum(1), normal(3, 17, 2), axis=1)
 for axis in [0, 1, 2]:
     case("softmax", lambda x: x.softmax(axis), normal(3, 13, 5, scale=4.0), axis=axis)
     case("log_softmax", lambda x: x.log_softmax(axis), normal(3, 13, 5, scale=4.0), axis=axis)
-    case("l2_normalize", lambda x: F.normalize(x, dim=axis, eps=1e-6), normal(3, 13, 5), axis=axis, eps=1e-6)
+    case("l2_normalize", lambda x: F.normalize(x, dim=axis, eps=SMALL), normal(3, 13, 5), axis=axis, eps=SMALL)
 
 
 def masked(x, mask):
@@ -142,14 +144,14 @@ def masked(x, mask):
 mask = flags(7, 19)
 mask[3] = False
 case("softmax_with", masked, normal(2, 7, 19, scale=4.0), mask, axis=2, scale=0.25)
-case("layer_norm", lambda x, w, b: F.layer_norm(x, (37,), w, b, 1e-5), (normal(5, 37) + 2.0).float().double(), normal(37), normal(37), eps=1e-5)
-case("rms_norm", lambda x, w: F.rms_norm(x, (37,), w, 1e-6), normal(5, 37), normal(37), eps=1e-6)
+case("layer_norm", lambda x, w, b: F.layer_norm(x, (37,), w, b, TINY), (normal(5, 37) + 2.0).float().double(), normal(37), normal(37), eps=TINY)
+case("rms_norm", lambda x, w: F.rms_norm(x, (37,), w, SMALL), normal(5, 37), normal(37), eps=SMALL)
 case(
     "add_layer_norm",
-    lambda x, r, w, b: [F.layer_norm(x + r, (21,), w, b, 1e-5), x + r],
-    normal(6, 21), normal(6, 21), normal(21), normal(21), eps=1e-5,
+    lambda x, r, w, b: [F.layer_norm(x + r, (21,), w, b, TINY), x + r],
+    normal(6, 21), normal(6, 21), normal(21), normal(21), eps=TINY,
 )
-case("add_rms_norm", lambda x, r, w: [F.rms_norm(x + r, (21,), w, 1e-6), x + r], normal(6, 21), normal(6, 21), normal(21), eps=1e-6)
+case("add_rms_norm", lambda x, r, w: [F.rms_norm(x + r, (21,), w, SMALL), x + r], normal(6, 21), normal(6, 21), normal(21), eps=SMALL)
 
 # Order. Without equal elements but where the order is stable.
 case("sort", lambda x: torch.sort(x, dim=1, stable=True), below(9, 5, 31).to(torch.float64), axis=1, descending=False)

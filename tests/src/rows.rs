@@ -123,6 +123,8 @@ pub fn layer_norm(x: &[f64], eps: f32, affine: &[Affine], dtype: DType) -> Vec<I
     let squares = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
     // The mean is a sum of distances from an element, at most twice as far as from the mean; each is rounded.
     let error = (chain(x.len()) + 8.0) * 2.0 * apart * u;
+    // The mean above is a sum of f64.
+    let error = error + (n + 2.0) * f64::EPSILON * x.iter().fold(0.0f64, |most, x| most.max(x.abs()));
     let wrong = 2.0 * error * squares.sqrt() + error * error + (chain(x.len()) + 8.0) * u * squares;
     let factor = |squares: f64| 1.0 / (squares.max(0.0) + f64::from(eps)).sqrt();
     let [least, most] =

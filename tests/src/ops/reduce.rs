@@ -207,7 +207,10 @@ fn variance(x: &[f64], divisor: f64, u: f64) -> Interval {
     let mean_square = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
     let low = x.iter().copied().fold(f64::INFINITY, f64::min);
     let range = x.iter().copied().fold(f64::NEG_INFINITY, f64::max) - low;
+    // The mean errs too, above as in an f64: by so much.
+    let shift = 2.0 * (n + 2.0) * f64::EPSILON * x.iter().fold(0.0f64, |most, x| most.max(x.abs()));
     let error = 4.0 * (n + 2.0) * u * (mean_square + range * mean_square.sqrt());
+    let error = error + shift * (shift + 2.0 * mean_square.sqrt());
     let var = mean_square / divisor;
     // 0 divided by 0 is NaN, something divided by 0 infinite.
     if divisor > 0.0 { Interval::around(var, error / divisor) } else { Interval::around(var, 0.0) }

@@ -65,6 +65,9 @@ pub(super) fn each_row<T>(
     len: usize,
     mut f: impl FnMut(usize, usize, &mut [T]),
 ) {
+    if run.is_empty() {
+        return;
+    }
     let (mut row, mut column) = (first / len, first % len);
     while !run.is_empty() {
         let (part, rest) = run.split_at_mut(run.len().min(len - column));
