@@ -203,7 +203,9 @@ fn norm(x: &[f64]) -> f64 {
 /// Each of `n` steps errs by half an ulp of the variance so far, and of how far the mean moves times how far it can.
 fn variance(x: &[f64], divisor: f64, u: f64) -> Interval {
     let n = x.len() as f64;
-    let mean = x.iter().sum::<f64>() / n;
+    // Counted from one of them, so that the definition itself is exact for equal numbers.
+    let shift = x.first().copied().unwrap_or_default();
+    let mean = shift + x.iter().map(|x| x - shift).sum::<f64>() / n;
     let mean_square = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
     let low = x.iter().copied().fold(f64::INFINITY, f64::min);
     let range = x.iter().copied().fold(f64::NEG_INFINITY, f64::max) - low;

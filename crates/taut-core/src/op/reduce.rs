@@ -26,12 +26,12 @@ pub enum Reduce {
     /// The sum of squared distances from the mean, over the number of elements less `correction`, at least 0.
     Var {
         /// 0 for all that there is, 1 for a sample of it.
-        correction: u32,
+        correction: usize,
     },
     /// The root of [`Var`](Self::Var).
     Std {
         /// As of `Var`.
-        correction: u32,
+        correction: usize,
     },
     /// The logarithm of the sum of exponentials; -inf for no elements.
     LogSumExp,
@@ -126,7 +126,7 @@ impl Reduce {
         match self {
             Reduce::Mean => n as f64,
             Reduce::Var { correction } | Reduce::Std { correction } => {
-                n.saturating_sub(correction as usize) as f64 / n as f64
+                n.saturating_sub(correction) as f64 / n as f64
             }
             _ => 1.0,
         }

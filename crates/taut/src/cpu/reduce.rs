@@ -51,6 +51,12 @@ impl<T: Scalar> Rows<'_, T> {
         self.starts.iter().map(|&start| &self.data[start..][..self.width])
     }
 
+    /// The first row as what is computed in.
+    #[inline(always)]
+    fn first_wide(&self, f: impl FnMut(&[T::Acc])) {
+        Rows { starts: &self.starts[..1.min(self.starts.len())], ..*self }.each_wide(f);
+    }
+
     /// Each row as what is computed in.
     #[inline(always)]
     fn each_wide(&self, mut f: impl FnMut(&[T::Acc])) {
@@ -118,17 +124,17 @@ pub(crate) fn reduce(
             job.run::<T, i64, _>(&fold, &|best| best.index as i64)
         }),
         Reduce::Norm => with_float!(op, job.src.dtype, T => {
-            job.run::<T, T, _>(&Norm, &|squares| T::from_f64(squares.root()))
+            job.run::<T, T, _>(&Norm, &|squares| Scalar::from_f64(squares.root()))
         }),
         Reduce::Var { .. } | Reduce::Std { .. } => with_float!(op, job.src.dtype, T => {
             let root = matches!(op, Reduce::Std { .. });
             job.run::<T, T, _>(&Var, &|moments| {
                 let var = moments.mean_square() / divisor;
-                T::from_f64(if root { var.sqrt() } else { var })
+                Scalar::from_f64(if root { var.sqrt() } else { var })
             })
         }),
         Reduce::LogSumExp => with_float!(op, job.src.dtype, T => {
-            job.run::<T, T, _>(&LogSumExp, &|sum| T::from_f64(sum.log()))
+            job.run::<T, T, _>(&LogSumExp, &|sum| Scalar::from_f64(sum.log()))
         }),
     }
 }

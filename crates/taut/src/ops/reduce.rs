@@ -211,7 +211,7 @@ impl Tensor {
     /// # Errors
     ///
     /// As [`mean`](Self::mean).
-    pub fn var(self, axes: &[usize], correction: u32) -> Result<Tensor> {
+    pub fn var(self, axes: &[usize], correction: usize) -> Result<Tensor> {
         self.reduce(Reduce::Var { correction }, axes)
     }
 
@@ -229,7 +229,7 @@ impl Tensor {
     /// # Errors
     ///
     /// As [`mean`](Self::mean).
-    pub fn std(self, axes: &[usize], correction: u32) -> Result<Tensor> {
+    pub fn std(self, axes: &[usize], correction: usize) -> Result<Tensor> {
         self.reduce(Reduce::Std { correction }, axes)
     }
 

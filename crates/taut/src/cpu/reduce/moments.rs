@@ -78,7 +78,9 @@ impl<T: Scalar<Acc: Real>> Fold<T> for Var {
     #[inline(always)]
     fn row(&self, part: Moments, x: &[T], _: usize, wide: &mut [T::Acc; BLOCK]) -> Moments {
         let (n, x) = (x.len() as f64, T::wide(x, wide));
-        let mean = lanes(x, |x| x) / n;
+        // Counted from one of them, so that equal numbers have no variance at all.
+        let shift = x.first().map_or(0.0, |&x| x.into());
+        let mean = shift + lanes(x, |x| x - shift) / n;
         let squares = lanes(x, |x| (x - mean) * (x - mean));
         Fold::<T>::join(self, part, Moments { n, mean, squares })
     }
@@ -86,9 +88,14 @@ impl<T: Scalar<Acc: Real>> Fold<T> for Var {
     #[inline(always)]
     fn columns(&self, parts: &mut [Moments], rows: &Rows<'_, T>) {
         let n = rows.starts.len() as f64;
-        let (mut means, mut squares) = ([0.0; COLUMNS], [0.0; COLUMNS]);
-        rows.each_wide(|row| means.iter_mut().zip(row).for_each(|(mean, &x)| *mean += x.into()));
-        means.iter_mut().for_each(|mean| *mean /= n);
+        let (mut shifts, mut means, mut squares) = ([0.0; COLUMNS], [0.0; COLUMNS], [0.0; COLUMNS]);
+        rows.first_wide(|row| shifts.iter_mut().zip(row).for_each(|(shift, &x)| *shift = x.into()));
+        rows.each_wide(|row| {
+            for ((mean, shift), &x) in means.iter_mut().zip(&shifts).zip(row) {
+                *mean += x.into() - shift;
+            }
+        });
+        means.iter_mut().zip(&shifts).for_each(|(mean, shift)| *mean = shift + *mean / n);
         rows.each_wide(|row| {
             for ((square, mean), &x) in squares.iter_mut().zip(&means).zip(row) {
                 let apart = x.into() - mean;
