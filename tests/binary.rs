@@ -3,7 +3,7 @@
 use crate::unary::methods_name;
 use proptest::prelude::*;
 use taut::{Binary, DType, ErrorKind, Tensor};
-use taut_tests::{At, Check, Suite, Value, fail, kind_of, message_of, same, same_tensors, upload};
+use taut_tests::{At, Check, Suite, Value, kind_of, message_of, same, upload};
 
 pub(crate) fn trials(suite: &mut Suite) {
     suite.cpu("binary::methods_name_their_ops", methods_name_their_ops);

@@ -4,9 +4,7 @@
 use proptest::prelude::*;
 use std::{collections::BTreeSet, fs, path::Path};
 use taut::{DType, Element, ErrorKind, Tensor, Unary, bf16, f16};
-use taut_tests::{
-    At, Check, Suite, Value, download, fail, kind_of, meets, message_of, same, same_tensors, unary_elements,
-};
+use taut_tests::{At, Check, Suite, Value, download, fail, kind_of, meets, message_of, same, unary_elements};
 
 pub(crate) fn trials(suite: &mut Suite) {
     suite.cpu("unary::methods_name_their_ops", methods_name_their_ops);
