@@ -1,11 +1,12 @@
 //! Elementwise binary ops: their names, order and NaN, and what is refused. The registry proves the rest.
 
+use crate::unary::methods_name;
 use proptest::prelude::*;
-use taut::{Binary, DType, ErrorKind, Result, Tensor};
-use taut_tests::{At, Check, Suite, Value, fail, kind_of, message_of, same, same_tensors, upload};
+use taut::{Binary, DType, ErrorKind, Tensor};
+use taut_tests::{At, Check, Suite, Value, kind_of, message_of, same, upload};
 
 pub(crate) fn trials(suite: &mut Suite) {
-    suite.real("binary::methods_name_their_ops", methods_name_their_ops);
+    suite.cpu("binary::methods_name_their_ops", methods_name_their_ops);
     suite.real("binary::takes_itself", takes_itself);
     suite.real("binary::order_of_nan_and_zeros", order_of_nan_and_zeros);
     suite.real("binary::scalars_are_of_the_dtype", scalars_are_of_the_dtype);
@@ -14,51 +15,10 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("binary::scalars_take_one_element", scalars_take_one_element);
 }
 
-type Method = fn(Tensor, &Tensor) -> Result<Tensor>;
-type Twin = fn(&mut Tensor, &Tensor) -> Result<()>;
-
-/// Every op with its method, and the one that is always in place, where the result has the dtype of the operands.
-const METHODS: [(Binary, Method, Option<Twin>); 16] = [
-    (Binary::Add, Tensor::add, Some(Tensor::add_)),
-    (Binary::Sub, Tensor::sub, Some(Tensor::sub_)),
-    (Binary::Mul, Tensor::mul, Some(Tensor::mul_)),
-    (Binary::Div, Tensor::div, Some(Tensor::div_)),
-    (Binary::Minimum, Tensor::minimum, Some(Tensor::minimum_)),
-    (Binary::Maximum, Tensor::maximum, Some(Tensor::maximum_)),
-    (Binary::Pow, Tensor::pow, Some(Tensor::pow_)),
-    (Binary::Eq, Tensor::eq, None),
-    (Binary::Ne, Tensor::ne, None),
-    (Binary::Lt, Tensor::lt, None),
-    (Binary::Le, Tensor::le, None),
-    (Binary::Gt, Tensor::gt, None),
-    (Binary::Ge, Tensor::ge, None),
-    (Binary::And, Tensor::and, Some(Tensor::and_)),
-    (Binary::Or, Tensor::or, Some(Tensor::or_)),
-    (Binary::Xor, Tensor::xor, Some(Tensor::xor_)),
-];
-
-/// A named method does what the op of its name does.
-fn methods_name_their_ops(at: &At) -> Check {
-    let floats = [[6.0f32, -1.0, 0.0, 2.0], [1.5, 4.0, 0.0, 2.0]];
-    let bools = [[true, true, false, false], [true, false, true, false]];
-    for (i, (op, method, twin)) in METHODS.into_iter().enumerate() {
-        prop_assert_eq!(op, Binary::ALL[i]);
-        let [a, b] = if op.takes(DType::F32) {
-            floats.map(|x| Tensor::from_slice(&x, [4], &at.device))
-        } else {
-            bools.map(|x| Tensor::from_slice(&x, [4], &at.device))
-        };
-        let (a, b) = (a?, b?);
-        let want = a.clone().binary(op, &b)?;
-        let named = |error| fail(format!("{}: {error}", op.name()));
-        same_tensors(&method(a.clone(), &b)?, &want).map_err(named)?;
-        if let Some(twin) = twin {
-            let mut y = a.copy()?;
-            twin(&mut y, &b)?;
-            same_tensors(&y, &want).map_err(named)?;
-        }
-    }
-    Ok(())
+/// Comparisons have no twin in place, and their variants are named through a scalar too.
+fn methods_name_their_ops(_: &At) -> Check {
+    let ops = Binary::ALL.map(|op| (op.name(), op.functor(), op.output(DType::F32) != Some(DType::Bool)));
+    methods_name("binary", "Binary::", &ops)
 }
 
 /// Both operands may be views of one storage: nothing is written over while it is read.

@@ -1,6 +1,12 @@
 //! The twin of `binary.cu`.
 
-use super::{BLOCK, Scalar, Source, math::Math, runs::each_run, vectorized, with_scalar};
+use super::{
+    BLOCK, Source,
+    math::Math,
+    runs::each_run,
+    vectorized,
+    word::{Word, with_word},
+};
 use crate::tensor::{View, ViewMut};
 use bytemuck::Zeroable;
 use taut_core::{Binary, Layout, Result};
@@ -9,20 +15,20 @@ use taut_core::{Binary, Layout, Result};
 pub(crate) fn binary(op: Binary, a: Option<View<'_>>, b: View<'_>, dst: ViewMut<'_>) -> Result<()> {
     let dtype = b.dtype;
     match a {
-        Some(a) if dst.dtype != dtype => with_scalar!(dtype, T => compare::<T>(op, a, b, dst)),
-        a => with_scalar!(dtype, T => combine::<T>(op, a, b, dst)),
+        Some(a) if dst.dtype != dtype => with_word!(dtype, T => compare::<T>(op, a, b, dst)),
+        a => with_word!(dtype, T => combine::<T>(op, a, b, dst)),
     }
 }
 
 /// Ops whose result has the dtype of the operands.
-fn combine<T: Scalar>(op: Binary, a: Option<View<'_>>, b: View<'_>, mut dst: ViewMut<'_>) -> Result<()> {
+fn combine<T: Word>(op: Binary, a: Option<View<'_>>, b: View<'_>, mut dst: ViewMut<'_>) -> Result<()> {
     let layouts = [a.map_or(*dst.layout, |a| *a.layout), *b.layout, *dst.layout];
     let [first, second, to] = Layout::collapse_by_last(layouts);
     let a = a.map(|a| Ok(Source::new(a.data::<T>()?, &first))).transpose()?;
     let b = Source::new(b.data::<T>()?, &second);
     each_run(dst.data::<T>()?, &to, |start, run| {
         let mut narrow = [T::zeroed(); BLOCK];
-        let (mut left, mut right) = ([T::Acc::zeroed(); BLOCK], [T::Acc::zeroed(); BLOCK]);
+        let (mut left, mut right) = ([T::Work::zeroed(); BLOCK], [T::Work::zeroed(); BLOCK]);
         let a = a.as_ref().map(|a| a.part(start, run.len()));
         let b = b.part(start, run.len());
         for (i, block) in run.chunks_mut(BLOCK).enumerate() {
@@ -31,25 +37,25 @@ fn combine<T: Scalar>(op: Binary, a: Option<View<'_>>, b: View<'_>, mut dst: Vie
                 a.read(at, block);
             }
             let right = T::wide(b.get(at, &mut narrow[..len]), &mut right);
-            T::over(block, &mut left, |left| T::Acc::combine(op, left, right));
+            T::over(block, &mut left, |left| T::Work::combine(op, left, right));
         }
     });
     Ok(())
 }
 
 /// Ops whose result is bool.
-fn compare<T: Scalar>(op: Binary, a: View<'_>, b: View<'_>, mut dst: ViewMut<'_>) -> Result<()> {
+fn compare<T: Word>(op: Binary, a: View<'_>, b: View<'_>, mut dst: ViewMut<'_>) -> Result<()> {
     let [first, second, to] = Layout::collapse_by_last([*a.layout, *b.layout, *dst.layout]);
     let (a, b) = (Source::new(a.data::<T>()?, &first), Source::new(b.data::<T>()?, &second));
     each_run(dst.data::<u8>()?, &to, |start, run| {
         let (mut narrow, mut other) = ([T::zeroed(); BLOCK], [T::zeroed(); BLOCK]);
-        let (mut left, mut right) = ([T::Acc::zeroed(); BLOCK], [T::Acc::zeroed(); BLOCK]);
+        let (mut left, mut right) = ([T::Work::zeroed(); BLOCK], [T::Work::zeroed(); BLOCK]);
         let (a, b) = (a.part(start, run.len()), b.part(start, run.len()));
         for (i, block) in run.chunks_mut(BLOCK).enumerate() {
             let (at, len) = (i * BLOCK, block.len());
             let left = T::wide(a.get(at, &mut narrow[..len]), &mut left);
             let right = T::wide(b.get(at, &mut other[..len]), &mut right);
-            T::Acc::compare(op, left, right, block);
+            T::Work::compare(op, left, right, block);
         }
     });
     Ok(())
@@ -120,29 +126,35 @@ macro_rules! floats {
 
 floats!(f32 f64);
 
-impl Binaries for i64 {
-    fn combine(op: Binary, a: &mut [i64], b: &[i64]) {
-        match op {
-            Binary::Add => each(a, b, i64::wrapping_add),
-            Binary::Sub => each(a, b, i64::wrapping_sub),
-            Binary::Mul => each(a, b, i64::wrapping_mul),
-            Binary::Minimum => each(a, b, minimum),
-            Binary::Maximum => each(a, b, maximum),
-            Binary::And => each(a, b, |a, b| a & b),
-            Binary::Or => each(a, b, |a, b| a | b),
-            Binary::Xor => each(a, b, |a, b| a ^ b),
-            // Bools are compared to bools, too.
-            Binary::Eq => each(a, b, |a, b| i64::from(a == b)),
-            Binary::Ne => each(a, b, |a, b| i64::from(a != b)),
-            Binary::Lt => each(a, b, |a, b| i64::from(a < b)),
-            Binary::Le => each(a, b, |a, b| i64::from(a <= b)),
-            Binary::Gt => each(a, b, |a, b| i64::from(a > b)),
-            Binary::Ge => each(a, b, |a, b| i64::from(a >= b)),
-            // Refused for integers before they come here.
-            Binary::Div | Binary::Pow => {}
+macro_rules! integers {
+    ($($t:ident)*) => {$(
+        impl Binaries for $t {
+            fn combine(op: Binary, a: &mut [$t], b: &[$t]) {
+                match op {
+                    Binary::Add => each(a, b, $t::wrapping_add),
+                    Binary::Sub => each(a, b, $t::wrapping_sub),
+                    Binary::Mul => each(a, b, $t::wrapping_mul),
+                    Binary::Minimum => each(a, b, minimum),
+                    Binary::Maximum => each(a, b, maximum),
+                    // Of bools, which are compared to bools, too.
+                    Binary::And => each(a, b, |a, b| a & b),
+                    Binary::Or => each(a, b, |a, b| a | b),
+                    Binary::Xor => each(a, b, |a, b| a ^ b),
+                    Binary::Eq => each(a, b, |a, b| $t::from(a == b)),
+                    Binary::Ne => each(a, b, |a, b| $t::from(a != b)),
+                    Binary::Lt => each(a, b, |a, b| $t::from(a < b)),
+                    Binary::Le => each(a, b, |a, b| $t::from(a <= b)),
+                    Binary::Gt => each(a, b, |a, b| $t::from(a > b)),
+                    Binary::Ge => each(a, b, |a, b| $t::from(a >= b)),
+                    // Refused for integers before they come here.
+                    Binary::Div | Binary::Pow => {}
+                }
+            }
         }
-    }
+    )*};
 }
+
+integers!(i64 u32 u8);
 
 /// NaN wins; of equals, 0 and -0 too, the first.
 #[inline(always)]

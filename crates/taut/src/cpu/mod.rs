@@ -26,6 +26,7 @@ mod source;
 mod transpose;
 pub(crate) mod triangle;
 pub(crate) mod unary;
+mod word;
 
 use scalar::{Acc, Scalar, Truth, with_scalar};
 pub(crate) use source::Source;

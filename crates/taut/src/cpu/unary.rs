@@ -1,6 +1,13 @@
 //! The twin of `unary.cu`.
 
-use super::{BLOCK, Scalar, Source, math::Math, normal::Normal, runs::each_run, vectorized, with_scalar};
+use super::{
+    BLOCK, Source,
+    math::Math,
+    normal::Normal,
+    runs::each_run,
+    vectorized,
+    word::{Word, with_word},
+};
 use crate::tensor::{View, ViewMut};
 use bytemuck::Zeroable;
 use std::ops::{Add, Div, Mul, Neg, Sub};
@@ -8,22 +15,22 @@ use taut_core::{Layout, Result, Unary};
 
 /// `dst = op(src)`; without `src`, over `dst` itself, whatever its strides.
 pub(crate) fn unary(op: Unary, src: Option<View<'_>>, dst: ViewMut<'_>) -> Result<()> {
-    with_scalar!(dst.dtype, T => run::<T>(op, src, dst))
+    with_word!(dst.dtype, T => run::<T>(op, src, dst))
 }
 
-fn run<T: Scalar>(op: Unary, src: Option<View<'_>>, mut dst: ViewMut<'_>) -> Result<()> {
+fn run<T: Word>(op: Unary, src: Option<View<'_>>, mut dst: ViewMut<'_>) -> Result<()> {
     let params = op.params().map(T::param);
     let layouts = [src.map_or(*dst.layout, |src| *src.layout), *dst.layout];
     let [from, to] = Layout::collapse_by_last(layouts);
     let src = src.map(|src| Ok(Source::new(src.data::<T>()?, &from))).transpose()?;
     each_run(dst.data::<T>()?, &to, |first, run| {
-        let mut wide = [T::Acc::zeroed(); BLOCK];
+        let mut wide = [T::Work::zeroed(); BLOCK];
         let src = src.as_ref().map(|src| src.part(first, run.len()));
         for (i, block) in run.chunks_mut(BLOCK).enumerate() {
             if let Some(src) = &src {
                 src.read(i * BLOCK, block);
             }
-            T::over(block, &mut wide, |block| T::Acc::unary(op, params, block));
+            T::over(block, &mut wide, |block| T::Work::unary(op, params, block));
         }
     });
     Ok(())
@@ -94,7 +101,7 @@ macro_rules! floats {
                     Unary::Floor => each(block, |x| x.floor()),
                     Unary::Ceil => each(block, |x| x.ceil()),
                     Unary::Round => each(block, |x| x.round_ties_even()),
-                    // Of bools only, which are computed as integers.
+                    // Of bools only, which are computed as bytes.
                     Unary::Not => {}
                 }
             }
@@ -106,21 +113,32 @@ macro_rules! floats {
 
 floats!(f32 f64);
 
-impl Unaries for i64 {
-    fn unary(op: Unary, [first, second]: [i64; 2], block: &mut [i64]) {
-        match op {
-            Unary::Neg => each(block, i64::wrapping_neg),
-            Unary::AddScalar { .. } => each(block, |x| x.wrapping_add(first)),
-            Unary::MulScalar { .. } => each(block, |x| x.wrapping_mul(first)),
-            Unary::Abs => each(block, i64::wrapping_abs),
-            Unary::Clamp { .. } => each(block, clamp(first, second)),
-            Unary::Square => each(block, |x| x.wrapping_mul(x)),
-            Unary::Sign => each(block, i64::signum),
-            Unary::Not => each(block, |x| x ^ 1),
-            // The others are refused for integers before they come here.
-            _ => {}
+macro_rules! integers {
+    ($($t:ident, $abs:expr, $sign:expr;)*) => {$(
+        impl Unaries for $t {
+            fn unary(op: Unary, [first, second]: [$t; 2], block: &mut [$t]) {
+                match op {
+                    Unary::Neg => each(block, $t::wrapping_neg),
+                    Unary::AddScalar { .. } => each(block, |x| x.wrapping_add(first)),
+                    Unary::MulScalar { .. } => each(block, |x| x.wrapping_mul(first)),
+                    Unary::Abs => each(block, $abs),
+                    Unary::Clamp { .. } => each(block, clamp(first, second)),
+                    Unary::Square => each(block, |x| x.wrapping_mul(x)),
+                    Unary::Sign => each(block, $sign),
+                    // Of bools.
+                    Unary::Not => each(block, |x| x ^ 1),
+                    // The others are refused for integers before they come here.
+                    _ => {}
+                }
+            }
         }
-    }
+    )*};
+}
+
+integers! {
+    i64, i64::wrapping_abs, i64::signum;
+    u32, |x| x, |x| x.min(1);
+    u8, |x| x, |x| x.min(1);
 }
 
 /// What the functions below are written in.
