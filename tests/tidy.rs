@@ -18,7 +18,8 @@ const OPS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/taut/src/ops")
 
 /// Methods that name another op and are tested beside it: `sub_scalar` is `add_scalar` of the negative, `unary` what
 /// all unary ops are.
-const NO_ENTRY: &[&str] = &["unary", "unary_", "binary", "binary_", "reduce", "scan", "sub_scalar", "copy", "copy_"];
+const NO_ENTRY: &[&str] =
+    &["unary", "unary_", "binary", "binary_", "reduce", "scan", "sub_scalar", "copy", "copy_"];
 
 /// A public method of the folder of ops, with its documentation.
 struct Method {

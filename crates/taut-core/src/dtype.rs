@@ -101,7 +101,7 @@ pub trait Element: NoUninit + Send + Sync + fmt::Debug + PartialEq + PartialOrd 
     /// The values that stand in memory as `bits`.
     fn from_bits(bits: Vec<Self::Bits>) -> Vec<Self>;
 
-    /// The nearest value of this type; integers saturate and truncate toward zero, NaN gives 0, and a bool is
+    /// The nearest value of this type, for 16-bit floats by way of f32; integers saturate and truncate toward zero, NaN gives 0, and a bool is
     /// `x != 0`.
     fn from_f64(x: f64) -> Self;
 
@@ -129,8 +129,8 @@ macro_rules! elements {
 
 elements! {
     f32, F32, f32, |bits| bits, |x| x as f32, f64::from;
-    f16, F16, f16, |bits| bits, f16::from_f64, f16::to_f64;
-    bf16, BF16, bf16, |bits| bits, bf16::from_f64, bf16::to_f64;
+    f16, F16, f16, |bits| bits, |x| f16::from_f32(x as f32), f16::to_f64;
+    bf16, BF16, bf16, |bits| bits, |x| bf16::from_f32(x as f32), bf16::to_f64;
     f64, F64, f64, |bits| bits, |x| x, |x| x;
     i64, I64, i64, |bits| bits, |x| x as i64, |x| x as f64;
     u32, U32, u32, |bits| bits, |x| x as u32, f64::from;

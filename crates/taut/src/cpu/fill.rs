@@ -10,7 +10,7 @@ use taut_core::{DType, Layout, Result};
 pub(crate) fn bits(value: f64, dtype: DType) -> u64 {
     with_scalar!(dtype, T => {
         let mut bits = [0; 8];
-        let element = T::from_f64(value);
+        let element = <T as Scalar>::from_f64(value);
         let bytes = bytemuck::bytes_of(&element);
         bits[..bytes.len()].copy_from_slice(bytes);
         u64::from_le_bytes(bits)
@@ -38,7 +38,7 @@ pub(crate) fn arange(start: f64, step: f64, mut dst: ViewMut<'_>) -> Result<()> 
     with_scalar!(dst.dtype, T => {
         // 16-bit floats go through f32, as on CUDA.
         let short = matches!(dst.dtype, DType::F16 | DType::BF16);
-        let from = |x: f64| if short { T::from_f32(x as f32) } else { T::from_f64(x) };
+        let from = |x: f64| if short { <T as Scalar>::from_f32(x as f32) } else { <T as Scalar>::from_f64(x) };
         let tasks = dst.flat::<T>()?.par_chunks_mut(TASK).enumerate();
         tasks.for_each(|(task, chunk)| {
             for (i, out) in chunk.iter_mut().enumerate() {
