@@ -170,8 +170,8 @@ fn call(op: &str, params: &Json, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         "any" => a.any(&list("axes")),
         "all" => a.all(&list("axes")),
         "norm" => a.norm(&list("axes")),
-        "var" => a.var(&list("axes"), count("correction") as u32),
-        "std" => a.std(&list("axes"), count("correction") as u32),
+        "var" => a.var(&list("axes"), count("correction")),
+        "std" => a.std(&list("axes"), count("correction")),
         "logsumexp" => a.logsumexp(&list("axes")),
         "argmax" => a.argmax(count("axis")),
         "argmin" => a.argmin(count("axis")),
@@ -196,7 +196,7 @@ fn call(op: &str, params: &Json, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         "cat" => Tensor::cat(&x.iter().collect::<Vec<_>>(), count("axis")),
         "stack" => Tensor::stack(&x.iter().collect::<Vec<_>>(), count("axis")),
         "pad" => {
-            let pairs = array(&params["padding"]).iter().map(|pair| integers(pair));
+            let pairs = array(&params["padding"]).iter().map(&integers);
             let pairs: Vec<_> = pairs.map(|pair| (pair[0] as usize, pair[1] as usize)).collect();
             a.pad(&pairs, number("value"))
         }

@@ -16,6 +16,7 @@ mod fused;
 mod gather;
 mod golden;
 mod matmul;
+mod norm;
 mod ops;
 mod ownership;
 mod plan;
@@ -25,6 +26,7 @@ mod reduce;
 mod scan;
 mod scatter;
 mod select;
+mod softmax;
 mod sort;
 mod stream;
 mod tidy;
@@ -68,6 +70,8 @@ fn main() -> ExitCode {
         transfer::trials,
         ownership::trials,
         stream::trials,
+        softmax::trials,
+        norm::trials,
         golden::trials,
         tidy::trials,
         plan::trials,

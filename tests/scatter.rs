@@ -16,13 +16,13 @@ fn long_runs(at: &At) -> Check {
     let (m, places, width) = (70_001, 37, 5);
     let mut rng = Rng(11);
     // Where all go to one place, to a few, to each in turn, to one but for a few, and in runs of a chunk.
-    let patterns: [Box<dyn Fn(usize, &mut Rng) -> usize>; 6] = [
-        Box::new(|_, _| 7),
-        Box::new(|_, rng| rng.below(3)),
-        Box::new(|i, _| i % 37),
-        Box::new(|_, rng| if rng.below(1000) == 0 { rng.below(37) } else { 36 }),
-        Box::new(|i, _| i / 32 % 37),
-        Box::new(|_, rng| rng.below(37)),
+    let patterns: [fn(usize, &mut Rng) -> usize; 6] = [
+        |_, _| 7,
+        |_, rng| rng.below(3),
+        |i, _| i % 37,
+        |_, rng| if rng.below(1000) == 0 { rng.below(37) } else { 36 },
+        |i, _| i / 32 % 37,
+        |_, rng| rng.below(37),
     ];
     for pattern in patterns {
         let to: Vec<usize> = (0..m).map(|i| pattern(i, &mut rng)).collect();

@@ -1,8 +1,8 @@
 //! Dropout, alone and fused with bias, activation and residual.
 
 use crate::{
-    Array, Fill, Interval, Op, Operand, Use, Value, Want, elementwise::unary_error, first, half_word, round,
-    split, unary,
+    Array, Elements, Fill, Interval, Op, Operand, Use, Value, Want, first, half_word, round, split,
+    unary_elements,
 };
 use taut::{Activation, DType, Dropout, Fused, Tensor};
 
@@ -84,12 +84,10 @@ impl Parts {
         let element = |(i, x): (usize, &Value)| {
             let x = x.float();
             let x = bias.map_or(x, |bias| round(x + bias.values[i % bias.values.len()].float(), wide));
-            let y = match self.activation.unary() {
+            let y = match self.activation.unary().map(|op| unary_elements(op, &[Value::Float(x)], wide)) {
                 None => Interval { low: x, high: x },
-                Some(op) => unary_error(op, Value::Float(x), dtype).unwrap_or_else(|| {
-                    let y = unary(op, Value::Float(x), wide).float();
-                    Interval { low: y, high: y }
-                }),
+                Some(Elements::Exact(y)) => Interval { low: y[0].float(), high: y[0].float() },
+                Some(Elements::Within(y)) => y[0],
             };
             let y = match self.dropout.map(|dropout| kept(dropout, i)) {
                 None => y,

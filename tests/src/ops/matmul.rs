@@ -85,9 +85,9 @@ fn terms(a: &[usize], b: &[usize]) -> f64 {
 
 /// A matrix of a vector, and where its axes begin.
 fn matrix(shape: &[usize], row: bool) -> Vec<usize> {
-    match shape {
-        &[k] if row => vec![1, k],
-        &[k] => vec![k, 1],
+    match *shape {
+        [k] if row => vec![1, k],
+        [k] => vec![k, 1],
         _ => shape.to_vec(),
     }
 }

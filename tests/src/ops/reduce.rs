@@ -254,7 +254,7 @@ fn running_sum(name: &'static str, rows: bool) -> Op {
 fn sums_so_far(x: &Array, axis: usize) -> Want {
     let dtype = Scan::Sum.output(x.dtype).unwrap_or(x.dtype);
     let (n, inner) = (x.shape[axis], x.shape[axis + 1..].iter().product::<usize>());
-    let before = |i: usize| (i / inner % n > 0).then(|| i - inner);
+    let before = |i: usize| (!(i / inner).is_multiple_of(n)).then(|| i - inner);
     if !x.dtype.is_float() {
         let mut sums: Vec<i64> = Vec::with_capacity(x.values.len());
         for (i, value) in x.values.iter().enumerate() {

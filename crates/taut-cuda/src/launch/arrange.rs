@@ -43,7 +43,7 @@ fn each_flip(axes: &[usize], src: &Layout, dst: &Layout, len: usize, part: &mut 
     let farthest = turned.end().saturating_sub(1);
     let layouts = Layout::collapse_by_last([*src, turned, *dst]);
     let forward = layouts[1].strides().last().is_none_or(|&stride| stride == 0);
-    let rows = forward && farthest % len == 0 && in_rows(&[layouts[0], layouts[2]], len);
+    let rows = forward && farthest.is_multiple_of(len) && in_rows(&[layouts[0], layouts[2]], len);
     let (access, len) = if rows { (Access::Rows, len) } else { (Access::Strided, 1) };
     each_part(&layouts, len as u64 * WALK_LIMIT, &mut |[src, turned, dst]| {
         let mut walk = Walk::new(&[*src, *dst], len);

@@ -257,10 +257,9 @@ impl Tensor {
             return self.reshape(dims);
         }
         let src = self.reshape(cut)?.broadcast_to(&wide)?;
-        let mut out = created("repeat", *src.shape(), &src)?;
-        let all = *out.layout();
-        put("repeat", src.view()?, &mut out, &all)?;
-        Ok(out.with_shape(dims))
+        let mut out = created("repeat", dims, &src)?;
+        put("repeat", src.view()?, &mut out, &Layout::contiguous(*src.shape()))?;
+        Ok(out)
     }
 }
 

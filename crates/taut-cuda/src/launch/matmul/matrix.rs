@@ -42,7 +42,7 @@ fn candidates(products: &Products, dtype: DType) -> [Option<Kernel>; 3] {
 /// strides; `outer` is the one that is not `k`.
 fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize)) -> Option<Major> {
     let in_chunks = |along: (usize, usize), across: (usize, usize)| {
-        (along.1 == 1 || along.0 <= 1) && (across.1 % 8 == 0 || across.0 <= 1)
+        (along.1 == 1 || along.0 <= 1) && (across.1.is_multiple_of(8) || across.0 <= 1)
     };
     match on_packs(batch, 8) {
         true if in_chunks(k, outer) => Some(Major::K),

@@ -56,7 +56,7 @@ pub(super) fn run<A: Float, T: Scalar<Acc = A>, D: Scalar<Acc = A>>(
         for (out, partial) in out.chunks_mut(n).zip(partial.chunks_mut(parts * n)) {
             let (sums, rest) = partial.split_at_mut(n);
             for part in rest.chunks(n) {
-                sums.iter_mut().zip(part).for_each(|(sum, x)| *sum = *sum + *x);
+                sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += *x);
             }
             finish.store(sums, 0, out);
         }
@@ -152,7 +152,7 @@ fn rows<A: Float, T: Scalar<Acc = A>>(
         let a = wide_run(terms.a, first * a_k, a_k, &mut scratch.a[..depth]);
         for (i, sum) in sums.iter_mut().enumerate() {
             let b = wide_run(terms.b, first * b_k + (column + i) * b_n, b_k, &mut scratch.b[..depth]);
-            *sum = *sum + dot(a, b);
+            *sum += dot(a, b);
         }
     }
 }
@@ -182,13 +182,13 @@ fn columns<A: Float, T: Scalar<Acc = A>>(
                 vectorized(|| {
                     let (p, q, r, s) = (&p[..n], &q[..n], &r[..n], &s[..n]);
                     for (j, sum) in sums.iter_mut().enumerate() {
-                        *sum = *sum + ((w * p[j] + x * q[j]) + (y * r[j] + z * s[j]));
+                        *sum += (w * p[j] + x * q[j]) + (y * r[j] + z * s[j]);
                     }
                 });
             } else {
                 for (i, &x) in a.iter().enumerate() {
                     let row = row(i);
-                    vectorized(|| sums.iter_mut().zip(row).for_each(|(sum, &y)| *sum = *sum + x * y));
+                    vectorized(|| sums.iter_mut().zip(row).for_each(|(sum, &y)| *sum += x * y));
                 }
             }
         }
@@ -203,14 +203,14 @@ fn dot<A: Float>(a: &[A], b: &[A]) -> A {
         let (b_chunks, b_rest) = b.as_chunks::<LANES>();
         for (a, b) in a_chunks.iter().zip(b_chunks) {
             for i in 0..LANES {
-                lanes[i] = lanes[i] + a[i] * b[i];
+                lanes[i] += a[i] * b[i];
             }
         }
         let rest = a_rest.iter().zip(b_rest).fold(zero::<A>(), |sum, (&a, &b)| sum + a * b);
         let mut width = LANES / 2;
         while width > 0 {
             for i in 0..width {
-                lanes[i] = lanes[i] + lanes[i + width];
+                lanes[i] += lanes[i + width];
             }
             width /= 2;
         }
