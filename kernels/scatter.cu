@@ -19,13 +19,17 @@ constexpr u32 kAhead = 8;
 
 // The twin of Scatter in src/args.rs.
 struct Scatter {
-    u64 src, src_step;                // first launch
-    u64 keys, order;                  // first launch
-    u64 sums_in, places_in;           // others
-    u64 sums_out, places_out;         // all but the last
-    u64 out, out_step;
+    const void* src;         // first launch
+    u64 src_step;
+    const u32 *keys, *order;
+    const void* sums_in;     // others
+    const u32* places_in;
+    void* sums_out;          // all but the last
+    u32* places_out;
+    void* out;
+    u64 out_step;
     u64 extent;
-    u64 n;                            // entries of a list
+    u64 n;                   // entries of a list
     u64 chunks;
 };
 
@@ -43,22 +47,22 @@ template <typename T, bool kFirst> struct Entries {
     Place<3> start;
 
     __device__ __forceinline__ u32 place(u64 i) const {
-        if constexpr (kFirst) return reinterpret_cast<const u32*>(scatter.keys)[start.of[2] * scatter.n + i];
-        else return reinterpret_cast<const u32*>(scatter.places_in)[i * lanes + lane];
+        if constexpr (kFirst) return scatter.keys[start.of[2] * scatter.n + i];
+        else return scatter.places_in[i * lanes + lane];
     }
 
     __device__ __forceinline__ Total<T> sum(u64 i) const {
         if constexpr (kFirst) {
-            const u64 position = reinterpret_cast<const u32*>(scatter.order)[start.of[2] * scatter.n + i];
-            return total_of(reinterpret_cast<const T*>(scatter.src)[start.of[0] + position * scatter.src_step]);
+            const u64 position = scatter.order[start.of[2] * scatter.n + i];
+            return total_of(static_cast<const T*>(scatter.src)[start.of[0] + position * scatter.src_step]);
         } else {
-            return reinterpret_cast<const Total<T>*>(scatter.sums_in)[i * lanes + lane];
+            return static_cast<const Total<T>*>(scatter.sums_in)[i * lanes + lane];
         }
     }
 
     __device__ __forceinline__ void add(u32 place, Total<T> sum) const {
         if (place >= scatter.extent) return;
-        T& out = reinterpret_cast<T*>(scatter.out)[start.of[1] + place * scatter.out_step];
+        T& out = static_cast<T*>(scatter.out)[start.of[1] + place * scatter.out_step];
         if constexpr (kIsFloat<T>) out = from_f32<T>(to_f32(out) + sum);
         else out = T(u64(out) + sum);
     }
@@ -113,8 +117,8 @@ scatter_add(const __grid_constant__ Scatter scatter, const __grid_constant__ Wal
     if (scatter.chunks == 1) return;
 
     // Both ends are always entries, some of nothing, so that their number is known beforehand.
-    auto* sums = reinterpret_cast<Total<T>*>(scatter.sums_out);
-    auto* places = reinterpret_cast<u32*>(scatter.places_out);
+    auto* sums = static_cast<Total<T>*>(scatter.sums_out);
+    auto* places = scatter.places_out;
     const u64 at = chunk * 2 * lanes.numel + lane;
     sums[at] = head, sums[at + lanes.numel] = tail;
     places[at] = first, places[at + lanes.numel] = place;

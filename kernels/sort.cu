@@ -15,19 +15,25 @@
 #include "fault.cuh"
 #include "sort.cuh"
 
-// What a pass reads and writes. The twin of Sort in src/args.rs. Addresses are those of first elements, 0 for none; steps
-// go from element to element of a row.
+// What a pass reads and writes. The twin of Sort in src/args.rs. Addresses are those of first elements, null for none;
+// steps go from element to element of a row.
 struct Sort {
-    u64 keys, key_step;              // of the first pass
-    u64 in_keys, in_order;           // of the others: pairs, [rows, n]
-    u64 out_keys, out_order;         // pairs, [rows, out_n]; 0 if values and positions come out
-    u64 values, value_step;
-    u64 out_values, out_indices, out_step;
-    u64 first, rows;                 // rows from number first on, so many
-    u64 extent;                      // positions are below
+    const void* keys;        // of the first pass
+    u64 key_step;
+    const void* in_keys;     // of the others: pairs, [rows, n]
+    const u32* in_order;
+    void* out_keys;          // pairs, [rows, out_n]; null if values and positions come out
+    u32* out_order;
+    const void* values;
+    u64 value_step;
+    void* out_values;
+    i64* out_indices;
+    u64 out_step;
+    u64 first, rows;         // rows from number first on, so many
+    u64 extent;              // positions are below
     Fault fault;
-    u32 n, out_n;                    // elements of a row that come in and out
-    u32 run, keep;                   // of a run that comes in (merge); at most of one that comes out
+    u32 n, out_n;            // elements of a row that come in and out
+    u32 run, keep;           // of a run that comes in (merge); at most of one that comes out
     u32 value_bytes;
     u32 descending;
 };
@@ -49,7 +55,7 @@ __device__ __forceinline__ u32 order_of(u8 x) { return x; }
 template <typename T> struct Elements {
     using Key = Choose<sizeof(T) == 8, u64, u32>;
     static __device__ __forceinline__ void load(const Sort& sort, u64 start, u64, u32 i, Key& key, u32& position) {
-        key = order_of(reinterpret_cast<const T*>(sort.keys)[start + i * sort.key_step]);
+        key = order_of(static_cast<const T*>(sort.keys)[start + i * sort.key_step]);
         if (sort.descending) key = ~key;
         position = i;
     }
@@ -59,7 +65,7 @@ template <typename T> struct Elements {
 struct Positions {
     using Key = u32;
     static __device__ __forceinline__ void load(const Sort& sort, u64 start, u64, u32 i, Key& key, u32& position) {
-        const i64 at = reinterpret_cast<const i64*>(sort.keys)[start + i * sort.key_step];
+        const i64 at = static_cast<const i64*>(sort.keys)[start + i * sort.key_step];
         const bool exists = u64(at) < sort.extent;
         if (!exists) sort.fault.raise(at);
         key = u32(exists ? u64(at) : sort.extent);
@@ -71,8 +77,8 @@ template <typename K> struct Pairs {
     using Key = K;
     static __device__ __forceinline__ void load(const Sort& sort, u64, u64 row, u32 i, Key& key, u32& position) {
         const u64 at = row * sort.n + i;
-        key = reinterpret_cast<const K*>(sort.in_keys)[at];
-        position = reinterpret_cast<const u32*>(sort.in_order)[at];
+        key = static_cast<const K*>(sort.in_keys)[at];
+        position = sort.in_order[at];
     }
 };
 
@@ -84,20 +90,20 @@ __device__ __forceinline__ Place<3> start_of(const Walk<3>& rows, u64 row) {
     return place[0];
 }
 
-template <typename W> __device__ __forceinline__ void move(u64 from, u64 at, u64 to, u64 as) {
-    reinterpret_cast<W*>(to)[as] = reinterpret_cast<const W*>(from)[at];
+template <typename W> __device__ __forceinline__ void move(const void* from, u64 at, void* to, u64 as) {
+    static_cast<W*>(to)[as] = static_cast<const W*>(from)[at];
 }
 
 // Element number `at` of what comes out of a row.
 template <typename K>
 __device__ __forceinline__ void put(const Sort& sort, Place<3> start, u64 row, u32 at, K key, u32 position) {
     if (sort.out_keys) {
-        reinterpret_cast<K*>(sort.out_keys)[row * sort.out_n + at] = key;
-        reinterpret_cast<u32*>(sort.out_order)[row * sort.out_n + at] = position;
+        static_cast<K*>(sort.out_keys)[row * sort.out_n + at] = key;
+        sort.out_order[row * sort.out_n + at] = position;
         return;
     }
     const u64 to = start.of[2] + at * sort.out_step;
-    if (sort.out_indices) reinterpret_cast<i64*>(sort.out_indices)[to] = position;
+    if (sort.out_indices) sort.out_indices[to] = position;
     if (!sort.out_values) return;
     const u64 from = start.of[1] + position * sort.value_step;
     switch (sort.value_bytes) {
@@ -122,8 +128,9 @@ sort_tiles(const __grid_constant__ Sort sort, const __grid_constant__ Walk<3> ro
 
     u64 row = ~0ull;
     Place<3> start;
-    #pragma unroll 1
-    for (u32 s = threadIdx.x; s < kSortTile; s += kThreads) {
+    #pragma unroll 4
+    for (u32 j = 0; j < kItems; ++j) {
+        const u32 s = j * kThreads + threadIdx.x;
         const u64 now = first + (s >> shift);
         const u32 i = s & (width - 1);
         // What is no element comes after all that are.
@@ -156,8 +163,9 @@ sort_tiles(const __grid_constant__ Sort sort, const __grid_constant__ Walk<3> ro
     __syncthreads();
 
     row = ~0ull;
-    #pragma unroll 1
-    for (u32 s = threadIdx.x; s < kSortTile; s += kThreads) {
+    #pragma unroll 4
+    for (u32 j = 0; j < kItems; ++j) {
+        const u32 s = j * kThreads + threadIdx.x;
         const u64 now = first + (s >> shift);
         const u32 i = s & (width - 1);
         if (now >= sort.rows || i >= length || i >= sort.keep) continue;
@@ -202,8 +210,8 @@ sort_merge(const __grid_constant__ Sort sort, const __grid_constant__ Walk<3> ro
     if (begin >= total) return;
     const u32 n = total - begin < kSortTile ? total - begin : kSortTile;
 
-    const K* left = reinterpret_cast<const K*>(sort.in_keys) + row * sort.n + skip;
-    const u32* order = reinterpret_cast<const u32*>(sort.in_order) + row * sort.n + skip;
+    const K* left = static_cast<const K*>(sort.in_keys) + row * sort.n + skip;
+    const u32* order = sort.in_order + row * sort.n + skip;
     if (threadIdx.x < 2 * kWarp) {
         const u32 which = threadIdx.x / kWarp;
         const u32 cut = cut_of(left, of_left, left + of_left, of_right, begin + which * n);

@@ -29,11 +29,17 @@ pub(crate) fn workspace_bytes(keys: &Layout, dtype: DType, by: Order, indices: b
     let n = keys.shape()[by.axis];
     let count = keys.numel().checked_div(n).unwrap_or(0);
     let positions = if indices && is_last(keys, by.axis) { 0 } else { count * by.k * 8 };
-    (words_bytes(n, count, dtype) + positions) as u64
+    (words_bytes(n, by.k, count, dtype) + positions) as u64
 }
 
-fn words_bytes(n: usize, count: usize, dtype: DType) -> usize {
-    n * slots(n, count) * if dtype.size() == 8 { 16 } else { 8 }
+fn words_bytes(n: usize, k: usize, count: usize, dtype: DType) -> usize {
+    room(n, k) * slots(n, count) * if dtype.size() == 8 { 16 } else { 8 }
+}
+
+/// Words of a row that are kept at once: all, or where few are wanted, the least so far and some that may replace them.
+fn room(n: usize, k: usize) -> usize {
+    let few = 4 * k.max(64);
+    if few <= n / 2 { few } else { n }
 }
 
 fn slots(n: usize, count: usize) -> usize {
@@ -59,7 +65,7 @@ pub(crate) fn sort(
         return Ok(());
     }
     let bytes = workspace.host_mut().ok_or_else(|| Error::device("cpu: the workspace is not host memory"))?;
-    let (words, rest) = bytes.split_at_mut(words_bytes(n, kept.numel(), keys.dtype));
+    let (words, rest) = bytes.split_at_mut(words_bytes(n, by.k, kept.numel(), keys.dtype));
     let direct = is_last(keys.layout, by.axis);
     let (mut now, later) = if direct { (indices, None) } else { (None, indices) };
     let order: &mut [i64] = match &mut now {
@@ -101,52 +107,75 @@ impl Rows {
 
     /// Writes the positions of the first `k` of each row, in order.
     fn order<T: Key>(&self, data: &[T], words: &mut [T::Word], order: &mut [i64]) {
-        let (n, k) = (self.n, self.by.k);
-        if n >= LONG {
+        let (n, k, count) = (self.n, self.by.k, self.kept.numel());
+        let room = room(n, k);
+        if n >= LONG && room == n {
             for (row, order) in order.chunks_mut(k).enumerate() {
                 let start = position(&self.kept, row);
-                words.par_chunks_mut(TASK).enumerate().for_each(|(task, words)| {
-                    self.fill(data, start, task * TASK, words);
+                let tasks = words.par_chunks_mut(TASK).enumerate();
+                tasks.for_each(|(task, words)| {
+                    let some = self.words(data, start, task * TASK);
+                    words.iter_mut().zip(some).for_each(|(to, word)| *to = word);
                 });
-                first(words, k).par_sort_unstable();
-                order.par_iter_mut().zip(&*words).for_each(|(at, word)| *at = T::position(*word));
+                let words = least(words, k);
+                words.par_sort_unstable();
+                order.par_iter_mut().zip(words).for_each(|(at, word)| *at = T::position(*word));
             }
             return;
         }
-        let count = self.kept.numel();
         let together = count.div_ceil(slots(n, count));
-        words.par_chunks_mut(n).zip(order.par_chunks_mut(together * k)).enumerate().for_each(
-            |(slot, (words, order))| {
-                for (row, order) in order.chunks_mut(k).enumerate() {
-                    self.fill(data, position(&self.kept, slot * together + row), 0, words);
-                    first(words, k).sort_unstable();
-                    order.iter_mut().zip(&*words).for_each(|(at, word)| *at = T::position(*word));
-                }
-            },
-        );
+        let tasks = words.par_chunks_mut(room).zip(order.par_chunks_mut(together * k)).enumerate();
+        tasks.for_each(|(slot, (words, order))| {
+            for (row, order) in order.chunks_mut(k).enumerate() {
+                let all = self.words(data, position(&self.kept, slot * together + row), 0);
+                let words = if room == n {
+                    words.iter_mut().zip(all).for_each(|(to, word)| *to = word);
+                    least(words, k)
+                } else {
+                    least_of(all, words, k)
+                };
+                words.sort_unstable();
+                order.iter_mut().zip(words).for_each(|(at, word)| *at = T::position(*word));
+            }
+        });
     }
 
     /// The words of the elements from number `from` on of the row at `start`.
-    fn fill<T: Key>(&self, data: &[T], start: usize, from: usize, words: &mut [T::Word]) {
-        let row = data[start + from * self.step..].iter().step_by(self.step.max(1));
-        if self.step == 0 {
-            words.iter_mut().enumerate().for_each(|(i, word)| {
-                *word = data[start].word(self.by.descending, from + i);
-            });
-            return;
-        }
-        words.iter_mut().zip(row).enumerate().for_each(|(i, (word, key))| {
-            *word = key.word(self.by.descending, from + i);
-        });
+    fn words<'a, T: Key>(
+        &self,
+        data: &'a [T],
+        start: usize,
+        from: usize,
+    ) -> impl Iterator<Item = T::Word> + use<'a, T> {
+        let (n, step, descending) = (self.n, self.step, self.by.descending);
+        let row = &data[start..=start + (n - 1) * step];
+        (from..n).map(move |i| row[i * step].word(descending, i))
     }
 }
 
 /// The `k` least, in any order.
-fn first<W: Ord>(words: &mut [W], k: usize) -> &mut [W] {
+fn least<W: Ord>(words: &mut [W], k: usize) -> &mut [W] {
     if k < words.len() {
         words.select_nth_unstable(k);
     }
     &mut words[..k]
+}
+
+/// The `k` least of all, of which there are as many, in any order: `room`, which is longer, holds those that may be.
+fn least_of<W: Ord + Copy>(all: impl Iterator<Item = W>, room: &mut [W], k: usize) -> &mut [W] {
+    let (mut len, mut bound) = (0, None);
+    for word in all {
+        if bound.is_some_and(|bound| word >= bound) {
+            continue;
+        }
+        room[len] = word;
+        len += 1;
+        if len == room.len() {
+            bound = Some(*room.select_nth_unstable(k - 1).1);
+            len = k;
+        }
+    }
+    least(&mut room[..len], k)
 }
 
 /// An element as an unsigned integer that orders as it does, in a word with its position.
