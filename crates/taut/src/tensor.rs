@@ -101,11 +101,6 @@ impl Tensor {
         Ok(Tensor::from_parts(Holder::new(storage), Layout::contiguous(shape), dtype))
     }
 
-    /// The same memory in another contiguous shape, still as its own.
-    pub(crate) fn with_shape(self, shape: Shape) -> Tensor {
-        Tensor { layout: Layout::contiguous(shape), ..self }
-    }
-
     pub(crate) fn storage(&self) -> &Storage {
         self.holder.storage()
     }
