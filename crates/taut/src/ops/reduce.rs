@@ -2,7 +2,7 @@
 //!
 //! A named method is one line that names a [`Reduce`]. [`Tensor::reduce`] is the only road from here to a kernel.
 //!
-//! The reduced axes are removed; for broadcasting against the operand, `unsqueeze` puts them back with extent 1.
+//! The reduced axes are removed; for broadcasting against the operand, [`Tensor::unsqueeze`] puts one back with extent 1.
 
 use crate::{
     Tensor, cpu,
@@ -44,6 +44,11 @@ impl Tensor {
     /// // The sum is 6e7, far beyond f16.
     /// let x = Tensor::full([1000], 60_000.0, DType::F16, &Device::cpu())?;
     /// assert_eq!(x.mean(&[])?.item::<f16>()?, f16::from_f32(60_000.0));
+    ///
+    /// // Rows less their means: the axis is put back to broadcast.
+    /// let x = Tensor::from_slice(&[1.0f32, 3.0, 5.0, 9.0], [2, 2], &Device::cpu())?;
+    /// let means = x.clone().mean(&[1])?.unsqueeze(1)?;
+    /// assert_eq!(x.sub(&means)?.to_vec::<f32>()?, [-1.0, 1.0, -2.0, 2.0]);
     /// # Ok::<(), taut::Error>(())
     /// ```
     ///
