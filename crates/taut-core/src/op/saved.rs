@@ -101,6 +101,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("stack", &[]),
     ("std", &[Input, Output]),
     ("sub", &[]),
+    ("sub_scalar", &[]),
     ("sum", &[]),
     ("tanh", &[Output]),
     ("topk", &[Saved::Positions]),

@@ -12,7 +12,7 @@ use taut_memory::{Kind, Site};
 impl Tensor {
     /// The values in another dtype; `self` where it has that dtype. Floats round to nearest; float to integer
     /// truncates, saturates, and gives 0 for NaN; integer to integer wraps; f64 and integers go to 16-bit floats through
-    /// f32; everything to bool is `x != 0`. Shape `[..] -> [..]`.
+    /// f32; everything to bool is `x != 0`. Shape `[..] -> [..]`. Backward keeps nothing: 0 bytes.
     ///
     /// ```
     /// use taut::{DType, Device, Tensor};
