@@ -16,7 +16,13 @@ run.sh probe             what this machine is, and whether the programs can star
 TEXT
 }
 
+# Programs are packed compressed: most of them is machine code for the GPU. The first use unpacks one.
 program() {
+    if [ ! -x "$here/$1" ] && [ -f "$here/$1.gz" ]; then
+        gunzip -c "$here/$1.gz" > "$here/$1.part"
+        chmod +x "$here/$1.part"
+        mv "$here/$1.part" "$here/$1"
+    fi
     if [ ! -x "$here/$1" ]; then
         echo "run.sh: this bundle holds no $1; it was packed with --only" >&2
         exit 2
@@ -62,7 +68,7 @@ probe() {
         echo "no nvidia-smi"
     fi
     for name in taut-test taut-bench; do
-        if [ ! -x "$here/$name" ]; then
+        if ! (program "$name") >/dev/null 2>&1; then
             echo "$name: not in this bundle"
         elif ldd "$here/$name" 2>&1 | grep -i 'not found'; then
             echo "$name: does not start here"
