@@ -23,7 +23,7 @@ pub fn binary_elements(op: Binary, values: &[(Value, Value)], dtype: DType) -> E
 }
 
 /// `op(x)`. To the last bit if that is one operation in f32, then one rounding: f64 has more than twice the bits of f32,
-/// so that rounding its result to f32 is what f32 itself would give. Otherwise see [`unary_error`].
+/// so that rounding its result to f32 is what f32 itself would give. Otherwise see `unary_error`.
 pub fn unary(op: Unary, x: Value, dtype: DType) -> Value {
     match x {
         Value::Float(x) => {
