@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every op of taut on the CPU beside PyTorch and numpy on the same cores, in one run.
 
-    python3 benches/compare.py PROGRAM [--cores 0,1] [--out FILE.json] [--ops relu,sum]
+    python3 benches/compare.py PROGRAM [--cores 0,1] [--out FILE.json] [--ops relu,sum] [--quick]
 
 PROGRAM is the bench program: target/release/taut-bench, or taut-bench of a bundle. Op by op it runs our rows and then
 theirs, on operands of the same shapes and distributions, and prints times and their ratio. Needs PyTorch and numpy.
@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 
-NUMEL = 1 << 24
 REPETITIONS = 7
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -25,7 +24,9 @@ parser.add_argument("program")
 parser.add_argument("--cores", default="0,1")
 parser.add_argument("--out")
 parser.add_argument("--ops")
+parser.add_argument("--quick", action="store_true", help="f32 only, 2^20 elements instead of 2^24")
 options = parser.parse_args()
+NUMEL = 1 << (20 if options.quick else 24)
 cores = [int(core) for core in options.cores.split(",")]
 os.sched_setaffinity(0, cores)  # children too
 for name in ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"]:
@@ -239,6 +240,7 @@ def theirs(entry, dtype):
 def ours(method, folder):
     """Our rows of a method: {row: seconds}."""
     command = [options.program, "--device", "cpu", "--only", "throughput", "--ops", method, "--out", folder]
+    command += ["--quick"] if options.quick else []
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with open(os.path.join(folder, "latest.json")) as file:
         figures = json.load(file)["figures"]
