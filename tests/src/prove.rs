@@ -37,9 +37,9 @@ pub fn prove(at: &At, op: &Op) -> Check {
         used.set(used.get() + 1);
         case.check(at, &pools, &subject)
     })?;
-    // Or shapes are drawn that say nothing about the op.
+    // Or shapes are drawn that say nothing about the op. A few cases say nothing about that.
     prop_assert!(
-        used.get() * 4 >= all.get(),
+        all.get() < 32 || used.get() * 4 >= all.get(),
         "{}: only {} of {} shapes were used",
         op.name,
         used.get(),
