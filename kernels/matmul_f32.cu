@@ -58,8 +58,6 @@ template <u32 kExtent> struct Side {
 
 __device__ __forceinline__ float4 load_shared_4(const f32* at) { return *reinterpret_cast<const float4*>(at); }
 
-// Threads take kPer x kPer sums, in squares of 4 x 4; a warp is 4 threads high and 8 wide, a block 4 warps high and 2
-// wide.
 // From 10.0 on the compiler needs more than half of the registers.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 constexpr u32 kBlocks = 1;
@@ -67,6 +65,8 @@ constexpr u32 kBlocks = 1;
 constexpr u32 kBlocks = 2;
 #endif
 
+// Threads take kPer x kPer sums, in squares of 4 x 4; a warp is 4 threads high and 8 wide, a block 4 warps high and 2
+// wide.
 template <u32 kPer, u32 kSharedBytes>
 __global__ void __launch_bounds__(256, kBlocks) matmul_f32(const __grid_constant__ Product p) {
     constexpr u32 kTile = 16 * kPer;
