@@ -24,6 +24,7 @@ parser.add_argument("program")
 parser.add_argument("--cores", default="0,1")
 parser.add_argument("--out")
 parser.add_argument("--ops")
+parser.add_argument("--dtypes", help="f32,f16: all unless given")
 parser.add_argument("--quick", action="store_true", help="f32 only, 2^20 elements instead of 2^24")
 options = parser.parse_args()
 NUMEL = 1 << (20 if options.quick else 24)
@@ -259,6 +260,8 @@ def main():
                 rest = [part for part in rest if part != "in place"]
                 dtype = head.split(" ")[-1]
                 entry = ", ".join([head.rsplit(" ", 1)[0], *rest])
+                if options.dtypes and dtype in DTYPES and dtype not in options.dtypes.split(","):
+                    continue
                 if entry not in PEERS:
                     print(f"{work:44} {seconds * 1e3:9.2f} {'-':>11}")
                     continue

@@ -1,14 +1,14 @@
 //! The twin of `binary.cu`.
 
 use super::{
-    BLOCK, Source,
+    BLOCK, PIECE, Source,
     math::Math,
     runs::each_run,
     vectorized,
     word::{Word, with_word},
 };
 use crate::tensor::{View, ViewMut};
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable};
 use taut_core::{Binary, Layout, Result};
 
 /// `dst = op(a, b)`, all of one shape; without `a`, `dst` is the first operand, whatever its strides.
@@ -27,17 +27,24 @@ fn combine<T: Word>(op: Binary, a: Option<View<'_>>, b: View<'_>, mut dst: ViewM
     let a = a.map(|a| Ok(Source::new(a.data::<T>()?, &first))).transpose()?;
     let b = Source::new(b.data::<T>()?, &second);
     each_run(dst.data::<T>()?, &to, |start, run| {
-        let mut narrow = [T::zeroed(); BLOCK];
+        let (mut narrow, mut other) = ([T::zeroed(); BLOCK], [T::zeroed(); BLOCK]);
         let (mut left, mut right) = ([T::Work::zeroed(); BLOCK], [T::Work::zeroed(); BLOCK]);
+        let mut out = [T::Work::zeroed(); BLOCK];
         let a = a.as_ref().map(|a| a.part(start, run.len()));
         let b = b.part(start, run.len());
         for (i, block) in run.chunks_mut(BLOCK).enumerate() {
             let (at, len) = (i * BLOCK, block.len());
-            if let Some(a) = &a {
-                a.read(at, block);
-            }
+            let other = &mut other[..len];
+            let first = match &a {
+                Some(a) => a.get(at, other),
+                None => {
+                    other.copy_from_slice(block);
+                    other
+                }
+            };
+            let left = T::wide(first, &mut left);
             let right = T::wide(b.get(at, &mut narrow[..len]), &mut right);
-            T::over(block, &mut left, |left| T::Work::combine(op, left, right));
+            T::fill(block, &mut out, |out| T::Work::combine_to(op, left, right, out));
         }
     });
     Ok(())
@@ -62,19 +69,29 @@ fn compare<T: Word>(op: Binary, a: View<'_>, b: View<'_>, mut dst: ViewMut<'_>) 
 }
 
 /// A type that binary ops compute in.
-pub(crate) trait Binaries: Copy + PartialOrd {
-    /// Combines blocks into the first, in a loop for each op.
-    fn combine(op: Binary, a: &mut [Self], b: &[Self]);
+pub(crate) trait Binaries: Pod + PartialOrd {
+    /// Combines blocks, in a loop for each op.
+    fn combine_to(op: Binary, a: &[Self], b: &[Self], out: &mut [Self]);
+
+    /// [`combine_to`](Self::combine_to), into the first.
+    fn combine(op: Binary, a: &mut [Self], b: &[Self]) {
+        let mut copy = [Self::zeroed(); PIECE];
+        for (a, b) in a.chunks_mut(PIECE).zip(b.chunks(PIECE)) {
+            let copy = &mut copy[..a.len()];
+            copy.copy_from_slice(a);
+            Self::combine_to(op, copy, b, a);
+        }
+    }
 
     /// Compares blocks into bools, in a loop for each op.
     fn compare(op: Binary, a: &[Self], b: &[Self], out: &mut [u8]) {
         match op {
-            Binary::Eq => each_pair(a, b, out, |a, b| a == b),
-            Binary::Ne => each_pair(a, b, out, |a, b| a != b),
-            Binary::Lt => each_pair(a, b, out, |a, b| a < b),
-            Binary::Le => each_pair(a, b, out, |a, b| a <= b),
-            Binary::Gt => each_pair(a, b, out, |a, b| a > b),
-            Binary::Ge => each_pair(a, b, out, |a, b| a >= b),
+            Binary::Eq => each(a, b, out, |a, b| u8::from(a == b)),
+            Binary::Ne => each(a, b, out, |a, b| u8::from(a != b)),
+            Binary::Lt => each(a, b, out, |a, b| u8::from(a < b)),
+            Binary::Le => each(a, b, out, |a, b| u8::from(a <= b)),
+            Binary::Gt => each(a, b, out, |a, b| u8::from(a > b)),
+            Binary::Ge => each(a, b, out, |a, b| u8::from(a >= b)),
             // The others do not compare.
             _ => {}
         }
@@ -82,40 +99,32 @@ pub(crate) trait Binaries: Copy + PartialOrd {
 }
 
 /// As `each` of unary ops.
-fn each<T: Copy>(a: &mut [T], b: &[T], f: impl Fn(T, T) -> T) {
-    vectorized(over(a, b, f));
+fn each<T: Copy, O>(a: &[T], b: &[T], out: &mut [O], f: impl Fn(T, T) -> O) {
+    vectorized(over(a, b, out, f));
 }
 
 #[inline(always)]
-fn over<T: Copy>(a: &mut [T], b: &[T], f: impl Fn(T, T) -> T) -> impl FnOnce() {
+fn over<T: Copy, O>(a: &[T], b: &[T], out: &mut [O], f: impl Fn(T, T) -> O) -> impl FnOnce() {
     #[inline(always)]
     move || {
-        for (a, &b) in a.iter_mut().zip(b) {
-            *a = f(*a, b);
+        for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+            *out = f(a, b);
         }
     }
-}
-
-fn each_pair<T: Copy>(a: &[T], b: &[T], out: &mut [u8], f: impl Fn(T, T) -> bool) {
-    vectorized(|| {
-        for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
-            *out = u8::from(f(a, b));
-        }
-    });
 }
 
 macro_rules! floats {
     ($($t:ident)*) => {$(
         impl Binaries for $t {
-            fn combine(op: Binary, a: &mut [$t], b: &[$t]) {
+            fn combine_to(op: Binary, a: &[$t], b: &[$t], out: &mut [$t]) {
                 match op {
-                    Binary::Add => each(a, b, |a, b| a + b),
-                    Binary::Sub => each(a, b, |a, b| a - b),
-                    Binary::Mul => each(a, b, |a, b| a * b),
-                    Binary::Div => each(a, b, |a, b| a / b),
-                    Binary::Minimum => each(a, b, minimum),
-                    Binary::Maximum => each(a, b, maximum),
-                    Binary::Pow => each(a, b, <$t as Math>::pow),
+                    Binary::Add => each(a, b, out, |a, b| a + b),
+                    Binary::Sub => each(a, b, out, |a, b| a - b),
+                    Binary::Mul => each(a, b, out, |a, b| a * b),
+                    Binary::Div => each(a, b, out, |a, b| a / b),
+                    Binary::Minimum => each(a, b, out, minimum),
+                    Binary::Maximum => each(a, b, out, maximum),
+                    Binary::Pow => each(a, b, out, <$t as Math>::pow),
                     // Of bools only, or with a result of bools.
                     _ => {}
                 }
@@ -129,23 +138,23 @@ floats!(f32 f64);
 macro_rules! integers {
     ($($t:ident)*) => {$(
         impl Binaries for $t {
-            fn combine(op: Binary, a: &mut [$t], b: &[$t]) {
+            fn combine_to(op: Binary, a: &[$t], b: &[$t], out: &mut [$t]) {
                 match op {
-                    Binary::Add => each(a, b, $t::wrapping_add),
-                    Binary::Sub => each(a, b, $t::wrapping_sub),
-                    Binary::Mul => each(a, b, $t::wrapping_mul),
-                    Binary::Minimum => each(a, b, minimum),
-                    Binary::Maximum => each(a, b, maximum),
+                    Binary::Add => each(a, b, out, $t::wrapping_add),
+                    Binary::Sub => each(a, b, out, $t::wrapping_sub),
+                    Binary::Mul => each(a, b, out, $t::wrapping_mul),
+                    Binary::Minimum => each(a, b, out, minimum),
+                    Binary::Maximum => each(a, b, out, maximum),
                     // Of bools, which are compared to bools, too.
-                    Binary::And => each(a, b, |a, b| a & b),
-                    Binary::Or => each(a, b, |a, b| a | b),
-                    Binary::Xor => each(a, b, |a, b| a ^ b),
-                    Binary::Eq => each(a, b, |a, b| $t::from(a == b)),
-                    Binary::Ne => each(a, b, |a, b| $t::from(a != b)),
-                    Binary::Lt => each(a, b, |a, b| $t::from(a < b)),
-                    Binary::Le => each(a, b, |a, b| $t::from(a <= b)),
-                    Binary::Gt => each(a, b, |a, b| $t::from(a > b)),
-                    Binary::Ge => each(a, b, |a, b| $t::from(a >= b)),
+                    Binary::And => each(a, b, out, |a, b| a & b),
+                    Binary::Or => each(a, b, out, |a, b| a | b),
+                    Binary::Xor => each(a, b, out, |a, b| a ^ b),
+                    Binary::Eq => each(a, b, out, |a, b| $t::from(a == b)),
+                    Binary::Ne => each(a, b, out, |a, b| $t::from(a != b)),
+                    Binary::Lt => each(a, b, out, |a, b| $t::from(a < b)),
+                    Binary::Le => each(a, b, out, |a, b| $t::from(a <= b)),
+                    Binary::Gt => each(a, b, out, |a, b| $t::from(a > b)),
+                    Binary::Ge => each(a, b, out, |a, b| $t::from(a >= b)),
                     // Refused for integers before they come here.
                     Binary::Div | Binary::Pow => {}
                 }

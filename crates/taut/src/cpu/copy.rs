@@ -1,6 +1,6 @@
 //! The twin of `copy.cu`: casts and strided copies.
 
-use super::{Acc, BLOCK, Scalar, Source, TASK, runs::each_run, scalar, transpose::transpose, with_scalar};
+use super::{BLOCK, Scalar, Source, TASK, runs::each_run, scalar::each, transpose::transpose, with_scalar};
 use crate::tensor::{View, ViewMut};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -34,9 +34,33 @@ fn cast<S: Scalar, D: Scalar>(src: &[S], dst: &mut [D], [from, to]: [Layout; 2])
         let src = src.part(first, run.len());
         for (i, out) in run.chunks_mut(BLOCK).enumerate() {
             let block = src.get(i * BLOCK, &mut narrow[..out.len()]);
-            scalar::each(S::wide(block, &mut wide), out, S::Acc::cast::<D>);
+            S::Acc::cast(S::wide(block, &mut wide), out);
         }
     });
+}
+
+/// A type that casts start from.
+pub(crate) trait Casts: Sized {
+    /// Converts as many elements as both hold.
+    fn cast<D: Scalar>(src: &[Self], dst: &mut [D]);
+}
+
+impl Casts for f32 {
+    fn cast<D: Scalar>(src: &[f32], dst: &mut [D]) {
+        D::from_f32s(src, dst);
+    }
+}
+
+impl Casts for f64 {
+    fn cast<D: Scalar>(src: &[f64], dst: &mut [D]) {
+        each(src, dst, D::from_f64);
+    }
+}
+
+impl Casts for i64 {
+    fn cast<D: Scalar>(src: &[i64], dst: &mut [D]) {
+        each(src, dst, D::from_i64);
+    }
 }
 
 fn move_elements<T: Pod + Send + Sync>(src: &[T], dst: &mut [T], [from, to]: [Layout; 2]) {

@@ -1,6 +1,6 @@
 //! The twin of `gather.cu`.
 
-use super::TASK;
+use super::{TASK, vectorized};
 use crate::tensor::{View, ViewMut};
 use bytemuck::Pod;
 use rayon::prelude::*;
@@ -38,19 +38,39 @@ pub(crate) fn check(op: Index, axis: usize, layout: &Layout, index: View<'_>) ->
     let data = index.data::<i64>()?;
     // Each element once, however often a view shows it.
     let at = index.layout.distinct().collapsed();
-    let bad = |i: &i64| usize::try_from(*i).map_or(true, |i| i >= extent);
+    let bad = |i: &i64| *i as u64 >= extent as u64;
     let tasks = (0..at.numel().div_ceil(TASK)).into_par_iter();
     let found = tasks.find_map_first(|task| {
         let rows = rows(task * TASK..at.numel().min((task + 1) * TASK), len(&at));
         rows.into_iter().find_map(|(row, columns, _)| {
             let (start, step) = (at.row_position(row), step(&at));
-            columns.map(|i| data[start + i * step]).find(bad)
+            let mut indices =
+                data[start + columns.start * step..].iter().step_by(step.max(1)).take(columns.len());
+            // All are looked at before one is looked for, which the compiler makes into vector instructions.
+            if step == 1 && !any_from(extent, &data[start + columns.start..start + columns.end]) {
+                return None;
+            }
+            indices.find(|i| bad(i)).copied()
         })
     });
     found.map_or(Ok(()), |i| {
         let (name, shape) = (op.name(), layout.shape());
         Err(Error::shape(format!("{name}: index {i} is out of range of axis {axis} of {shape}")))
     })
+}
+
+/// Whether an index is negative, or not below `extent`.
+fn any_from(extent: usize, indices: &[i64]) -> bool {
+    let mut found = false;
+    vectorized(
+        #[inline(always)]
+        || {
+            for &index in indices {
+                found |= index as u64 >= extent as u64;
+            }
+        },
+    );
+    found
 }
 
 /// An operand along an axis, and the indices that lead there.
@@ -82,6 +102,11 @@ impl Along {
                 match (index_step, step) {
                     (0, 1) => {
                         out.copy_from_slice(&src[from + index[first] as usize * along..][..out.len()]);
+                    }
+                    (1, 0) if *along == 1 => {
+                        let row = &src[from..];
+                        let indices = &index[first..][..out.len()];
+                        out.iter_mut().zip(indices).for_each(|(out, &index)| *out = row[index as usize]);
                     }
                     (1, _) => {
                         let indices = index[first..][..out.len()].iter().enumerate();

@@ -28,11 +28,13 @@ pub(crate) mod triangle;
 pub(crate) mod unary;
 mod word;
 
-use scalar::{Acc, Scalar, Truth, with_scalar};
+use scalar::{Acc, Scalar, Truth, with_float, with_scalar};
 pub(crate) use source::Source;
 
 /// Elements that are converted, computed and stored at a time: few enough to stay in the first cache.
 const BLOCK: usize = 1024;
+/// Elements that are set aside at a time where they are overwritten.
+const PIECE: usize = 256;
 /// Elements that one task takes.
 const TASK: usize = 32 * BLOCK;
 

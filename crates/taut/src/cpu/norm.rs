@@ -2,7 +2,8 @@
 
 use super::{
     Scalar,
-    rows::{Float, Line, rows, with_float},
+    rows::{Float, Line, rows},
+    with_float,
 };
 use crate::tensor::{View, ViewMut};
 use bytemuck::Zeroable;
@@ -143,6 +144,13 @@ struct By<A> {
     factor: A,
 }
 
+impl<A: Float> By<A> {
+    #[inline(always)]
+    fn normal(self, x: A) -> A {
+        (x - self.mean - self.rest) * self.factor
+    }
+}
+
 impl<A: Float, F: Fn(&[A]) -> Moment + Sync, S: Fn(Moment) -> f64 + Sync> Line<A> for Affined<A, F, S> {
     type Stat = Moment;
     type By = By<A>;
@@ -167,17 +175,26 @@ impl<A: Float, F: Fn(&[A]) -> Moment + Sync, S: Fn(Moment) -> f64 + Sync> Line<A
 
     #[inline(always)]
     fn finish(&self, by: By<A>, at: usize, x: &mut [A]) {
-        for x in &mut *x {
-            *x = (*x - by.mean - by.rest) * by.factor;
-        }
-        if let Some(weight) = &self.weight {
-            for (x, &weight) in x.iter_mut().zip(&weight[at..]) {
-                *x = *x * weight;
+        match (&self.weight, &self.bias) {
+            (Some(weight), Some(bias)) => {
+                for ((x, &weight), &bias) in x.iter_mut().zip(&weight[at..]).zip(&bias[at..]) {
+                    *x = by.normal(*x) * weight + bias;
+                }
             }
-        }
-        if let Some(bias) = &self.bias {
-            for (x, &bias) in x.iter_mut().zip(&bias[at..]) {
-                *x = *x + bias;
+            (Some(weight), None) => {
+                for (x, &weight) in x.iter_mut().zip(&weight[at..]) {
+                    *x = by.normal(*x) * weight;
+                }
+            }
+            (None, Some(bias)) => {
+                for (x, &bias) in x.iter_mut().zip(&bias[at..]) {
+                    *x = by.normal(*x) + bias;
+                }
+            }
+            (None, None) => {
+                for x in x {
+                    *x = by.normal(*x);
+                }
             }
         }
     }
@@ -193,7 +210,7 @@ impl<A: Float, F: Fn(&[A]) -> Moment + Sync, S: Fn(Moment) -> f64 + Sync> Line<A
         let own = |of: &Option<Vec<A>>| of.as_ref().map(|of| of[at]);
         let (weight, bias) = (own(&self.weight), own(&self.bias));
         for (x, by) in x.iter_mut().zip(by) {
-            *x = (*x - by.mean - by.rest) * by.factor;
+            *x = by.normal(*x);
         }
         if let Some(weight) = weight {
             for x in &mut *x {

@@ -6,30 +6,16 @@
     reason = "coefficients as they were published"
 )]
 
-/// The four words of a block under a key.
-#[inline(always)]
-fn philox(counter: [u32; 4], [mut k0, mut k1]: [u32; 2]) -> [u32; 4] {
-    let mut c = counter;
-    for _ in 0..10 {
-        let a = 0xD251_1F53 * u64::from(c[0]);
-        let b = 0xCD9E_8D57 * u64::from(c[2]);
-        c = [high(b) ^ c[1] ^ k0, low(b), high(a) ^ c[3] ^ k1, low(a)];
-        k0 = k0.wrapping_add(0x9E37_79B9);
-        k1 = k1.wrapping_add(0xBB67_AE85);
-    }
-    c
-}
-
-/// The four words of elements `4 * block` to `4 * block + 3`.
-#[inline(always)]
-pub(crate) fn words(seed: u64, block: u64) -> [u32; 4] {
-    philox([low(block), high(block), 0, 0], [low(seed), high(seed)])
-}
+use bytemuck::Pod;
 
 /// Blocks that are computed side by side, in vector registers.
 const LANES: usize = 16;
 
-/// [`words`] of several blocks: word `w` of lane `l` is `[w][l]`.
+/// The multipliers of a round.
+const A: u32 = 0xD251_1F53;
+const B: u32 = 0xCD9E_8D57;
+
+/// The four words of several blocks: word `w` of lane `l` is `[w][l]`.
 #[inline(always)]
 fn words_of(seed: u64, blocks: [u64; LANES]) -> [[u32; LANES]; 4] {
     let mut c = [blocks.map(low), blocks.map(high), [0; LANES], [0; LANES]];
@@ -37,12 +23,11 @@ fn words_of(seed: u64, blocks: [u64; LANES]) -> [[u32; LANES]; 4] {
     for _ in 0..10 {
         let mut next = [[0; LANES]; 4];
         for l in 0..LANES {
-            let a = 0xD251_1F53 * u64::from(c[0][l]);
-            let b = 0xCD9E_8D57 * u64::from(c[2][l]);
-            next[0][l] = high(b) ^ c[1][l] ^ k0;
-            next[1][l] = low(b);
-            next[2][l] = high(a) ^ c[3][l] ^ k1;
-            next[3][l] = low(a);
+            let [a, b] = [c[0][l], c[2][l]];
+            next[0][l] = high(u64::from(B) * u64::from(b)) ^ c[1][l] ^ k0;
+            next[1][l] = B.wrapping_mul(b);
+            next[2][l] = high(u64::from(A) * u64::from(a)) ^ c[3][l] ^ k1;
+            next[3][l] = A.wrapping_mul(a);
         }
         c = next;
         k0 = k0.wrapping_add(0x9E37_79B9);
@@ -91,27 +76,38 @@ fn high(x: u64) -> u32 {
     (x >> 32) as u32
 }
 
-/// Four numbers uniform in `[0, 1)`, multiples of 2^-24.
+/// Numbers of the blocks that are computed side by side.
+pub(crate) const GROUP: usize = 4 * LANES;
+
+/// What `f` makes of the first and the second word of every pair, from a block on.
 #[inline(always)]
-pub(crate) fn uniform4(seed: u64, block: u64) -> [f32; 4] {
-    words(seed, block).map(|x| (x >> 8) as f32 * UNIT)
+pub(crate) fn pairs<T: Pod>(seed: u64, block: u64, out: &mut [T; GROUP], f: impl Fn(u32, u32) -> [T; 2]) {
+    let words = words_of(seed, std::array::from_fn(|l| block + l as u64));
+    let mut made = [[T::zeroed(); LANES]; 4];
+    for l in 0..LANES {
+        [made[0][l], made[1][l]] = f(words[0][l], words[1][l]);
+        [made[2][l], made[3][l]] = f(words[2][l], words[3][l]);
+    }
+    for l in 0..LANES {
+        for w in 0..4 {
+            out[4 * l + w] = made[w][l];
+        }
+    }
 }
 
-/// Four numbers of the standard normal distribution.
+/// A number uniform in `[0, 1)`, a multiple of 2^-24.
 #[inline(always)]
-pub(crate) fn normal4(seed: u64, block: u64) -> [f32; 4] {
-    let [a, b, c, d] = words(seed, block);
-    let ([z0, z1], [z2, z3]) = (normal2(a, b), normal2(c, d));
-    [z0, z1, z2, z3]
+pub(crate) fn uniform(x: u32) -> f32 {
+    (x >> 8) as i32 as f32 * UNIT
 }
 
 /// 2^-24.
 const UNIT: f32 = 1.0 / 16_777_216.0;
 
-/// Box and Muller's pair from two words.
+/// Box and Muller's pair of numbers of the standard normal distribution, from two words.
 #[inline(always)]
-fn normal2(x: u32, y: u32) -> [f32; 2] {
-    let u = ((x >> 8) + 1) as f32 * UNIT;
+pub(crate) fn normal2(x: u32, y: u32) -> [f32; 2] {
+    let u = ((x >> 8) + 1) as i32 as f32 * UNIT;
     let r = (-2.0 * natural_log(u)).sqrt();
     let (cos, sin) = turn(y >> 8);
     [r * cos, r * sin]
@@ -132,12 +128,10 @@ fn natural_log(u: f32) -> f32 {
         3.3333331174e-1,
     ];
     let bits = u.to_bits();
-    let mut e = (bits >> 23) as i32 - 126;
-    let mut m = f32::from_bits(bits & 0x007f_ffff | 0x3f00_0000);
-    if m < std::f32::consts::FRAC_1_SQRT_2 {
-        e -= 1;
-        m += m;
-    }
+    let half = f32::from_bits(bits & 0x007f_ffff | 0x3f00_0000);
+    let low = half < std::f32::consts::FRAC_1_SQRT_2;
+    let e = (bits >> 23) as i32 - 126 - i32::from(low);
+    let m = if low { half + half } else { half };
     let t = m - 1.0;
     let z = t * t;
     let p = P[1..].iter().fold(P[0], |p, &next| p.mul_add(t, next));
@@ -160,17 +154,31 @@ fn turn(j: u32) -> (f32, f32) {
     let s = (s * w).mul_add(a, a);
     let c = 2.443315711809948e-5f32.mul_add(w, -1.388731625493765e-3).mul_add(w, 4.166664568298827e-2);
     let c = (c * w).mul_add(w, (-0.5f32).mul_add(w, 1.0));
-    match q % 4 {
-        0 => (c, s),
-        1 => (-s, c),
-        2 => (-c, -s),
-        _ => (s, -c),
-    }
+    let (cos, sin) = if q & 1 == 0 { (c, s) } else { (-s, c) };
+    if q & 2 == 0 { (cos, sin) } else { (-cos, -sin) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The four words of a block under a key.
+    fn philox(counter: [u32; 4], [mut k0, mut k1]: [u32; 2]) -> [u32; 4] {
+        let mut c = counter;
+        for _ in 0..10 {
+            let a = 0xD251_1F53 * u64::from(c[0]);
+            let b = 0xCD9E_8D57 * u64::from(c[2]);
+            c = [high(b) ^ c[1] ^ k0, low(b), high(a) ^ c[3] ^ k1, low(a)];
+            k0 = k0.wrapping_add(0x9E37_79B9);
+            k1 = k1.wrapping_add(0xBB67_AE85);
+        }
+        c
+    }
+
+    /// The four words of elements `4 * block` to `4 * block + 3`.
+    fn words(seed: u64, block: u64) -> [u32; 4] {
+        philox([low(block), high(block), 0, 0], [low(seed), high(seed)])
+    }
 
     /// The known answers that Random123 1.14 publishes in `tests/kat_vectors`.
     #[test]
@@ -205,6 +213,17 @@ mod tests {
         }
     }
 
+    /// A group holds the words of its blocks in order.
+    #[test]
+    fn groups_are_blocks() {
+        let mut group = [0; GROUP];
+        let first = u64::from(u32::MAX) - 3;
+        pairs(5, first, &mut group, |x, y| [x, y]);
+        for (block, four) in (first..).zip(group.chunks(4)) {
+            assert_eq!(four, philox([low(block), high(block), 0, 0], [5, 0]));
+        }
+    }
+
     #[test]
     fn the_logarithm_is_close() {
         let largest = 1 << 24;
@@ -228,16 +247,22 @@ mod tests {
     #[test]
     fn moments_are_those_of_the_distributions() {
         let blocks = 1 << 16;
-        let moments = |four: fn(u64, u64) -> [f32; 4]| {
-            let all = (0..blocks).flat_map(|block| four(7, block)).map(f64::from);
+        let moments = |f: fn(u32, u32) -> [f32; 2]| {
+            let groups = (0..blocks).step_by(LANES);
+            let group = |block| {
+                let mut out = [0.0; GROUP];
+                pairs(7, block, &mut out, f);
+                out
+            };
+            let all = groups.flat_map(group).map(f64::from);
             let (sum, squares) = all.fold((0.0, 0.0), |(s, q), x| (s + x, q + x * x));
             let n = f64::from(1 << 18);
             (sum / n, squares / n - (sum / n).powi(2))
         };
         // Five standard errors of the mean and of the variance.
-        let (mean, variance) = moments(uniform4);
+        let (mean, variance) = moments(|x, y| [uniform(x), uniform(y)]);
         assert!((mean - 0.5).abs() < 2.9e-3 && (variance - 1.0 / 12.0).abs() < 7.3e-4, "{mean} {variance}");
-        let (mean, variance) = moments(normal4);
+        let (mean, variance) = moments(normal2);
         assert!(mean.abs() < 9.8e-3 && (variance - 1.0).abs() < 1.4e-2, "{mean} {variance}");
     }
 
@@ -247,6 +272,6 @@ mod tests {
         let [z0, z1] = normal2(0, 0);
         assert!((z0 - 5.767_9).abs() < 1e-3 && z1 == 0.0);
         assert_eq!(normal2(u32::MAX, 0)[0].abs(), 0.0);
-        assert!(uniform4(0, 0).iter().all(|u| (0.0..1.0).contains(u)));
+        assert!([0, u32::MAX].map(uniform).iter().all(|u| (0.0..1.0).contains(u)));
     }
 }

@@ -5,14 +5,14 @@ mod order;
 mod sums;
 mod walk;
 
-use super::{Acc, BLOCK, Scalar, Truth, with_scalar};
+use super::{Acc, BLOCK, Scalar, Truth, with_float, with_scalar};
 use crate::tensor::{View, ViewMut};
 use bytemuck::Zeroable;
 use moments::{LogSumExp, Real, Var};
 use order::{ArgExtreme, End, Extreme};
 pub(super) use sums::Term;
 use sums::{Norm, Prod, Sum, Summed};
-use taut_core::{DType, Error, Layout, Reduce, Result};
+use taut_core::{DType, Layout, Reduce, Result};
 use taut_memory::Block;
 use walk::Plan;
 pub(super) use walk::position;
@@ -71,31 +71,6 @@ pub(crate) fn workspace_bytes(src: &Layout, axes: &[usize], dtype: DType) -> u64
     if plan.is_scattered() { (plan.outputs() * dtype.size()) as u64 } else { 0 }
 }
 
-/// As [`with_scalar`], for floats.
-macro_rules! with_float {
-    ($op:expr, $dtype:expr, $t:ident => $body:expr) => {{
-        match $dtype {
-            DType::F32 => {
-                type $t = f32;
-                $body
-            }
-            DType::F16 => {
-                type $t = half::f16;
-                $body
-            }
-            DType::BF16 => {
-                type $t = half::bf16;
-                $body
-            }
-            DType::F64 => {
-                type $t = f64;
-                $body
-            }
-            other => Err(Error::dtype(format!("{}: does not take {other}", $op.name()))),
-        }
-    }};
-}
-
 /// Reduces `src` over `axes` into the flat `dst`, row-major over the other axes.
 pub(crate) fn reduce(
     op: Reduce,
@@ -123,17 +98,17 @@ pub(crate) fn reduce(
             let fold = ArgExtreme::<T>::new(end(op == Reduce::ArgMax));
             job.run::<T, i64, _>(&fold, &|best| best.index as i64)
         }),
-        Reduce::Norm => with_float!(op, job.src.dtype, T => {
+        Reduce::Norm => with_float!(job.src.dtype, op.name(), T => {
             job.run::<T, T, _>(&Norm, &|squares| Scalar::from_f64(squares.root()))
         }),
-        Reduce::Var { .. } | Reduce::Std { .. } => with_float!(op, job.src.dtype, T => {
+        Reduce::Var { .. } | Reduce::Std { .. } => with_float!(job.src.dtype, op.name(), T => {
             let root = matches!(op, Reduce::Std { .. });
             job.run::<T, T, _>(&Var, &|moments| {
                 let var = moments.mean_square() / divisor;
                 Scalar::from_f64(if root { var.sqrt() } else { var })
             })
         }),
-        Reduce::LogSumExp => with_float!(op, job.src.dtype, T => {
+        Reduce::LogSumExp => with_float!(job.src.dtype, op.name(), T => {
             job.run::<T, T, _>(&LogSumExp, &|sum| Scalar::from_f64(sum.log()))
         }),
     }

@@ -1,6 +1,6 @@
 //! Ops over rows: the twin of `rows.cuh`.
 
-use super::{BLOCK, Scalar, Source, TASK, math::Math, vectorized};
+use super::{BLOCK, Scalar, Source, TASK, math::Math, transpose::transpose, vectorized};
 use crate::tensor::{View, ViewMut};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -71,33 +71,6 @@ impl Float for f64 {
     }
 }
 
-/// As `with_scalar`, for floats; an error for others.
-macro_rules! with_float {
-    ($dtype:expr, $op:expr, $t:ident => $body:expr) => {{
-        use taut_core::DType;
-        match $dtype {
-            DType::F32 => {
-                type $t = f32;
-                $body
-            }
-            DType::F16 => {
-                type $t = half::f16;
-                $body
-            }
-            DType::BF16 => {
-                type $t = half::bf16;
-                $body
-            }
-            DType::F64 => {
-                type $t = f64;
-                $body
-            }
-            dtype => Err(taut_core::Error::dtype(format!("{}: does not take {dtype}", $op))),
-        }
-    }};
-}
-pub(super) use with_float;
-
 /// What an op makes of a row: a few numbers of each part of it, and then every element another. Implementations are
 /// inlined into loops that are compiled for vectors.
 pub(super) trait Line<A>: Sync {
@@ -162,24 +135,34 @@ fn whole<T: Scalar<Acc: Float>>(
     out.par_chunks_mut(task).enumerate().for_each_init(scratch, |wide, (number, chunk)| {
         for (i, narrow) in chunk.chunks_mut(group).enumerate() {
             let start = number * task + i * group;
-            let wide = &mut wide[..narrow.len()];
             if let Some(src) = src {
                 src.read(start, narrow);
             }
-            T::widen(narrow, wide);
-            vectorized(
-                #[inline(always)]
-                || {
-                    line.enter(start, wide);
-                    for row in wide.chunks_mut(n) {
-                        let total = line.find(row);
-                        line.finish(line.prescribe(total, total), 0, row);
-                    }
-                },
-            );
-            T::narrow(wide, narrow);
+            widened(narrow, wide, |wide| {
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        line.enter(start, wide);
+                        for row in wide.chunks_mut(n) {
+                            let total = line.find(row);
+                            line.finish(line.prescribe(total, total), 0, row);
+                        }
+                    },
+                );
+            });
         }
     });
+}
+
+/// Lets `f` change elements, if need be in `scratch`.
+fn widened<T: Scalar>(narrow: &mut [T], scratch: &mut [T::Acc], f: impl FnOnce(&mut [T::Acc])) {
+    if let Some(own) = T::own(narrow) {
+        return f(own);
+    }
+    let wide = &mut scratch[..narrow.len()];
+    T::widen(narrow, wide);
+    f(wide);
+    T::narrow(wide, narrow);
 }
 
 /// Several tasks a row, of a size that does not depend on the number of threads.
@@ -243,22 +226,21 @@ fn columns<T: Scalar<Acc: Float>>(
         let mut wide = [T::Acc::zeroed(); BLOCK];
         for (i, narrow) in chunk.chunks_mut(group).enumerate() {
             let start = number * task + i * group;
-            let wide = &mut wide[..narrow.len()];
             if let Some(src) = src {
                 src.read(start, narrow);
             }
-            T::widen(narrow, wide);
-            vectorized(
-                #[inline(always)]
-                || {
-                    line.enter(start, wide);
-                    for (j, across) in wide.chunks_mut(part).enumerate() {
-                        let (at, column) = ((start + j * part) / inner, (start + j * part) % inner);
-                        line.finish_entered(&by[at / n * inner + column..], at % n, across);
-                    }
-                },
-            );
-            T::narrow(wide, narrow);
+            widened(narrow, &mut wide, |wide| {
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        line.enter(start, wide);
+                        for (j, across) in wide.chunks_mut(part).enumerate() {
+                            let (at, column) = ((start + j * part) / inner, (start + j * part) % inner);
+                            line.finish_entered(&by[at / n * inner + column..], at % n, across);
+                        }
+                    },
+                );
+            });
         }
     });
 }
@@ -272,24 +254,27 @@ fn find_columns<T: Scalar<Acc: Float>, L: Line<T::Acc>>(
     numel: usize,
 ) -> Vec<L::By> {
     let blocks = inner.div_ceil(WIDTH);
-    let scratch = || vec![T::Acc::zeroed(); WIDTH * PITCH];
-    let found = (0..numel / n / inner * blocks).into_par_iter().map_init(scratch, |turned, task| {
+    let scratch = || (vec![T::Acc::zeroed(); WIDTH * HEIGHT], vec![T::Acc::zeroed(); WIDTH * PITCH]);
+    let tasks = (0..numel / n / inner * blocks).into_par_iter();
+    let found = tasks.map_init(scratch, |(lines, turned), task| {
         let (outer, first) = (task / blocks, task % blocks * WIDTH);
         let width = WIDTH.min(inner - first);
-        let (mut narrow, mut wide) = ([T::zeroed(); WIDTH], [T::Acc::zeroed(); WIDTH]);
-        let (narrow, wide) = (&mut narrow[..width], &mut wide[..width]);
+        let mut narrow = [T::zeroed(); WIDTH];
+        let narrow = &mut narrow[..width];
         let mut totals: Vec<Option<L::Stat>> = vec![None; width];
         for top in (0..n).step_by(HEIGHT) {
             let height = HEIGHT.min(n - top);
-            for k in 0..height {
+            for (k, wide) in lines.chunks_exact_mut(width).take(height).enumerate() {
                 let start = (outer * n + top + k) * inner + first;
                 if let Some(src) = src {
                     src.read(start, narrow);
                 }
                 T::widen(narrow, wide);
                 line.enter(start, wide);
-                turned[k..].iter_mut().step_by(PITCH).zip(&*wide).for_each(|(to, x)| *to = *x);
             }
+            let mut columns: Vec<_> =
+                turned.chunks_mut(PITCH).take(width).map(|column| &mut column[..height]).collect();
+            transpose(lines, 1, width, &mut columns);
             vectorized(
                 #[inline(always)]
                 || {

@@ -1,6 +1,6 @@
 //! Elements as the CPU computes with them.
 
-use super::{BLOCK, binary::Binaries, convert, unary::Unaries, vectorized};
+use super::{BLOCK, binary::Binaries, convert, copy::Casts, unary::Unaries, vectorized};
 use bytemuck::{Pod, Zeroable};
 use half::{bf16, f16};
 
@@ -18,6 +18,12 @@ pub(crate) trait Scalar: Pod + Send + Sync {
         Self::widen(block, wide);
         wide
     }
+    /// Lets `f` fill a block of at most [`BLOCK`] elements: itself, or `scratch`, which is then narrowed.
+    fn fill(block: &mut [Self], scratch: &mut [Self::Acc; BLOCK], f: impl FnOnce(&mut [Self::Acc])) {
+        let wide = &mut scratch[..block.len()];
+        f(wide);
+        Self::narrow(wide, block);
+    }
     /// Lets `f` change a block of at most [`BLOCK`] elements, if need be widened in `scratch`.
     fn over(block: &mut [Self], scratch: &mut [Self::Acc; BLOCK], f: impl FnOnce(&mut [Self::Acc])) {
         let wide = &mut scratch[..block.len()];
@@ -25,12 +31,20 @@ pub(crate) trait Scalar: Pod + Send + Sync {
         f(wide);
         Self::narrow(wide, block);
     }
+    /// The elements themselves, if they compute in their own type.
+    fn own(_: &mut [Self]) -> Option<&mut [Self::Acc]> {
+        None
+    }
     /// A scalar operand: as exact as what is computed in, but for integers an element.
     fn param(x: f64) -> Self::Acc;
     /// Rounds or wraps.
     fn narrow(src: &[Self::Acc], dst: &mut [Self]);
     /// Converts as [`Tensor::cast`](crate::Tensor::cast) says.
     fn from_f32(x: f32) -> Self;
+    /// [`from_f32`](Self::from_f32) of as many elements as both hold.
+    fn from_f32s(src: &[f32], dst: &mut [Self]) {
+        each(src, dst, Self::from_f32);
+    }
     /// Converts as [`Tensor::cast`](crate::Tensor::cast) says.
     fn from_f64(x: f64) -> Self;
     /// Converts as [`Tensor::cast`](crate::Tensor::cast) says.
@@ -38,7 +52,7 @@ pub(crate) trait Scalar: Pod + Send + Sync {
 }
 
 /// A type to compute in.
-pub(crate) trait Acc: Pod + Send + Sync + PartialOrd + Unaries + Binaries {
+pub(crate) trait Acc: Pod + Send + Sync + PartialOrd + Unaries + Binaries + Casts {
     /// What sums of many are kept in: f64 for floats.
     type Total: Pod + Send + Sync;
 
@@ -48,11 +62,10 @@ pub(crate) trait Acc: Pod + Send + Sync + PartialOrd + Unaries + Binaries {
     fn add_total(a: Self::Total, b: Self::Total) -> Self::Total;
     /// A total as an element; `count` divides it for a mean.
     fn finish<T: Scalar>(total: Self::Total, count: Option<usize>) -> T;
-    fn cast<T: Scalar>(self) -> T;
 }
 
 macro_rules! float_acc {
-    ($t:ty, $cast:ident) => {
+    ($t:ty) => {
         impl Acc for $t {
             type Total = f64;
 
@@ -78,17 +91,12 @@ macro_rules! float_acc {
             fn finish<T: Scalar>(total: f64, count: Option<usize>) -> T {
                 T::from_f64(count.map_or(total, |n| total / n as f64))
             }
-
-            #[inline(always)]
-            fn cast<T: Scalar>(self) -> T {
-                T::$cast(self)
-            }
         }
     };
 }
 
-float_acc!(f32, from_f32);
-float_acc!(f64, from_f64);
+float_acc!(f32);
+float_acc!(f64);
 
 impl Acc for i64 {
     type Total = i64;
@@ -107,11 +115,6 @@ impl Acc for i64 {
 
     fn finish<T: Scalar>(total: i64, _: Option<usize>) -> T {
         T::from_i64(total)
-    }
-
-    #[inline(always)]
-    fn cast<T: Scalar>(self) -> T {
-        T::from_i64(self)
     }
 }
 
@@ -133,8 +136,14 @@ macro_rules! itself {
         fn wide<'a>(block: &'a [Self], _: &'a mut [Self; BLOCK]) -> &'a [Self] {
             block
         }
+        fn fill(block: &mut [Self], _: &mut [Self; BLOCK], f: impl FnOnce(&mut [Self])) {
+            f(block);
+        }
         fn over(block: &mut [Self], _: &mut [Self; BLOCK], f: impl FnOnce(&mut [Self])) {
             f(block);
+        }
+        fn own(block: &mut [Self]) -> Option<&mut [Self]> {
+            Some(block)
         }
     };
 }
@@ -178,22 +187,20 @@ scalars! {
 }
 
 macro_rules! half_scalars {
-    ($($t:ty, $from:ident, $to:ident;)*) => {$(
+    ($($t:ty, $widen:ident, $narrow:ident, $to:ident;)*) => {$(
         impl Scalar for $t {
             type Acc = f32;
             fn param(x: f64) -> f32 {
                 x as f32
             }
             fn widen(src: &[Self], dst: &mut [f32]) {
-                each(
-                    src,
-                    dst,
-                    #[inline(always)]
-                    |s| convert::$from(s.to_bits()),
-                );
+                convert::$widen(src, dst);
             }
             fn narrow(src: &[f32], dst: &mut [Self]) {
-                each(src, dst, <Self as Scalar>::from_f32);
+                convert::$narrow(src, dst);
+            }
+            fn from_f32s(src: &[f32], dst: &mut [Self]) {
+                convert::$narrow(src, dst);
             }
             #[inline(always)]
             fn from_f32(x: f32) -> Self {
@@ -213,8 +220,8 @@ macro_rules! half_scalars {
 }
 
 half_scalars! {
-    f16, from_f16, to_f16;
-    bf16, from_bf16, to_bf16;
+    f16, widen_f16, narrow_f16, to_f16;
+    bf16, widen_bf16, narrow_bf16, to_bf16;
 }
 
 /// A bool in memory: 0 or 1.
@@ -288,3 +295,30 @@ macro_rules! with_scalar {
     }};
 }
 pub(crate) use with_scalar;
+
+/// As [`with_scalar`], for floats; an error that names the op for others.
+macro_rules! with_float {
+    ($dtype:expr, $op:expr, $t:ident => $body:expr) => {{
+        use taut_core::DType;
+        match $dtype {
+            DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            DType::F16 => {
+                type $t = half::f16;
+                $body
+            }
+            DType::BF16 => {
+                type $t = half::bf16;
+                $body
+            }
+            DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            dtype => Err(taut_core::Error::dtype(format!("{}: does not take {dtype}", $op))),
+        }
+    }};
+}
+pub(crate) use with_float;

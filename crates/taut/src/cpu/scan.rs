@@ -95,7 +95,10 @@ impl<T: Scalar<Acc: Term>> Lines<'_, T> {
         let (mut totals, mut room) = (self.zeros(), Room::new());
         for block in self.blocks(out.len()) {
             let wide = room.load(self.src, start, block.clone(), &out[block.clone()]);
-            vectorized(|| self.add(&mut totals, block.start, wide));
+            vectorized(
+                #[inline(always)]
+                || self.add(&mut totals, block.start, wide),
+            );
         }
         totals
     }
@@ -105,7 +108,10 @@ impl<T: Scalar<Acc: Term>> Lines<'_, T> {
         let mut room = Room::new();
         for block in self.blocks(out.len()) {
             let wide = room.load(self.src, start, block.clone(), &out[block.clone()]);
-            vectorized(|| self.add(totals, block.start, wide));
+            vectorized(
+                #[inline(always)]
+                || self.add(totals, block.start, wide),
+            );
             D::narrow(wide, &mut out[block]);
         }
     }

@@ -33,29 +33,27 @@ fn run<T: Pod + Send + Sync>(
     let a = a.map(|a| Ok(Source::new(a.data::<T>()?, &first))).transpose()?;
     let b = b.map(|b| Ok(Source::new(b.data::<T>()?, &second))).transpose()?;
     each_run(dst.data::<T>()?, &to, |start, run| {
-        let (mut bools, mut narrow) = ([0; BLOCK], [T::zeroed(); BLOCK]);
+        let (mut bools, mut old) = ([0; BLOCK], [T::zeroed(); BLOCK]);
+        let (mut first, mut second) = ([T::zeroed(); BLOCK], [T::zeroed(); BLOCK]);
         let mask = mask.part(start, run.len());
         let [a, b] = [&a, &b].map(|x| x.as_ref().map(|x| x.part(start, run.len())));
         for (i, block) in run.chunks_mut(BLOCK).enumerate() {
             let (at, len) = (i * BLOCK, block.len());
             let mask = mask.get(at, &mut bools[..len]);
-            // The block holds `b`, unless it holds `a`.
-            let (other, kept) = match (&a, &b) {
-                (Some(a), b) => {
-                    if let Some(b) = b {
-                        b.read(at, block);
+            let old = &mut old[..len];
+            if a.is_none() || b.is_none() {
+                old.copy_from_slice(block);
+            }
+            let a = a.as_ref().map_or(&*old, |a| a.get(at, &mut first[..len]));
+            let b = b.as_ref().map_or(&*old, |b| b.get(at, &mut second[..len]));
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (x, (&m, (&a, &b))) in block.iter_mut().zip(mask.iter().zip(a.iter().zip(b))) {
+                        *x = if m != 0 { a } else { b };
                     }
-                    (a, false)
-                }
-                (None, Some(b)) => (b, true),
-                (None, None) => return,
-            };
-            let other = other.get(at, &mut narrow[..len]);
-            vectorized(|| {
-                for (x, (&m, &y)) in block.iter_mut().zip(mask.iter().zip(other)) {
-                    *x = if (m != 0) == kept { *x } else { y };
-                }
-            });
+                },
+            );
         }
     });
     Ok(())

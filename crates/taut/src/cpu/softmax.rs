@@ -2,7 +2,8 @@
 
 use super::{
     BLOCK, Source,
-    rows::{Float, Line, rows, with_float},
+    rows::{Float, Line, rows},
+    with_float,
 };
 use crate::tensor::{View, ViewMut};
 use taut_core::{Result, Softmax};

@@ -1,8 +1,8 @@
 //! The twin of `sort.cu`: a key and its position in one word, so that no two are equal and every sort is stable.
 
-use super::{Scalar, Source, TASK, Truth, gather::take, reduce::position, with_scalar};
+use super::{Scalar, Source, TASK, Truth, gather::take, reduce::position, vectorized, with_scalar};
 use crate::tensor::{View, ViewMut};
-use bytemuck::Pod;
+use bytemuck::{Pod, Zeroable};
 use half::{bf16, f16};
 use rayon::prelude::*;
 use taut_core::{DType, Error, Index, Layout, Result, Shape};
@@ -12,6 +12,9 @@ use taut_memory::Block;
 const LONG: usize = 1 << 17;
 /// Shorter rows that are sorted at once. Fixed, so that the workspace is a fact of the shapes.
 const SLOTS: usize = 16;
+
+/// Elements that are looked at together where few are wanted.
+const PART: usize = 64;
 
 /// Which elements of a sort come out, and in which order.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +41,7 @@ fn words_bytes(n: usize, k: usize, count: usize, dtype: DType) -> usize {
 
 /// Words of a row that are kept at once: all, or where few are wanted, the least so far and some that may replace them.
 fn room(n: usize, k: usize) -> usize {
-    let few = 4 * k.max(64);
+    let few = 4 * k.max(PART);
     if few <= n / 2 { few } else { n }
 }
 
@@ -114,8 +117,7 @@ impl Rows {
                 let start = position(&self.kept, row);
                 let tasks = words.par_chunks_mut(TASK).enumerate();
                 tasks.for_each(|(task, words)| {
-                    let some = self.words(data, start, task * TASK);
-                    words.iter_mut().zip(some).for_each(|(to, word)| *to = word);
+                    self.words(data, start, task * TASK, words);
                 });
                 let words = least(words, k);
                 words.par_sort_unstable();
@@ -127,12 +129,12 @@ impl Rows {
         let tasks = words.par_chunks_mut(room).zip(order.par_chunks_mut(together * k)).enumerate();
         tasks.for_each(|(slot, (words, order))| {
             for (row, order) in order.chunks_mut(k).enumerate() {
-                let all = self.words(data, position(&self.kept, slot * together + row), 0);
+                let start = position(&self.kept, slot * together + row);
                 let words = if room == n {
-                    words.iter_mut().zip(all).for_each(|(to, word)| *to = word);
+                    self.words(data, start, 0, words);
                     least(words, k)
                 } else {
-                    least_of(all, words, k)
+                    self.least(data, start, words)
                 };
                 words.sort_unstable();
                 order.iter_mut().zip(words).for_each(|(at, word)| *at = T::position(*word));
@@ -141,15 +143,44 @@ impl Rows {
     }
 
     /// The words of the elements from number `from` on of the row at `start`.
-    fn words<'a, T: Key>(
-        &self,
-        data: &'a [T],
-        start: usize,
-        from: usize,
-    ) -> impl Iterator<Item = T::Word> + use<'a, T> {
-        let (n, step, descending) = (self.n, self.step, self.by.descending);
-        let row = &data[start..=start + (n - 1) * step];
-        (from..n).map(move |i| row[i * step].word(descending, i))
+    fn words<T: Key>(&self, data: &[T], start: usize, from: usize, out: &mut [T::Word]) {
+        let (step, descending) = (self.step, self.by.descending);
+        let row = &data[start + from * step..];
+        vectorized(
+            #[inline(always)]
+            move || {
+                if step == 1 {
+                    for (i, (out, &x)) in out.iter_mut().zip(row).enumerate() {
+                        *out = x.word(descending, from + i);
+                    }
+                } else {
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = row[i * step].word(descending, from + i);
+                    }
+                }
+            },
+        );
+    }
+
+    /// The `k` least words of the row at `start`, in any order: `room` holds those that may be.
+    fn least<'a, T: Key>(&self, data: &[T], start: usize, room: &'a mut [T::Word]) -> &'a mut [T::Word] {
+        let (n, k) = (self.n, self.by.k);
+        let (mut len, mut bound) = (0, None);
+        let mut some = [T::Word::zeroed(); PART];
+        for from in (0..n).step_by(PART) {
+            let some = &mut some[..PART.min(n - from)];
+            self.words(data, start, from, some);
+            if len + some.len() > room.len() {
+                bound = Some(*room[..len].select_nth_unstable(k - 1).1);
+                len = k;
+            }
+            // Written before it is known whether they stay: a branch would often be guessed wrong.
+            for &word in &*some {
+                room[len] = word;
+                len += usize::from(bound.is_none_or(|bound| word < bound));
+            }
+        }
+        least(&mut room[..len], k)
     }
 }
 
@@ -159,23 +190,6 @@ fn least<W: Ord>(words: &mut [W], k: usize) -> &mut [W] {
         words.select_nth_unstable(k);
     }
     &mut words[..k]
-}
-
-/// The `k` least of all, of which there are as many, in any order: `room`, which is longer, holds those that may be.
-fn least_of<W: Ord + Copy>(all: impl Iterator<Item = W>, room: &mut [W], k: usize) -> &mut [W] {
-    let (mut len, mut bound) = (0, None);
-    for word in all {
-        if bound.is_some_and(|bound| word >= bound) {
-            continue;
-        }
-        room[len] = word;
-        len += 1;
-        if len == room.len() {
-            bound = Some(*room.select_nth_unstable(k - 1).1);
-            len = k;
-        }
-    }
-    least(&mut room[..len], k)
 }
 
 /// An element as an unsigned integer that orders as it does, in a word with its position.
@@ -209,11 +223,8 @@ macro_rules! float_order {
         |x: $t| {
             let sign: $unsigned = 1 << (<$unsigned>::BITS - 1);
             let magnitude = x.to_bits() & !sign;
-            match x.to_bits() & sign != 0 {
-                _ if magnitude > <$t>::INFINITY.to_bits() => <$unsigned>::MAX,
-                true => sign - magnitude,
-                false => sign + magnitude,
-            }
+            let ordered = if x.to_bits() & sign != 0 { sign - magnitude } else { sign + magnitude };
+            if magnitude > <$t>::INFINITY.to_bits() { <$unsigned>::MAX } else { ordered }
         }
     };
 }

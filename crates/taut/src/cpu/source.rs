@@ -133,15 +133,6 @@ impl<'a, T: Pod> Part<'_, 'a, T> {
             &self.gathered[at..][..scratch.len()]
         }
     }
-
-    /// The elements from number `at` of the part on, as many as `out` holds.
-    pub(crate) fn read(&self, at: usize, out: &mut [T]) {
-        if self.gathered.is_empty() {
-            self.source.read(self.start + at, out);
-        } else {
-            out.copy_from_slice(&self.gathered[at..][..out.len()]);
-        }
-    }
 }
 
 /// Elements `step` apart.

@@ -1,7 +1,7 @@
 //! The twin of `unary.cu`.
 
 use super::{
-    BLOCK, Source,
+    BLOCK, PIECE, Source,
     math::Math,
     normal::Normal,
     runs::each_run,
@@ -9,7 +9,7 @@ use super::{
     word::{Word, with_word},
 };
 use crate::tensor::{View, ViewMut};
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 use taut_core::{Layout, Result, Unary};
 
@@ -24,43 +24,63 @@ fn run<T: Word>(op: Unary, src: Option<View<'_>>, mut dst: ViewMut<'_>) -> Resul
     let [from, to] = Layout::collapse_by_last(layouts);
     let src = src.map(|src| Ok(Source::new(src.data::<T>()?, &from))).transpose()?;
     each_run(dst.data::<T>()?, &to, |first, run| {
-        let mut wide = [T::Work::zeroed(); BLOCK];
+        let mut narrow = [T::zeroed(); BLOCK];
+        let (mut wide, mut out) = ([T::Work::zeroed(); BLOCK], [T::Work::zeroed(); BLOCK]);
         let src = src.as_ref().map(|src| src.part(first, run.len()));
         for (i, block) in run.chunks_mut(BLOCK).enumerate() {
-            if let Some(src) = &src {
-                src.read(i * BLOCK, block);
-            }
-            T::over(block, &mut wide, |block| T::Work::unary(op, params, block));
+            let narrow = &mut narrow[..block.len()];
+            let x = match &src {
+                Some(src) => src.get(i * BLOCK, narrow),
+                None => {
+                    narrow.copy_from_slice(block);
+                    narrow
+                }
+            };
+            let x = T::wide(x, &mut wide);
+            T::fill(block, &mut out, |out| T::Work::unary_to(op, params, x, out));
         }
     });
     Ok(())
 }
 
 /// A type that unary ops compute in.
-pub(crate) trait Unaries: Sized {
+pub(crate) trait Unaries: Pod {
     /// Applies `op` to a block, in a loop of its own.
-    fn unary(op: Unary, params: [Self; 2], block: &mut [Self]);
+    fn unary_to(op: Unary, params: [Self; 2], block: &[Self], out: &mut [Self]);
+
+    /// [`unary_to`](Self::unary_to), in place.
+    fn unary(op: Unary, params: [Self; 2], block: &mut [Self]) {
+        let mut copy = [Self::zeroed(); PIECE];
+        for piece in block.chunks_mut(PIECE) {
+            let copy = &mut copy[..piece.len()];
+            copy.copy_from_slice(piece);
+            Self::unary_to(op, params, copy, piece);
+        }
+    }
 }
 
 /// Applies `f` to a block. To end up in vector instructions as a whole, functions of some length that go in here must be
 /// `inline(always)`, and closures made by one.
-fn each<T: Copy>(block: &mut [T], f: impl Fn(T) -> T) {
-    vectorized(over(block, f));
+///
+/// Not in place: of `if x < 0 { 0 } else { x }` the compiler would store only the zeros, one by one or masked.
+fn each<T: Copy>(block: &[T], out: &mut [T], f: impl Fn(T) -> T) {
+    vectorized(over(block, out, f));
 }
 
 #[inline(always)]
-fn over<T: Copy>(block: &mut [T], f: impl Fn(T) -> T) -> impl FnOnce() {
+fn over<T: Copy>(block: &[T], out: &mut [T], f: impl Fn(T) -> T) -> impl FnOnce() {
     #[inline(always)]
     move || {
-        for x in block {
-            *x = f(*x);
+        for (out, &x) in out.iter_mut().zip(block) {
+            *out = f(x);
         }
     }
 }
 
 /// What a block goes through whole.
-fn whole<T>(block: &mut [T], f: impl Fn(&mut [T])) {
-    vectorized(through(block, f));
+fn whole<T: Copy>(block: &[T], out: &mut [T], f: impl Fn(&mut [T])) {
+    out.copy_from_slice(block);
+    vectorized(through(out, f));
 }
 
 #[inline(always)]
@@ -69,38 +89,49 @@ fn through<T>(block: &mut [T], f: impl Fn(&mut [T])) -> impl FnOnce() {
     move || f(block)
 }
 
+/// A function of some length as a closure that is inlined: behind a pointer or a name alone it would be called.
+macro_rules! inlined {
+    ($f:expr) => {
+        #[inline(always)]
+        |x| $f(x)
+    };
+}
+
 macro_rules! floats {
     ($($t:ident)*) => {$(
         impl Unaries for $t {
-            fn unary(op: Unary, [first, second]: [$t; 2], block: &mut [$t]) {
+            fn unary_to(op: Unary, [first, second]: [$t; 2], block: &[$t], out: &mut [$t]) {
                 match op {
-                    Unary::Relu => each(block, relu),
-                    Unary::LeakyRelu { .. } => each(block, |x| if x < 0.0 { first * x } else { x }),
-                    Unary::Neg => each(block, |x| -x),
-                    Unary::AddScalar { .. } => each(block, |x| x + first),
-                    Unary::MulScalar { .. } => each(block, |x| x * first),
-                    Unary::Exp => each(block, <$t as Math>::exp),
-                    Unary::Log => each(block, <$t as Math>::ln),
-                    Unary::Sqrt => each(block, |x| x.sqrt()),
-                    Unary::Rsqrt => each(block, |x| 1.0 / x.sqrt()),
-                    Unary::Abs => each(block, |x| x.abs()),
-                    Unary::Sin => whole(block, <$t as Math>::sin_each),
-                    Unary::Cos => whole(block, <$t as Math>::cos_each),
-                    Unary::Tanh => each(block, <$t as Math>::tanh),
-                    Unary::Sigmoid => each(block, sigmoid),
-                    Unary::Silu => each(block, silu),
-                    Unary::Gelu => each(block, gelu),
-                    Unary::GeluTanh => each(block, gelu_tanh),
-                    Unary::Elu { .. } => each(block, elu(first)),
-                    Unary::Softplus => each(block, softplus),
-                    Unary::Reciprocal => each(block, |x| 1.0 / x),
-                    Unary::Clamp { .. } => each(block, clamp(first, second)),
-                    Unary::PowScalar { .. } => each(block, pow(first)),
-                    Unary::Square => each(block, |x| x * x),
-                    Unary::Sign => each(block, |x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x }),
-                    Unary::Floor => each(block, |x| x.floor()),
-                    Unary::Ceil => each(block, |x| x.ceil()),
-                    Unary::Round => each(block, |x| x.round_ties_even()),
+                    Unary::Relu => each(block, out, relu),
+                    Unary::LeakyRelu { .. } => each(block, out, |x| if x < 0.0 { first * x } else { x }),
+                    Unary::Neg => each(block, out, |x| -x),
+                    Unary::AddScalar { .. } => each(block, out, |x| x + first),
+                    Unary::MulScalar { .. } => each(block, out, |x| x * first),
+                    Unary::Exp => each(block, out, inlined!(<$t as Math>::exp)),
+                    Unary::Log => each(block, out, inlined!(<$t as Math>::ln)),
+                    Unary::Sqrt => each(block, out, |x| x.sqrt()),
+                    Unary::Rsqrt => each(block, out, |x| 1.0 / x.sqrt()),
+                    Unary::Abs => each(block, out, |x| x.abs()),
+                    Unary::Sin => whole(block, out, <$t as Math>::sin_each),
+                    Unary::Cos => whole(block, out, <$t as Math>::cos_each),
+                    Unary::Tanh => each(block, out, inlined!(<$t as Math>::tanh)),
+                    Unary::Sigmoid => each(block, out, inlined!(sigmoid)),
+                    Unary::Silu => each(block, out, inlined!(silu)),
+                    Unary::Gelu => each(block, out, inlined!(gelu)),
+                    Unary::GeluTanh => each(block, out, inlined!(gelu_tanh)),
+                    Unary::Elu { .. } => each(block, out, elu(first)),
+                    Unary::Softplus => each(block, out, inlined!(softplus)),
+                    Unary::Reciprocal => each(block, out, |x| 1.0 / x),
+                    Unary::Clamp { .. } => each(block, out, clamp(first, second)),
+                    Unary::PowScalar { .. } if first == 2.0 => each(block, out, |x| x * x),
+                    Unary::PowScalar { .. } if first == 3.0 => each(block, out, |x| x * x * x),
+                    Unary::PowScalar { .. } if first == -1.0 => each(block, out, |x| 1.0 / x),
+                    Unary::PowScalar { .. } => each(block, out, pow(first)),
+                    Unary::Square => each(block, out, |x| x * x),
+                    Unary::Sign => each(block, out, |x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x }),
+                    Unary::Floor => each(block, out, |x| x.floor()),
+                    Unary::Ceil => each(block, out, |x| x.ceil()),
+                    Unary::Round => each(block, out, |x| x.round_ties_even()),
                     // Of bools only, which are computed as bytes.
                     Unary::Not => {}
                 }
@@ -116,17 +147,17 @@ floats!(f32 f64);
 macro_rules! integers {
     ($($t:ident, $abs:expr, $sign:expr;)*) => {$(
         impl Unaries for $t {
-            fn unary(op: Unary, [first, second]: [$t; 2], block: &mut [$t]) {
+            fn unary_to(op: Unary, [first, second]: [$t; 2], block: &[$t], out: &mut [$t]) {
                 match op {
-                    Unary::Neg => each(block, $t::wrapping_neg),
-                    Unary::AddScalar { .. } => each(block, |x| x.wrapping_add(first)),
-                    Unary::MulScalar { .. } => each(block, |x| x.wrapping_mul(first)),
-                    Unary::Abs => each(block, $abs),
-                    Unary::Clamp { .. } => each(block, clamp(first, second)),
-                    Unary::Square => each(block, |x| x.wrapping_mul(x)),
-                    Unary::Sign => each(block, $sign),
+                    Unary::Neg => each(block, out, $t::wrapping_neg),
+                    Unary::AddScalar { .. } => each(block, out, |x| x.wrapping_add(first)),
+                    Unary::MulScalar { .. } => each(block, out, |x| x.wrapping_mul(first)),
+                    Unary::Abs => each(block, out, $abs),
+                    Unary::Clamp { .. } => each(block, out, clamp(first, second)),
+                    Unary::Square => each(block, out, |x| x.wrapping_mul(x)),
+                    Unary::Sign => each(block, out, $sign),
                     // Of bools.
-                    Unary::Not => each(block, |x| x ^ 1),
+                    Unary::Not => each(block, out, |x| x ^ 1),
                     // The others are refused for integers before they come here.
                     _ => {}
                 }

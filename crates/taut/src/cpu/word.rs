@@ -13,8 +13,8 @@ pub(super) trait Word: Pod + Send + Sync {
     fn param(x: f64) -> Self::Work;
     /// A block of at most [`BLOCK`] elements to compute with: itself, or in `scratch`.
     fn wide<'a>(block: &'a [Self], scratch: &'a mut [Self::Work; BLOCK]) -> &'a [Self::Work];
-    /// Lets `f` change a block of at most [`BLOCK`] elements, if need be in `scratch`.
-    fn over(block: &mut [Self], scratch: &mut [Self::Work; BLOCK], f: impl FnOnce(&mut [Self::Work]));
+    /// Lets `f` fill a block of at most [`BLOCK`] elements: itself, or `scratch`, which is then narrowed.
+    fn fill(block: &mut [Self], scratch: &mut [Self::Work; BLOCK], f: impl FnOnce(&mut [Self::Work]));
 }
 
 macro_rules! itself {
@@ -27,7 +27,7 @@ macro_rules! itself {
             fn wide<'a>(block: &'a [$t], _: &'a mut [$t; BLOCK]) -> &'a [$t] {
                 block
             }
-            fn over(block: &mut [$t], _: &mut [$t; BLOCK], f: impl FnOnce(&mut [$t])) {
+            fn fill(block: &mut [$t], _: &mut [$t; BLOCK], f: impl FnOnce(&mut [$t])) {
                 f(block);
             }
         }
@@ -46,8 +46,8 @@ macro_rules! halves {
             fn wide<'a>(block: &'a [$t], scratch: &'a mut [f32; BLOCK]) -> &'a [f32] {
                 Scalar::wide(block, scratch)
             }
-            fn over(block: &mut [$t], scratch: &mut [f32; BLOCK], f: impl FnOnce(&mut [f32])) {
-                Scalar::over(block, scratch, f);
+            fn fill(block: &mut [$t], scratch: &mut [f32; BLOCK], f: impl FnOnce(&mut [f32])) {
+                Scalar::fill(block, scratch, f);
             }
         }
     )*};

@@ -159,7 +159,14 @@ impl<A: Float, T: Scalar<Acc = A>> Epilogue<'_, T> {
                 let (narrow, wide) = (&mut narrow[..row.len()], &mut wide[..row.len()]);
                 bias.read(column + i * BLOCK, narrow);
                 T::widen(narrow, wide);
-                vectorized(|| row.iter_mut().zip(wide).for_each(|(x, b)| *x += *b));
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (x, b) in row.iter_mut().zip(wide) {
+                            *x += *b;
+                        }
+                    },
+                );
             }
         }
         if let Some(op) = self.activation.unary() {
@@ -174,7 +181,14 @@ impl<A: Float, T: Scalar<Acc = A>> Epilogue<'_, T> {
             for (sums, out) in sums.chunks_mut(BLOCK).zip(out.chunks(BLOCK)) {
                 let old = &mut old[..out.len()];
                 D::widen(out, old);
-                vectorized(|| sums.iter_mut().zip(old).for_each(|(x, old)| *x += *old));
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (x, old) in sums.iter_mut().zip(old) {
+                            *x += *old;
+                        }
+                    },
+                );
             }
         } else {
             self.apply(sums, column);

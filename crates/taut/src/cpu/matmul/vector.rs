@@ -179,16 +179,26 @@ fn columns<A: Float, T: Scalar<Acc = A>>(
             };
             if let [w, x, y, z] = *a {
                 let (p, q, r, s) = (row(0), row(1), row(2), row(3));
-                vectorized(|| {
-                    let (p, q, r, s) = (&p[..n], &q[..n], &r[..n], &s[..n]);
-                    for (j, sum) in sums.iter_mut().enumerate() {
-                        *sum += (w * p[j] + x * q[j]) + (y * r[j] + z * s[j]);
-                    }
-                });
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        let (p, q, r, s) = (&p[..n], &q[..n], &r[..n], &s[..n]);
+                        for (j, sum) in sums.iter_mut().enumerate() {
+                            *sum += (w * p[j] + x * q[j]) + (y * r[j] + z * s[j]);
+                        }
+                    },
+                );
             } else {
                 for (i, &x) in a.iter().enumerate() {
                     let row = row(i);
-                    vectorized(|| sums.iter_mut().zip(row).for_each(|(sum, &y)| *sum += x * y));
+                    vectorized(
+                        #[inline(always)]
+                        || {
+                            for (sum, &y) in sums.iter_mut().zip(row) {
+                                *sum += x * y;
+                            }
+                        },
+                    );
                 }
             }
         }
@@ -197,23 +207,26 @@ fn columns<A: Float, T: Scalar<Acc = A>>(
 
 /// The inner product of two runs of one length.
 fn dot<A: Float>(a: &[A], b: &[A]) -> A {
-    vectorized(|| {
-        let mut lanes = [zero::<A>(); LANES];
-        let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-        let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-        for (a, b) in a_chunks.iter().zip(b_chunks) {
-            for i in 0..LANES {
-                lanes[i] += a[i] * b[i];
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut lanes = [zero::<A>(); LANES];
+            let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+            let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+            for (a, b) in a_chunks.iter().zip(b_chunks) {
+                for i in 0..LANES {
+                    lanes[i] += a[i] * b[i];
+                }
             }
-        }
-        let rest = a_rest.iter().zip(b_rest).fold(zero::<A>(), |sum, (&a, &b)| sum + a * b);
-        let mut width = LANES / 2;
-        while width > 0 {
-            for i in 0..width {
-                lanes[i] += lanes[i + width];
+            let rest = a_rest.iter().zip(b_rest).fold(zero::<A>(), |sum, (&a, &b)| sum + a * b);
+            let mut width = LANES / 2;
+            while width > 0 {
+                for i in 0..width {
+                    lanes[i] += lanes[i + width];
+                }
+                width /= 2;
             }
-            width /= 2;
-        }
-        lanes[0] + rest
-    })
+            lanes[0] + rest
+        },
+    )
 }

@@ -5,6 +5,7 @@
 
 use super::{
     Fold, Rows, Scalar, Truth,
+    sums::LANES,
     walk::{COLUMNS, ROWS},
 };
 use crate::cpu::BLOCK;
@@ -144,7 +145,12 @@ impl<T: Keyed> Fold<T> for Extreme<T> {
     #[inline(always)]
     fn row(&self, part: T::Key, x: &[T], _: usize, _: &mut [T::Acc; BLOCK]) -> T::Key {
         let turn = self.0;
-        x.iter().fold(part, |best, x| best.max(x.key(turn)))
+        largest(
+            part,
+            x,
+            #[inline(always)]
+            |x| x.key(turn),
+        )
     }
 
     #[inline(always)]
@@ -164,6 +170,20 @@ impl<T: Keyed> Fold<T> for Extreme<T> {
     fn is_final(&self, part: T::Key) -> bool {
         T::is_last(part, self.0)
     }
+}
+
+/// The largest of a key and of those of elements, side by side so that the compiler keeps them in vectors.
+#[inline(always)]
+fn largest<T: Keyed>(first: T::Key, x: &[T], key: impl Fn(T) -> T::Key) -> T::Key {
+    let mut lanes = [first; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = (*lane).max(key(x));
+        }
+    }
+    let rest = rest.iter().fold(first, |best, &x| best.max(key(x)));
+    lanes.into_iter().fold(rest, Ord::max)
 }
 
 /// A key and its place.
@@ -197,7 +217,12 @@ impl<T: Keyed> Fold<T> for ArgExtreme<T> {
     fn row(&self, part: Self::Part, x: &[T], start: usize, _: &mut [T::Acc; BLOCK]) -> Self::Part {
         let turn = self.0;
         // First what, then where: a new best is rare.
-        let key = x.iter().fold(T::LEAST, |best, x| best.max(x.key_of_equals(turn)));
+        let key = largest(
+            T::LEAST,
+            x,
+            #[inline(always)]
+            |x| x.key_of_equals(turn),
+        );
         if part.index != NOWHERE && key <= part.key {
             return part;
         }

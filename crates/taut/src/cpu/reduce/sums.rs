@@ -6,7 +6,7 @@ use bytemuck::Zeroable;
 use half::{bf16, f16};
 
 /// Chains that go side by side, so that the compiler keeps them in vectors.
-const LANES: usize = 32;
+pub(super) const LANES: usize = 32;
 
 /// An element, and the element that sums of it are.
 pub(super) trait Summed: Scalar<Acc: Term> {

@@ -110,18 +110,21 @@ impl Plan {
         parts: &mut [F::Part],
     ) {
         let (mut narrow, mut wide) = ([T::zeroed(); BLOCK], [T::Acc::zeroed(); BLOCK]);
-        vectorized(|| {
-            for (i, part) in parts.iter_mut().enumerate() {
-                let shift = position(&self.kept, first + i);
-                for start in range.clone().step_by(BLOCK) {
-                    let x = source.block(shift, start, &mut narrow[..BLOCK.min(range.end - start)]);
-                    *part = fold.row(*part, x, start, &mut wide);
-                    if fold.is_final(*part) {
-                        break;
+        vectorized(
+            #[inline(always)]
+            || {
+                for (i, part) in parts.iter_mut().enumerate() {
+                    let shift = position(&self.kept, first + i);
+                    for start in range.clone().step_by(BLOCK) {
+                        let x = source.block(shift, start, &mut narrow[..BLOCK.min(range.end - start)]);
+                        *part = fold.row(*part, x, start, &mut wide);
+                        if fold.is_final(*part) {
+                            break;
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 
     fn columns<T: Scalar, D: Send, F: Fold<T>>(
@@ -140,7 +143,10 @@ impl Plan {
                 let shift = self.kept.row_position(row) + tile * COLUMNS;
                 let width = out.len();
                 let parts = each_part(n.div_ceil(slice), &|task| {
-                    vectorized(|| self.tile(fold, data, shift, width, cut(task, slice, n)))
+                    vectorized(
+                        #[inline(always)]
+                        || self.tile(fold, data, shift, width, cut(task, slice, n)),
+                    )
                 });
                 for (i, out) in out.iter_mut().enumerate() {
                     *out = finish(parts.iter().fold(fold.empty(), |a, b| fold.join(a, b[i])));
