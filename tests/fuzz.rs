@@ -15,7 +15,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use taut::{DType, Device, ErrorKind, Tensor};
+use taut::{DType, Device, ErrorKind};
 use taut_nn::{Rows, Weights};
 use taut_tests::{At, Check, Rng, Suite, fail};
 
@@ -103,12 +103,6 @@ fn fuzz(
     Ok(())
 }
 
-fn bytes_of(x: &Tensor) -> taut::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    x.read_chunks(|chunk| Ok(bytes.extend_from_slice(chunk)))?;
-    Ok(bytes)
-}
-
 fn says_where(error: &taut::Error, path: &Path, kinds: &[ErrorKind]) -> Check {
     prop_assert!(kinds.contains(&error.kind()), "of another kind: {:?}", error);
     prop_assert!(error.to_string().contains(&path.display().to_string()), "without the file: {}", error);
@@ -158,7 +152,7 @@ fn check_safetensors(path: &Path, input: &[u8], device: &Device) -> Result<End, 
                 let refused = entry.load(DType::Bool, device);
                 says_where(&refused.expect_err("a byte is no bool"), path, &[ErrorKind::Corrupt])?;
             }
-            (Some(dtype), data) => prop_assert_eq!(bytes_of(&entry.load(dtype, device)?)?, data),
+            (Some(dtype), data) => prop_assert_eq!(taut_tests::bytes(&entry.load(dtype, device)?)?, data),
         }
     }
     Ok(End::Read)
@@ -174,7 +168,7 @@ fn check_npy(path: &Path, input: &[u8], device: &Device) -> Result<End, TestCase
     };
     let data = &input[input.len() - rows.len() * rows.row_shape().numel() * rows.stored().size()..];
     match rows.load(0..rows.len(), device) {
-        Ok(all) => prop_assert_eq!(bytes_of(&all)?, data),
+        Ok(all) => prop_assert_eq!(taut_tests::bytes(&all)?, data),
         Err(error) => {
             prop_assert!(rows.stored() == DType::Bool && data.iter().any(|&byte| byte > 1), "{}", error);
             says_where(&error, path, &[ErrorKind::Corrupt])?;

@@ -34,8 +34,7 @@ fn are_those_of_the_array(at: &At) -> Check {
         let shape = [&[n], &row[..]].concat();
         let numel = shape.iter().product();
         let all = upload(&Fill::Any.values(numel, stored, seed), &shape, stored, &at.device)?;
-        let mut bytes = Vec::new();
-        all.read_chunks(|chunk| Ok(bytes.extend_from_slice(chunk)))?;
+        let bytes = taut_tests::bytes(&all)?;
         let rows = match (is_npy, descr(stored)) {
             (true, Some(descr)) => {
                 let shape = format!("{shape:?}").replace('[', "(").replace(']', ",)");

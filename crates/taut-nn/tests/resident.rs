@@ -1,6 +1,8 @@
 //! Streaming a file through its map does not make the process larger. Alone in its program: what it measures is the whole
 //! process.
 
+#![allow(clippy::unwrap_used, reason = "a test program, helpers and all")]
+
 use std::{
     fs,
     io::Write,

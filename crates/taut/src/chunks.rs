@@ -118,7 +118,10 @@ impl Tensor {
     /// use taut::{Device, Tensor};
     /// let x = Tensor::from_slice(&[1u8, 2, 3, 4], [2, 2], &Device::cpu())?.t()?;
     /// let mut bytes = Vec::new();
-    /// x.read_chunks(|chunk| Ok(bytes.extend_from_slice(chunk)))?;
+    /// x.read_chunks(|chunk| {
+    ///     bytes.extend_from_slice(chunk);
+    ///     Ok(())
+    /// })?;
     /// assert_eq!(bytes, [1, 3, 2, 4]);
     /// # Ok::<(), taut::Error>(())
     /// ```
