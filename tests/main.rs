@@ -2,7 +2,7 @@
 //!
 //! `cargo test -p taut-tests`, with arguments as of any test program after `--`. A trial is named by device, family and
 //! property: `cpu::unary::matches_reference`. `TAUT_CASES` sets the number of generated cases of a property, `TAUT_SEED`
-//! what they are generated from. Trials on the GPU are ignored where there is none.
+//! what they are generated from, `TAUT_FUZZ_SECONDS` how long damaged files are tried. Trials on the GPU are ignored where there is none.
 
 mod arrange;
 mod binary;
@@ -13,6 +13,7 @@ mod empty;
 mod errors;
 mod fill;
 mod fused;
+mod fuzz;
 mod gather;
 mod golden;
 mod matmul;
@@ -23,6 +24,7 @@ mod plan;
 mod program;
 mod random;
 mod reduce;
+mod rows;
 mod scan;
 mod scatter;
 mod select;
@@ -33,6 +35,7 @@ mod tidy;
 mod transfer;
 mod unary;
 mod view;
+mod weights;
 
 use std::process::ExitCode;
 use taut_tests::Suite;
@@ -68,6 +71,9 @@ fn main() -> ExitCode {
         einsum::trials,
         view::trials,
         transfer::trials,
+        weights::trials,
+        rows::trials,
+        fuzz::trials,
         ownership::trials,
         stream::trials,
         softmax::trials,

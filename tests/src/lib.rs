@@ -34,4 +34,4 @@ pub use prove::{check_once, prove};
 pub use reference::{half_up, product_error, sum_error};
 pub use rows::{Affine, added, by_rows, layer_norm, log_softmax, scale_norm, scaled, softmax};
 pub use suite::{At, Check, Suite, fail, kind_of, message_of};
-pub use value::{Value, cast, download, round, upload};
+pub use value::{Value, bytes, cast, download, round, upload};

@@ -44,6 +44,11 @@ impl At {
         self.dtypes().into_iter().filter(|dtype| dtype.is_float()).collect()
     }
 
+    /// What generated cases are drawn from: `TAUT_SEED`.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Another device of the same kind, with nothing in its pool.
     pub fn fresh(&self) -> Result<Device> {
         self.device.fresh()

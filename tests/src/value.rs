@@ -133,3 +133,17 @@ pub fn download(x: &Tensor) -> Result<Vec<Value>> {
         DType::Bool => to!(bool, |x| Value::Int(x.into())),
     })
 }
+
+/// The bytes of the elements, row-major: what a file of them holds.
+///
+/// # Errors
+///
+/// As `Tensor::read_chunks`.
+pub fn bytes(x: &Tensor) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    x.read_chunks(|chunk| {
+        bytes.extend_from_slice(chunk);
+        Ok(())
+    })?;
+    Ok(bytes)
+}

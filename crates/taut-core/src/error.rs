@@ -13,7 +13,7 @@ pub enum ErrorKind {
     Shape,
     /// A dtype that the op does not take.
     DType,
-    /// A number that the op does not take: a probability above 1, for example.
+    /// A number or a name that the op does not take: a probability above 1, a tensor that the file does not have.
     Value,
     /// A device that is missing, too old, or not the one expected.
     Device,
@@ -73,6 +73,11 @@ impl Error {
     /// An [`ErrorKind::OutOfMemory`].
     pub fn out_of_memory(message: impl Into<String>) -> Error {
         Error::new(ErrorKind::OutOfMemory, message)
+    }
+
+    /// An [`ErrorKind::Corrupt`].
+    pub fn corrupt(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Corrupt, message)
     }
 
     /// An [`ErrorKind::Driver`].

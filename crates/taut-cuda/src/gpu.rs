@@ -119,12 +119,31 @@ impl Gpu {
     /// Copies host bytes over a flat operand, through pinned memory, on the upload stream. Returns when `src` may
     /// change: the copy itself may still be under way. What the staging buffers can not hold waits for room in them.
     pub fn upload(&self, src: &[u8], dst: Operand<'_>) -> Result<()> {
+        let mut rest = src;
+        self.upload_pieces(dst, &mut |limit| {
+            let (piece, later) = rest.split_at(limit.min(rest.len()));
+            rest = later;
+            Ok(piece)
+        })
+    }
+
+    /// [`upload`](Self::upload) of bytes that `next` gives in order: at least one and at most as many as each call asks
+    /// for. A piece is done with when the next is asked for, so that pieces may be few bytes from many places.
+    ///
+    /// # Errors
+    ///
+    /// Those of `next`; [`Shape`](taut_core::ErrorKind::Shape) if it gives none, or more than it was asked for.
+    pub fn upload_pieces<'a>(
+        &self,
+        dst: Operand<'_>,
+        next: &mut dyn FnMut(usize) -> Result<&'a [u8]>,
+    ) -> Result<()> {
         self.context.bind()?;
         let mut staging = self.upload.lock().unwrap_or_else(PoisonError::into_inner);
         let stream = self.stream(StreamId::UPLOAD)?;
-        let src = &src[..dst.span_bytes().min(src.len())];
-        // SAFETY: an operand lies within its block, and the slice is no longer than it.
-        unsafe { Staging::ready(&mut staging, &self.context)?.upload(&stream, src, dst.pointer()) }
+        let staging = Staging::ready(&mut staging, &self.context)?;
+        // SAFETY: an operand lies within its block.
+        unsafe { staging.upload(&stream, dst.span_bytes(), next, dst.pointer()) }
     }
 
     /// Copies a flat operand to the host, through pinned memory, on the download stream. Blocks until it is there.

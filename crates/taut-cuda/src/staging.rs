@@ -3,7 +3,7 @@
 use crate::{Event, Stream, context::Context};
 use cudarc::driver::sys;
 use std::{ptr, slice, sync::Arc};
-use taut_core::Result;
+use taut_core::{Error, Result};
 
 /// The size of one buffer: long enough for the full speed of the bus, short enough to fill while the other moves.
 const BUFFER_BYTES: usize = 8 << 20;
@@ -24,23 +24,47 @@ impl Staging {
         if slot.is_none() {
             *slot = Some(Staging { buffers: [Pinned::new(context)?, Pinned::new(context)?], next: 0 });
         }
-        slot.as_mut().ok_or_else(|| taut_core::Error::driver("staging: not there"))
+        slot.as_mut().ok_or_else(|| Error::driver("staging: not there"))
     }
 
+    /// Uploads `bytes` bytes, which `next` gives piece by piece: each call at most as many as it is asked for, and not
+    /// none. A piece is done with when the next is asked for.
+    ///
+    /// # Errors
+    ///
+    /// Those of `next`; [`Shape`](taut_core::ErrorKind::Shape) if it gives too few or too many bytes.
+    ///
     /// # Safety
     ///
-    /// `dst` starts `src.len()` bytes of committed memory, ordered before `stream`.
-    pub(crate) unsafe fn upload(&mut self, stream: &Stream, src: &[u8], dst: u64) -> Result<()> {
-        for (index, chunk) in src.chunks(BUFFER_BYTES).enumerate() {
+    /// `dst` starts `bytes` bytes of committed memory, ordered before `stream`.
+    pub(crate) unsafe fn upload<'a>(
+        &mut self,
+        stream: &Stream,
+        bytes: usize,
+        next: &mut dyn FnMut(usize) -> Result<&'a [u8]>,
+        dst: u64,
+    ) -> Result<()> {
+        let mut done = 0;
+        while done < bytes {
             let buffer = &mut self.buffers[self.next];
             self.next = 1 - self.next;
-            buffer.bytes()?[..chunk.len()].copy_from_slice(chunk);
-            let dst = dst + (index * BUFFER_BYTES) as u64;
-            // SAFETY: the chunk stands in pinned memory that is not touched before the event; `dst` by contract.
-            let code =
-                unsafe { sys::cuMemcpyHtoDAsync_v2(dst, buffer.start.cast(), chunk.len(), stream.raw()) };
+            let len = BUFFER_BYTES.min(bytes - done);
+            let mut room = &mut buffer.bytes()?[..len];
+            while !room.is_empty() {
+                let piece = next(room.len())?;
+                let (filled, rest) = room.split_at_mut_checked(piece.len()).ok_or_else(uneven)?;
+                filled.copy_from_slice(piece);
+                if piece.is_empty() {
+                    return Err(uneven());
+                }
+                room = rest;
+            }
+            let dst = dst + done as u64;
+            // SAFETY: the bytes stand in pinned memory that is not touched before the event; `dst` by contract.
+            let code = unsafe { sys::cuMemcpyHtoDAsync_v2(dst, buffer.start.cast(), len, stream.raw()) };
             stream.context().check(code, "upload")?;
             buffer.done.record(stream)?;
+            done += len;
         }
         Ok(())
     }
@@ -71,6 +95,10 @@ impl Staging {
         }
         Ok(())
     }
+}
+
+fn uneven() -> Error {
+    Error::shape("upload: the pieces are not as long as the whole")
 }
 
 /// A pinned buffer and the end of its last copy.

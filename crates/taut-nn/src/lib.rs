@@ -1,4 +1,4 @@
-//! Layers and solvers over [`taut`] tensors.
+//! Layers, solvers, and weights and data in files, over [`taut`] tensors.
 //!
 //! ```
 //! use taut::{Activation, DType, Device};
@@ -11,10 +11,16 @@
 //! # Ok::<(), taut::Error>(())
 //! ```
 
+mod atomic;
 mod linear;
 mod mlp;
+mod pieces;
+mod rows;
 mod solve;
+mod weights;
 
 pub use linear::Linear;
 pub use mlp::Mlp;
+pub use rows::Rows;
 pub use solve::conjugate_gradients;
+pub use weights::{Entry, Stored, Weights, save};

@@ -33,6 +33,7 @@
     reason = "ops return a `Result`, which the operator traits can not say usefully"
 )]
 
+mod chunks;
 mod cpu;
 mod create;
 mod device;

@@ -127,7 +127,11 @@ impl Tensor {
     ///
     /// [`Shared`](crate::ErrorKind::Shared), naming the other holders of the storage.
     pub(crate) fn view_mut(&mut self, op: &str) -> Result<ViewMut<'_>> {
-        let stream = self.device().current();
+        self.view_mut_on(self.device().current(), op)
+    }
+
+    /// [`view_mut`](Self::view_mut) for a write on `stream`.
+    pub(crate) fn view_mut_on(&mut self, stream: StreamId, op: &str) -> Result<ViewMut<'_>> {
         let storage = self.holder.sole_or_refuse(op)?;
         storage.write_on(stream)?;
         Ok(ViewMut { storage, layout: &self.layout, dtype: self.dtype })

@@ -87,7 +87,7 @@ impl Tensor {
     }
 
     /// Copies a flat tensor of a real device to the host. Blocks.
-    fn read_bytes(&self, dst: &mut [u8]) -> Result<()> {
+    pub(crate) fn read_bytes(&self, dst: &mut [u8]) -> Result<()> {
         match self.device().kind() {
             DeviceKind::Cpu => dst.copy_from_slice(self.view()?.host_bytes()?),
             DeviceKind::Cuda { gpu, .. } => {

@@ -2,6 +2,7 @@
 
 pub(crate) mod arrange;
 pub(crate) mod binary;
+pub(crate) mod bytes;
 mod convert;
 pub(crate) mod copy;
 pub(crate) mod fill;

@@ -84,7 +84,7 @@ impl Tensor {
 }
 
 /// Where the device is chosen, once for the family. `dst` may have any layout that overlaps nowhere.
-pub(super) fn eval(src: View<'_>, dst: ViewMut<'_>) -> Result<()> {
+pub(crate) fn eval(src: View<'_>, dst: ViewMut<'_>) -> Result<()> {
     match dst.storage.device().kind() {
         DeviceKind::Cpu => cpu::copy::copy(src, dst),
         DeviceKind::Cuda { gpu, .. } => {

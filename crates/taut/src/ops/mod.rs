@@ -3,7 +3,7 @@
 
 mod arrange;
 mod binary;
-mod copy;
+pub(crate) mod copy;
 mod einsum;
 mod fused;
 mod gather;

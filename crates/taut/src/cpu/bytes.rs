@@ -1,0 +1,56 @@
+//! Elements that lie as bytes anywhere: a part of a file, at whatever address.
+
+use super::{Acc, BLOCK, Scalar, TASK, scalar, with_scalar};
+use bytemuck::Zeroable;
+use rayon::prelude::*;
+use taut_core::{DType, Result};
+
+/// Bytes that one task copies.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Writes the elements of `src`, cast as [`Tensor::cast`](crate::Tensor::cast) says, to `dst`, which is aligned for
+/// `dtype` and holds as many. `src` need not be aligned; its bools are 0 or 1.
+pub(crate) fn cast(src: &[u8], stored: DType, dst: &mut [u8], dtype: DType) -> Result<()> {
+    if stored == dtype {
+        copy(src, dst);
+    } else {
+        with_scalar!(stored, S => cast_from::<S>(src, dst, dtype)?);
+    }
+    Ok(())
+}
+
+fn copy(src: &[u8], dst: &mut [u8]) {
+    if dst.len() <= COPY_BYTES {
+        // Not worth waking the threads: rows that are gathered are short.
+        return dst.copy_from_slice(src);
+    }
+    dst.par_chunks_mut(COPY_BYTES).zip(src.par_chunks(COPY_BYTES)).for_each(|(dst, src)| {
+        dst.copy_from_slice(src);
+    });
+}
+
+fn cast_from<S: Scalar>(src: &[u8], dst: &mut [u8], dtype: DType) -> Result<()> {
+    with_scalar!(dtype, D => cast_to::<S, D>(src, bytemuck::cast_slice_mut(dst)));
+    Ok(())
+}
+
+fn cast_to<S: Scalar, D: Scalar>(src: &[u8], dst: &mut [D]) {
+    if dst.len() <= TASK {
+        return cast_run::<S, D>(src, dst);
+    }
+    dst.par_chunks_mut(TASK)
+        .zip(src.par_chunks(TASK * size_of::<S>()))
+        .for_each(|(dst, src)| cast_run::<S, D>(src, dst));
+}
+
+fn cast_run<S: Scalar, D: Scalar>(src: &[u8], dst: &mut [D]) {
+    let (mut aligned, mut wide) = ([S::zeroed(); BLOCK], [S::Acc::zeroed(); BLOCK]);
+    for (src, out) in src.chunks(BLOCK * size_of::<S>()).zip(dst.chunks_mut(BLOCK)) {
+        let block = bytemuck::try_cast_slice(src).unwrap_or_else(|_| {
+            let aligned = &mut aligned[..out.len()];
+            bytemuck::cast_slice_mut(aligned).copy_from_slice(src);
+            aligned
+        });
+        scalar::each(S::wide(block, &mut wide), out, S::Acc::cast::<D>);
+    }
+}
