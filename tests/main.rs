@@ -5,6 +5,7 @@
 //! what they are generated from. Trials on the GPU are ignored where there is none.
 
 mod arrange;
+mod attention;
 mod binary;
 mod budget;
 mod copy;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         ownership::trials,
         stream::trials,
         softmax::trials,
+        attention::trials,
         norm::trials,
         golden::trials,
         tidy::trials,

@@ -37,6 +37,7 @@ mod cpu;
 mod create;
 mod device;
 mod ops;
+mod sequences;
 mod storage;
 mod stream;
 mod tensor;
@@ -46,9 +47,10 @@ mod view;
 pub use device::{Device, Spec};
 pub use half::{bf16, f16};
 pub use ops::Fused;
+pub use sequences::Sequences;
 pub use stream::Stream;
 pub use taut_core::{
-    Activation, Binary, DType, Dropout, Element, Error, ErrorKind, Layout, MAX_RANK, Random, Reduce, Result,
+    Activation, Attention, Binary, DType, Dropout, Element, Error, ErrorKind, Layout, MAX_RANK, Random, Reduce, Result,
     Saved, Scan, Shape, Triangle, Unary, saved,
 };
 pub use taut_cuda::Card;
