@@ -70,6 +70,12 @@ __device__ __forceinline__ void bring(const Attention& p, u64 stride_col, u32 ti
     }
 }
 
+// Two elements, without those that are no finite numbers.
+template <typename T> __device__ __forceinline__ u32 finite_part(u32 pair) {
+    constexpr u32 kLow = kSame<T, f16> ? 0x7c00 : 0x7f80, kHigh = kLow << 16;  // exponents
+    return ((pair & kLow) == kLow ? 0 : pair & 0xffff) | ((pair & kHigh) == kHigh ? 0 : pair & 0xffff0000);
+}
+
 // What a warp knows of its rows. A lane holds rows l / 4 and l / 4 + 8 of each block, columns 2 * (l % 4) and the next.
 template <typename T, typename S> struct Rows {
     f32 sums[S::kHigh][S::kDim / 8][4];
@@ -150,6 +156,8 @@ template <typename T, typename S> struct Rows {
             }
         }
         weigh<kEdge>(scores, scale, n_blocks);
+        // A row must not feel values that it does not see.
+        const bool spoils = kEdge && part.causal && !is_finite(v_tile, n_blocks);
         #pragma unroll
         for (u32 block = 0; block < S::kBlockKeys; ++block) {
             if (kEdge && block >= n_blocks) continue;
@@ -166,10 +174,52 @@ template <typename T, typename S> struct Rows {
             for (u32 step = 0; step < S::kSteps; ++step) {
                 u32 v[4];
                 load_blocks_transposed(v, v_tile + (v_place ^ step * 32) + block * 16 * kRowBytes);
+                if (spoils) {
+                    #pragma unroll
+                    for (u32& pair : v) pair = finite_part<T>(pair);
+                }
                 #pragma unroll
                 for (u32 i = 0; i < S::kHigh; ++i) {
                     mma<T>(sums[i][2 * step], weights[i], v[0], v[1]);
                     mma<T>(sums[i][2 * step + 1], weights[i], v[2], v[3]);
+                }
+            }
+        }
+        if (spoils) spoil(v_tile, part, key, n_blocks);
+    }
+
+    // Whether all values of a tile are. Columns past dim are 0.
+    __device__ __forceinline__ bool is_finite(u32 v_tile, u32 n_blocks) const {
+        bool finite = true;
+        #pragma unroll 1
+        for (u32 i = 0; i < n_blocks * S::kSteps; ++i) {
+            u32 v[4];
+            load_blocks(v, v_tile + (v_place ^ i % S::kSteps * 32) + i / S::kSteps * 16 * Tile<S::kDim>::kRowBytes);
+            #pragma unroll
+            for (u32 pair : v) finite &= finite_part<T>(pair) == pair;
+        }
+        return __all_sync(0xffffffffu, finite);
+    }
+
+    // Adds values that are not finite to the rows that see them, and to no other: as a term of a product they would be
+    // NaN there.
+    __device__ __forceinline__ void spoil(u32 v_tile, const Part<T>& part, u32 key, u32 n_blocks) {
+        const u32 lane = threadIdx.x % 32, row = part.first + threadIdx.x / 32 * S::kWarpRows + lane / 4;
+        #pragma unroll 1
+        for (u32 i = 0; i < n_blocks * 16; ++i) {
+            #pragma unroll
+            for (u32 j = 0; j < S::kDim / 8; ++j) {
+                const u32 pair = load_shared_word(v_tile + Tile<S::kDim>::place(i, j) + lane % 4 * 4);
+                const u32 rest = finite_part<T>(pair) ^ pair;
+                if (rest == 0) continue;
+                #pragma unroll
+                for (u32 high = 0; high < S::kHigh; ++high) {
+                    #pragma unroll
+                    for (u32 half = 0; half < 2; ++half) {
+                        if (part.seen(row + high * 16 + half * 8) <= key + i) continue;
+                        sums[high][j][2 * half] += to_f32(T{u16(rest)});
+                        sums[high][j][2 * half + 1] += to_f32(T{u16(rest >> 16)});
+                    }
                 }
             }
         }

@@ -45,8 +45,18 @@ template <u32 kLen> __device__ __forceinline__ Pack<f32, kLen> load_run(const f3
     return *reinterpret_cast<const Pack<f32, kLen>*>(at);
 }
 
+// Whether all values of a tile are; columns past dim are 0. All threads meet.
+template <typename S> __device__ __forceinline__ bool is_finite(const f32* tile) {
+    bool finite = true;
+    #pragma unroll 1
+    for (u32 i = threadIdx.x; i < S::kKeys * S::kDim; i += 256) {
+        finite &= fabsf(tile[i / S::kDim * S::kStride + i % S::kDim]) < kInf;
+    }
+    return __syncthreads_and(finite);
+}
+
 template <typename S>
-__global__ void __launch_bounds__(256) attention_f32(const __grid_constant__ Attention p) {
+__global__ void __launch_bounds__(256, 2) attention_f32(const __grid_constant__ Attention p) {
     extern __shared__ __align__(1024) unsigned char shared[];
     f32* const q_tile = reinterpret_cast<f32*>(shared);
     f32* const kv_tile = q_tile + S::kRows * S::kStride;
@@ -123,6 +133,25 @@ __global__ void __launch_bounds__(256) attention_f32(const __grid_constant__ Att
         }
 
         arrive();
+        // A row must not feel values that it does not see: 0 times infinity is NaN.
+        if (part.causal && key + S::kKeys > part.seen(part.first) && !is_finite<S>(kv_tile)) {
+            #pragma unroll 1
+            for (u32 j = 0; j < S::kKeys; ++j) {
+                #pragma unroll
+                for (u32 n = 0; n < S::kVecs; ++n) {
+                    const auto v = load_run<S::kVec>(kv_tile + j * S::kStride + (16 * n + x) * S::kVec);
+                    #pragma unroll
+                    for (u32 i = 0; i < S::kPer; ++i) {
+                        if (key + j >= seen[i]) continue;
+                        const f32 weight = weights[(y + i) * S::kWeightStride + j];
+                        #pragma unroll
+                        for (u32 l = 0; l < S::kVec; ++l) sums[i][n][l] = fmaf(weight, v.lane[l], sums[i][n][l]);
+                    }
+                }
+            }
+            __syncthreads();
+            continue;
+        }
         #pragma unroll 2
         for (u32 j = 0; j < S::kKeys; j += 4) {
             Pack<f32, 4> weight[S::kPer];

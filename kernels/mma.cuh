@@ -80,3 +80,10 @@ __device__ __forceinline__ u32x4 load_shared(u32 from) {
                  : "=r"(x.a), "=r"(x.b), "=r"(x.c), "=r"(x.d) : "r"(from) : "memory");
     return x;
 }
+
+// Loads 4 bytes of shared memory.
+__device__ __forceinline__ u32 load_shared_word(u32 from) {
+    u32 x;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
+    return x;
+}

@@ -54,8 +54,9 @@ fn lengths_around_tiles(at: &At) -> Check {
     let lengths = [1, 15, 16, 17, 33, 63, 64, 65, 127, 128, 129, 257];
     for (seed, len) in (0..).zip(lengths) {
         for kv_len in [1, 16, 64, 65, 128, 130, len] {
-            for (options, dtype) in [PLAIN, CAUSAL].into_iter().zip(at.floats().into_iter().cycle().skip(len)) {
-                check(at, heads(len, kv_len, 32), options, dtype, seed)?;
+            for (options, dtype) in [PLAIN, CAUSAL].into_iter().zip(at.floats().into_iter().cycle().skip(len))
+            {
+                check(at, heads(len, kv_len, 8), options, dtype, seed)?;
             }
         }
     }
@@ -105,7 +106,8 @@ fn packed_is_one_after_the_other(at: &At) -> Check {
         let sequences = Sequences::new(&lengths, &at.device)?;
         for dtype in at.floats() {
             for options in [PLAIN, CAUSAL] {
-                let make = |seed| Tensor::normal([sequences.tokens(), 4, dim], 0.0, 1.0, seed, dtype, &at.device);
+                let make =
+                    |seed| Tensor::normal([sequences.tokens(), 4, dim], 0.0, 1.0, seed, dtype, &at.device);
                 let [q, k, v] = [make(1)?, make(2)?, make(3)?];
                 let (k, v) = (k.slice(1, 0..2)?, v.slice(1, 1..3)?);
                 poison(&at.device, &[q.numel() * dtype.size()])?;
@@ -205,8 +207,22 @@ fn nan_and_infinity(at: &At) -> Check {
                 let is = |out: &[Value], spoils: &dyn Fn(usize, usize) -> Option<f64>| -> Check {
                     for (i, x) in out.iter().enumerate() {
                         let (row, col) = (i / dim, i % dim);
-                        let want = Value::Float(spoils(row, col).unwrap_or(1.0));
-                        prop_assert!(x.is(want), "{} {} {}: {:?}, not {:?} at {} {}", dtype, bad, key, x, want, row, col);
+                        let want = spoils(row, col);
+                        let is = match want {
+                            Some(bad) => x.is(Value::Float(bad)),
+                            None => (x.float() - 1.0).abs() < 1e-5,
+                        };
+                        prop_assert!(
+                            is,
+                            "{} {} {}: {:?}, not {:?} at {} {}",
+                            dtype,
+                            bad,
+                            key,
+                            x,
+                            want,
+                            row,
+                            col
+                        );
                     }
                     Ok(())
                 };
@@ -333,14 +349,18 @@ fn errors(at: &At) -> Check {
     prop_assert_eq!(kind_of(q.clone().attention(&elsewhere, &k, PLAIN))?, ErrorKind::Device);
 
     let tokens = new(&[7, 2, 8])?;
-    let packed = |q: &Tensor, k: &Tensor, s: &Sequences| message_of(q.clone().attention_packed(k, k, s, PLAIN));
+    let packed =
+        |q: &Tensor, k: &Tensor, s: &Sequences| message_of(q.clone().attention_packed(k, k, s, PLAIN));
     prop_assert_eq!(
         packed(&tokens, &tokens, &Sequences::new(&[3, 3], &at.device)?)?,
         "attention_packed: q [7, 2, 8], k [7, 2, 8] and v [7, 2, 8]: the sequences have 6 tokens"
     );
     prop_assert!(packed(&q, &q, &sequences)?.ends_with("must be [tokens, heads, dim]"));
     let far = Sequences::new(&[3, 4], &at.fresh()?)?;
-    prop_assert_eq!(kind_of(tokens.clone().attention_packed(&tokens, &tokens, &far, PLAIN))?, ErrorKind::Device);
+    prop_assert_eq!(
+        kind_of(tokens.clone().attention_packed(&tokens, &tokens, &far, PLAIN))?,
+        ErrorKind::Device
+    );
     prop_assert_eq!(kind_of(Sequences::new(&[1 << 31, 1 << 31], &at.device))?, ErrorKind::Shape);
     drop((three, batch, heads, none, narrow, wide, half, whole, tokens));
     prop_assert_eq!(at.device.stats().live_bytes, live);

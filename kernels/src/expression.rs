@@ -170,7 +170,8 @@ const fn warps(tile: Tile) -> (u32, u32) {
 const fn blocks(tile: Tile, width: usize) -> u32 {
     match (tile, width) {
         (Tile::Large, _) => 2,
-        (Tile::Medium, 32 | 64) => 4,
+        (Tile::Medium, 32) => 5,
+        (Tile::Medium, 64) => 4,
         (Tile::Medium, 128) => 2,
         (Tile::Medium, _) => 1,
         (Tile::Small, 32 | 64) => 16,

@@ -23,9 +23,8 @@ impl Tensor {
     /// rows exchanged: then not a byte is needed.
     ///
     /// Scores and sums are f32 (f64 for f64) and rounded once; f16 and bf16 weights are rounded to the dtype before they meet
-    /// the values. NaN or infinity in a score makes the row NaN, and in a value its column. A score of -infinity counts
-    /// for nothing; a row that sees no key, or none with a larger score, is 0. On CUDA, with `causal`, NaN and infinity in
-    /// a value may also reach rows that do not see it.
+    /// the values. NaN or infinity in a score makes the row NaN; in a value they reach its column, in the rows that see it.
+    /// A score of -infinity counts for nothing; a row that sees no key, or none with a larger score, is 0.
     ///
     /// Backward keeps `q`, `k`, `v`, the output, and the log-sum-exp of each row: 4 bytes a row beside them.
     ///
@@ -118,7 +117,9 @@ fn check(op: &str, q: &Tensor, k: &Tensor, v: &Tensor, options: Attention) -> Re
         return Err(misfit(op, [q, k, v], "k and v must have one shape, and as many axes as q"));
     }
     // Kernels compute in powers of 2, with a factor that they take for a normal number.
-    if let Some(scale) = options.scale.filter(|scale| !(scale * std::f32::consts::LOG2_E).is_normal() || *scale < 0.0) {
+    if let Some(scale) =
+        options.scale.filter(|scale| !(scale * std::f32::consts::LOG2_E).is_normal() || *scale < 0.0)
+    {
         return Err(Error::new(
             ErrorKind::Value,
             format!("{op}: a scale of {scale}, it must be a positive number"),
@@ -167,8 +168,8 @@ fn attend(
     let [k, v] = [(k, &k_layout), (v, &v_layout)].map(|(x, layout)| Ok(x.view()?.through(layout)));
     let operands = Operands { k: k?, v: v?, sequences, options };
     // Sequence after sequence: packed ones have their heads inside of their rows.
-    let in_order = q_layout.transposed(1, 2)?.flat().is_some()
-        || sequences.is_none() && q_layout.flat().is_some();
+    let in_order =
+        q_layout.transposed(1, 2)?.flat().is_some() || sequences.is_none() && q_layout.flat().is_some();
     if in_order && q.is_reusable() {
         eval(operands, None, q.view_mut(op)?.through(&q_layout))?;
         return Ok(q);
@@ -202,7 +203,8 @@ fn eval(operands: Operands<'_>, q: Option<View<'_>>, dst: ViewMut<'_>) -> Result
             let target = dst.operand()?;
             let source = q.map_or(Ok(target), |q| q.operand())?;
             let longest = sequences.map_or(0, Sequences::longest);
-            let packed = bounds.map(|bounds| Ok(Packed { bounds: bounds.operand()?, longest })).transpose()?;
+            let packed =
+                bounds.map(|bounds| Ok(Packed { bounds: bounds.operand()?, longest })).transpose()?;
             let stream = gpu.stream(dst.storage.writer())?;
             let scores = Scores { scale: options.factor(dst.layout.shape()[3]), causal: options.causal };
             let operands = [source, k.operand()?, v.operand()?, target];

@@ -119,7 +119,8 @@ impl<T: Scalar> Rows<'_, T> {
         wide: &'t mut [T::Acc],
     ) -> MatRef<'t, T::Acc> {
         let (strides, dim) = (self.layout.strides(), self.layout.shape()[3]);
-        let start = self.layout.offset() + sequence * strides[0] + head * strides[1] + rows.start * strides[2];
+        let start =
+            self.layout.offset() + sequence * strides[0] + head * strides[1] + rows.start * strides[2];
         let data = &self.data[start..];
         if size_of::<T>() == size_of::<T::Acc>() && strides[3] == 1 && strides[2] >= dim {
             // A type as wide as what it widens to is that type.
