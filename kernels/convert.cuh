@@ -15,6 +15,12 @@ template <typename T> __device__ __forceinline__ T from_f32(f32 x) {
     else return x;
 }
 
+// Two 16-bit floats in a word, the first in its low half.
+template <typename T> __device__ __forceinline__ u32 pack_pair(f32 low, f32 high) {
+    if constexpr (kSame<T, f16>) return cvt_rn_f16x2_f32(low, high);
+    else return cvt_rn_bf16x2_f32(low, high);
+}
+
 // T as what ops compute in, and back.
 template <typename T> __device__ __forceinline__ Compute<T> widen(T x) {
     if constexpr (kIsHalf<T>) return to_f32(x);

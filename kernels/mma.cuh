@@ -67,3 +67,23 @@ __device__ __forceinline__ void store_shared(u32 to, u32x4 x) {
     asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x.a), "r"(x.b), "r"(x.c), "r"(x.d)
                  : "memory");
 }
+
+// Stores 4 bytes to shared memory.
+__device__ __forceinline__ void store_shared(u32 to, u32 x) {
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
+}
+
+// Loads 16 bytes of shared memory.
+__device__ __forceinline__ u32x4 load_shared(u32 from) {
+    u32x4 x;
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x.a), "=r"(x.b), "=r"(x.c), "=r"(x.d) : "r"(from) : "memory");
+    return x;
+}
+
+// Loads 4 bytes of shared memory.
+__device__ __forceinline__ u32 load_shared_word(u32 from) {
+    u32 x;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
+    return x;
+}

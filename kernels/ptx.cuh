@@ -101,6 +101,19 @@ __device__ __forceinline__ u16 cvt_rn_bf16_f32(f32 x) {
     return y;
 }
 
+// Two at once, the first in the low half.
+__device__ __forceinline__ u32 cvt_rn_f16x2_f32(f32 low, f32 high) {
+    u32 y;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+    return y;
+}
+
+__device__ __forceinline__ u32 cvt_rn_bf16x2_f32(f32 low, f32 high) {
+    u32 y;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+    return y;
+}
+
 // Toward zero; too large and too small give the nearest integer there is, NaN gives 0.
 __device__ __forceinline__ u32 cvt_rzi_u32_f32(f32 x) {
     u32 y;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
-use taut::{Activation, DType, Device, Error, Fused, Result, Tensor};
+use taut::{Activation, Attention, DType, Device, Error, Fused, Result, Sequences, Tensor};
 use taut_tests::{At, Check, Suite, Value, download, fail, upload};
 
 pub(crate) fn trials(suite: &mut Suite) {
@@ -113,6 +113,8 @@ fn call(op: &str, params: &Json, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         Some("silu") => Activation::Silu,
         _ => Activation::Identity,
     };
+    let scale = params["scale"].as_f64().map(|scale| scale as f32);
+    let attention = Attention { scale, causal: flag("causal") };
     let a = x.first().cloned().ok_or_else(|| Error::shape("golden: no input"))?;
     let two = |(a, b)| vec![a, b];
     let one = match op {
@@ -211,6 +213,11 @@ fn call(op: &str, params: &Json, x: Vec<Tensor>) -> Result<Vec<Tensor>> {
         "linear_with" => a.linear_with(&x[1], Some(&x[2]), activation),
         "fused" => {
             a.fused(Fused { bias: Some(&x[1]), activation, residual: Some(&x[2]), ..Fused::default() })
+        }
+        "attention" => a.attention(&x[1], &x[2], attention),
+        "attention_packed" => {
+            let sequences = Sequences::new(&list("lengths"), a.device())?;
+            a.attention_packed(&x[1], &x[2], &sequences, attention)
         }
         "einsum" => {
             Tensor::einsum(params["subscripts"].as_str().unwrap_or_default(), &x.iter().collect::<Vec<_>>())

@@ -5,6 +5,7 @@
 //! what they are generated from, `TAUT_FUZZ_SECONDS` how long damaged files are tried. Trials on the GPU are ignored where there is none.
 
 mod arrange;
+mod attention;
 mod binary;
 mod budget;
 mod copy;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         ownership::trials,
         stream::trials,
         softmax::trials,
+        attention::trials,
         norm::trials,
         golden::trials,
         tidy::trials,

@@ -51,6 +51,14 @@ impl Kernel {
             Kernel::MatmulF32(tile) => {
                 format!("matmul_f32<{}, {}>", tile.extent().0 / 16, self.shared_bytes())
             }
+            Kernel::Attention(dtype, tile, width) => {
+                let (warps, rows) = warps(tile);
+                let blocks = blocks(tile, width);
+                format!("attention<{dtype}, Shape<{width}, {warps}, {rows}, {}, {blocks}>>", self.keys())
+            }
+            Kernel::AttentionF32(_, width) => {
+                format!("attention_f32<Shape<{width}, {}, {}>>", self.rows() / 16, self.keys())
+            }
             Kernel::MatmulReduce(dtype) => format!("matmul_reduce<{dtype}>"),
             Kernel::Matvec(dtype, Major::K) => format!("matvec_rows<{dtype}>"),
             Kernel::Matvec(dtype, Major::Outer) => format!("matvec_columns<{dtype}>"),
@@ -91,21 +99,83 @@ impl Kernel {
             Kernel::Matmul(_, _, tile) => 4 * 64 * (tile.extent().0 + tile.extent().1),
             // Elements come by way of registers: more than 2 stages would hide nothing.
             Kernel::MatmulAny(_) => 2 * 64 * (64 + 64),
+            // The rows, and two stages of keys and values.
+            Kernel::Attention(_, _, width) => self.rows() * width as u32 * 2 + 2 * self.stage_bytes(),
+            // The rows, a tile of keys or values, and their weights; all rows 16 bytes longer than what is in them.
+            Kernel::AttentionF32(_, width) => {
+                let (rows, keys) = (self.rows(), self.keys());
+                ((rows + keys) * (width as u32 + 4) + rows * (keys + 4)) * 4
+            }
             // 3 stages of 16 rows of the extent and 4 to spread them over banks, for both operands.
             Kernel::MatmulF32(tile) => 3 * 2 * 64 * (tile.extent().0 + 4),
             _ => 0,
         }
     }
 
-    /// The threads of a block of a product; 256 for all else.
+    /// The dynamic shared memory of a tile of keys and one of values, where kernels of attention have two; 0 for all
+    /// else.
+    pub const fn stage_bytes(self) -> u32 {
+        match self {
+            Kernel::Attention(_, _, width) => 2 * self.keys() * width as u32 * 2,
+            _ => 0,
+        }
+    }
+
+    /// Rows of queries that a block of attention takes; 0 for all else.
+    pub const fn rows(self) -> u32 {
+        match self {
+            Kernel::Attention(_, tile, _) => {
+                let (warps, rows) = warps(tile);
+                warps * rows
+            }
+            Kernel::AttentionF32(Tile::Small, _) => 16,
+            Kernel::AttentionF32(_, 256) => 32,
+            Kernel::AttentionF32(..) => 64,
+            _ => 0,
+        }
+    }
+
+    /// Keys that a block of attention takes at a time; 0 for all else.
+    pub const fn keys(self) -> u32 {
+        match self {
+            Kernel::Attention(_, _, 256) | Kernel::AttentionF32(_, 256) => 32,
+            Kernel::Attention(..) | Kernel::AttentionF32(..) => 64,
+            _ => 0,
+        }
+    }
+
+    /// The threads of a block of a product or of attention; 256 for all else.
     pub const fn threads(self) -> u32 {
         let tile = match self {
+            Kernel::Attention(_, tile, _) => return warps(tile).0 * 32,
             Kernel::Matmul(_, _, tile) => tile,
             Kernel::MatmulAny(_) => Tile::Small,
             _ => return 256,
         };
         let ((m, n), (warp_m, warp_n)) = (tile.extent(), tile.warp());
         m / warp_m * (n / warp_n) * 32
+    }
+}
+
+/// Warps of a block of attention on tensor cores, and the rows of each.
+const fn warps(tile: Tile) -> (u32, u32) {
+    match tile {
+        Tile::Large => (4, 32),
+        Tile::Medium => (4, 16),
+        Tile::Small => (1, 16),
+    }
+}
+
+/// Blocks of attention that share a multiprocessor: as many as their registers allow.
+const fn blocks(tile: Tile, width: usize) -> u32 {
+    match (tile, width) {
+        (Tile::Large, _) => 2,
+        (Tile::Medium, 32) => 5,
+        (Tile::Medium, 64) => 4,
+        (Tile::Medium, 128) => 2,
+        (Tile::Medium, _) => 1,
+        (Tile::Small, 32 | 64) => 16,
+        (Tile::Small, _) => 8,
     }
 }
 

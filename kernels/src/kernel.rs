@@ -5,7 +5,7 @@
 
 use crate::{
     expression::pack_len,
-    variant::{Access, Major, ReducePart, RowPart, ScanPart, Tile},
+    variant::{Access, Major, ReducePart, RowPart, ScanPart, Tile, WIDTHS},
 };
 use std::sync::LazyLock;
 use taut_core::{Binary, DType, Norm, Random, Reduce, Scan, Softmax, Unary};
@@ -39,6 +39,10 @@ pub enum Kernel {
     MatmulAny(DType),
     /// `matmul_f32.cu`: medium or small tiles.
     MatmulF32(Tile),
+    /// `attention.cu`: 16-bit operands with rows of at most so many elements, one of [`WIDTHS`](crate::WIDTHS).
+    Attention(DType, Tile, usize),
+    /// `attention_f32.cu`: likewise, in medium or small tiles.
+    AttentionF32(Tile, usize),
     /// `matmul_reduce.cu`: the second pass of a product that is split along `k`.
     MatmulReduce(DType),
     /// `matvec.cu`: a vector by a matrix that is contiguous along this axis, or along none ([`Major::K`]).
@@ -146,6 +150,13 @@ impl Kernel {
             all.push(Kernel::MatmulAny(dtype));
         }
         all.extend([Tile::Medium, Tile::Small].map(Kernel::MatmulF32));
+        for width in WIDTHS {
+            // Rows of 256 leave no registers for the sums of a large tile; to rows of 32 it brings nothing.
+            let is_made = move |tile: &Tile| *tile != Tile::Large || matches!(width, 64 | 128);
+            let tiles = Tile::ALL.into_iter().filter(is_made);
+            all.extend(tiles.flat_map(|tile| halves.map(|dtype| Kernel::Attention(dtype, tile, width))));
+            all.extend([Tile::Medium, Tile::Small].map(|tile| Kernel::AttentionF32(tile, width)));
+        }
         for &dtype in &floats {
             all.push(Kernel::MatmulReduce(dtype));
             all.extend(Major::ALL.map(|major| Kernel::Matvec(dtype, major)));
@@ -189,6 +200,8 @@ impl Kernel {
             Kernel::Matmul(..) => "matmul_mma.cu",
             Kernel::MatmulAny(_) => "matmul_any.cu",
             Kernel::MatmulF32(_) => "matmul_f32.cu",
+            Kernel::Attention(..) => "attention.cu",
+            Kernel::AttentionF32(..) => "attention_f32.cu",
             Kernel::MatmulReduce(_) => "matmul_reduce.cu",
             Kernel::Matvec(..) => "matvec.cu",
             Kernel::Sort(_) | Kernel::SortPositions | Kernel::SortPairs(_) | Kernel::SortMerge(_) => {
@@ -238,6 +251,10 @@ impl Kernel {
             Kernel::Scan(op, dtype, part) => [19, op as usize, dtype as usize, part as usize],
             Kernel::Triangle(bytes, access) => [20, bytes.trailing_zeros() as usize, 0, access as usize],
             Kernel::Fused(dtype, access) => [21, 0, dtype as usize, access as usize],
+            Kernel::Attention(dtype, tile, width) => {
+                [22, width.trailing_zeros() as usize, dtype as usize, tile as usize]
+            }
+            Kernel::AttentionF32(tile, width) => [23, width.trailing_zeros() as usize, 0, tile as usize],
         }
     }
 }
@@ -282,6 +299,9 @@ mod tests {
         let product = Kernel::Matmul(DType::BF16, [Major::K, Major::Outer], Tile::Large);
         let shape = "Shape<128, 256, 64, 64, 98304, 1>";
         assert_eq!(product.expression(), format!("matmul_mma<bf16, Major::K, Major::Outer, {shape}>"));
+        let attention = Kernel::Attention(DType::F16, Tile::Large, 128);
+        assert_eq!(attention.expression(), "attention<f16, Shape<128, 4, 32, 64, 2>>");
+        assert_eq!(Kernel::AttentionF32(Tile::Small, 256).expression(), "attention_f32<Shape<256, 1, 32>>");
         assert_eq!(Kernel::MatmulF32(Tile::Medium).expression(), "matmul_f32<8, 50688>");
     }
 }

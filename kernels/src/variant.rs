@@ -139,14 +139,17 @@ impl Major {
     pub const ALL: [Major; 2] = [Major::K, Major::Outer];
 }
 
-/// The part of a product that a block computes.
+/// Elements of a row that kernels of attention are made for; shorter rows are filled up with zeros.
+pub const WIDTHS: [usize; 4] = [32, 64, 128, 256];
+
+/// The part of a product, or of the queries of attention, that a block computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tile {
-    /// For products that fill the card; 16-bit operands only.
+    /// For what fills the card; 16-bit operands only.
     Large,
     /// In between.
     Medium,
-    /// For small products.
+    /// For what is small.
     Small,
 }
 
@@ -154,7 +157,7 @@ impl Tile {
     /// Every tile; `ALL[tile as usize] == tile`.
     pub const ALL: [Tile; 3] = [Tile::Large, Tile::Medium, Tile::Small];
 
-    /// Rows and columns of the output.
+    /// Rows and columns of the output of a product.
     pub const fn extent(self) -> (u32, u32) {
         match self {
             Tile::Large => (128, 256),

@@ -201,6 +201,31 @@ for subscripts, shapes in [
     inputs = [normal(*shape) for shape in shapes]
     case("einsum", lambda *x: torch.einsum(subscripts, *x), *inputs, subscripts=subscripts)
 
+
+
+def attended(q, k, v, scale, causal):
+    group, (n, m) = q.shape[1] // k.shape[1], (q.shape[2], k.shape[2])
+    k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+    mask = torch.ones(n, m, dtype=torch.bool).tril(m - n) if causal else None
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+
+
+# Attention.
+for causal, scale, heads, n, m in [(False, None, 2, 5, 7), (True, None, 2, 7, 7), (True, 0.25, 4, 3, 6)]:
+    case(
+        "attention", lambda q, k, v: attended(q, k, v, scale, causal),
+        normal(2, heads, n, 13), normal(2, 2, m, 13), normal(2, 2, m, 13), scale=scale, causal=causal,
+    )
+lengths = [3, 1, 6]
+case(
+    "attention_packed",
+    lambda *x: torch.cat([
+        attended(*[part.transpose(0, 1)[None] for part in parts], None, True)[0].transpose(0, 1)
+        for parts in zip(*[operand.split(lengths) for operand in x])
+    ]),
+    normal(10, 2, 8), normal(10, 2, 8), normal(10, 2, 8), lengths=lengths, causal=True,
+)
+
 ops = sorted({json.loads(line)["op"] for line in lines})
 print(f"{len(lines)} cases of {len(ops)} ops by PyTorch {torch.__version__}", file=sys.stderr)
 print("\n".join(lines))

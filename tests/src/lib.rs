@@ -7,6 +7,7 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+mod attention;
 mod case;
 mod close;
 mod elementwise;
@@ -22,6 +23,7 @@ mod rows;
 mod suite;
 mod value;
 
+pub use attention::{Heads, attended, attention};
 pub use case::{Case, Fill, Rng, cases};
 pub use close::{Interval, meets, same, same_tensors, within};
 pub use elementwise::{binary, binary_elements, unary, unary_elements};

@@ -38,6 +38,7 @@ mod cpu;
 mod create;
 mod device;
 mod ops;
+mod sequences;
 mod storage;
 mod stream;
 mod tensor;
@@ -47,10 +48,11 @@ mod view;
 pub use device::{Device, Spec};
 pub use half::{bf16, f16};
 pub use ops::Fused;
+pub use sequences::Sequences;
 pub use stream::Stream;
 pub use taut_core::{
-    Activation, Binary, DType, Dropout, Element, Error, ErrorKind, Layout, MAX_RANK, Random, Reduce, Result,
-    Saved, Scan, Shape, Triangle, Unary, saved,
+    Activation, Attention, Binary, DType, Dropout, Element, Error, ErrorKind, Layout, MAX_RANK, Random,
+    Reduce, Result, Saved, Scan, Shape, Triangle, Unary, saved,
 };
 pub use taut_cuda::Card;
 pub use taut_memory::{self as memory, Budget, Kind, Stats, scope};

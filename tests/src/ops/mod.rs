@@ -1,6 +1,7 @@
 //! Every op, by family.
 
 mod arrange;
+mod attention;
 mod binary;
 mod copy;
 mod einsum;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Op> {
         gather::ops,
         scatter::ops,
         softmax::ops,
+        attention::ops,
         norm::ops,
     ];
     families.into_iter().flat_map(|ops| ops()).collect()

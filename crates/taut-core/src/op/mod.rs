@@ -1,6 +1,7 @@
 //! The ops, by family. A variant here and its functor in CUDA have the same name.
 
 mod activation;
+mod attention;
 mod binary;
 mod fused;
 mod index;
@@ -14,6 +15,7 @@ mod triangle;
 mod unary;
 
 pub use activation::Activation;
+pub use attention::Attention;
 pub use binary::Binary;
 pub use fused::{Dropout, Mask};
 pub use index::Index;

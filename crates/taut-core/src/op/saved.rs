@@ -33,6 +33,8 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("add_rms_norm", &[Saved::Others, Output, Saved::Statistics(1)]),
     ("add_scalar", &[]),
     ("addmm_", &[Input, Saved::Others]),
+    ("attention", &[Input, Saved::Others, Output, Saved::Statistics(1)]),
+    ("attention_packed", &[Input, Saved::Others, Output, Saved::Statistics(1)]),
     ("cast", &[]),
     ("cat", &[]),
     ("clamp", &[Saved::Bits]),

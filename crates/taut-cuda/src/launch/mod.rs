@@ -2,6 +2,7 @@
 //! any launch.
 
 pub mod arrange;
+pub mod attention;
 pub mod binary;
 pub mod copy;
 pub mod fill;

@@ -1,6 +1,7 @@
 //! The CPU device: the same families as on CUDA, in safe Rust, parallel through rayon.
 
 pub(crate) mod arrange;
+pub(crate) mod attention;
 pub(crate) mod binary;
 pub(crate) mod bytes;
 mod convert;

@@ -82,13 +82,13 @@ impl<A: Float> Peak<A> {
 
 /// What is taken off before `exp`: the largest element, and 0 where that is -inf.
 #[inline(always)]
-fn shift<A: Float>(max: A) -> A {
+pub(super) fn shift<A: Float>(max: A) -> A {
     if max == A::LOWEST { A::of(0.0) } else { max }
 }
 
 /// NaN plays no part: it shows in the sum.
 #[inline(always)]
-fn max<A: Float>(x: &[A]) -> A {
+pub(super) fn max<A: Float>(x: &[A]) -> A {
     let mut lanes = [A::LOWEST; 32];
     let (chunks, rest) = x.as_chunks::<32>();
     for chunk in chunks {

@@ -2,6 +2,7 @@
 //! the device once.
 
 mod arrange;
+mod attention;
 mod binary;
 pub(crate) mod copy;
 mod einsum;
