@@ -1,6 +1,6 @@
 //! Elements that lie as bytes anywhere: a part of a file, at whatever address.
 
-use super::{Acc, BLOCK, Scalar, TASK, scalar, with_scalar};
+use super::{BLOCK, Scalar, TASK, copy::Casts, with_scalar};
 use bytemuck::Zeroable;
 use rayon::prelude::*;
 use taut_core::{DType, Result};
@@ -51,6 +51,6 @@ fn cast_run<S: Scalar, D: Scalar>(src: &[u8], dst: &mut [D]) {
             bytemuck::cast_slice_mut(aligned).copy_from_slice(src);
             aligned
         });
-        scalar::each(S::wide(block, &mut wide), out, S::Acc::cast::<D>);
+        S::Acc::cast(S::wide(block, &mut wide), out);
     }
 }

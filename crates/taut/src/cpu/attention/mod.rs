@@ -2,10 +2,7 @@
 
 mod tile;
 
-use super::{
-    Scalar,
-    rows::{Float, with_float},
-};
+use super::{Scalar, rows::Float, with_float};
 use crate::tensor::{View, ViewMut};
 use faer::traits::ComplexField;
 use rayon::prelude::*;
