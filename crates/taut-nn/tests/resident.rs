@@ -1,7 +1,7 @@
 //! Streaming a file through its map does not make the process larger. Alone in its program: what it measures is the whole
 //! process.
 
-#![allow(clippy::unwrap_used, reason = "a test program, helpers and all")]
+#![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
 
 use std::{
     fs,
