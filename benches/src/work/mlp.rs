@@ -1,7 +1,7 @@
 //! Inference of a deep multilayer perceptron, with one memory technique added at a time.
 
 use taut::{Activation, DType, Device, Kind, Result, Tensor, scope};
-use taut_nn::Linear;
+use taut_nn::{Builder, Layer, Linear};
 
 /// The size of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +87,9 @@ impl Work {
     /// Makes the weights.
     pub fn new(config: Config, technique: Technique, device: &Device) -> Result<Work> {
         let dtype = if technique >= Technique::Half { DType::F16 } else { DType::F32 };
-        let layer = |seed| Linear::random(config.width, config.width, Activation::Relu, seed, dtype, device);
-        let layers = (0..config.layers as u64).map(layer).collect::<Result<_>>()?;
+        let (builder, width) = (Builder::random(0, dtype, device), config.width);
+        let layer = |i| Ok(Linear::new(&builder.at(i), width, width)?.with_activation(Activation::Relu));
+        let layers = (0..config.layers).map(layer).collect::<Result<_>>()?;
         Ok(Work { config, technique, layers })
     }
 

@@ -2,25 +2,33 @@
 //!
 //! ```
 //! use taut::{Activation, DType, Device};
-//! use taut_nn::Mlp;
+//! use taut_nn::{Builder, Layer, Mlp};
 //!
 //! let device = Device::cpu();
-//! let mlp = Mlp::new(&[16, 32, 4], Activation::Relu, DType::F32, 1, &device)?;
+//! let mlp = Mlp::new(&Builder::random(1, DType::F32, &device), &[16, 32, 4], Activation::Relu)?;
 //! let x = taut::Tensor::normal([8, 16], 0.0, 1.0, 2, DType::F32, &device)?;
 //! assert_eq!(mlp.forward(x)?.shape()[..], [8, 4]);
 //! # Ok::<(), taut::Error>(())
 //! ```
 
 mod atomic;
+mod bert;
+mod builder;
+mod layers;
 mod linear;
 mod mlp;
+mod module;
 mod pieces;
 mod rows;
 mod solve;
 mod weights;
 
-pub use linear::Linear;
+pub use bert::{Bert, BertConfig, Tokens};
+pub use builder::{Builder, Init};
+pub use layers::{Dropout, Embedding, LayerNorm, Sequential};
+pub use linear::{FusedLinear, Linear};
 pub use mlp::Mlp;
+pub use module::{Layer, Module, Parameter};
 pub use rows::Rows;
 pub use solve::conjugate_gradients;
-pub use weights::{Entry, Stored, Weights, save};
+pub use weights::{Difference, Entry, Stored, Weights, save};

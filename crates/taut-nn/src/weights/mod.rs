@@ -1,10 +1,12 @@
 //! Weights in files: safetensors, mapped and streamed.
 
+mod build;
 mod header;
 mod json;
 mod save;
 mod stored;
 
+pub use build::Difference;
 pub use save::save;
 pub use stored::Stored;
 

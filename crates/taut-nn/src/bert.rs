@@ -1,0 +1,263 @@
+//! BERT's encoder, and sentence vectors made by it.
+
+use crate::{Builder, Embedding, FusedLinear, Layer, LayerNorm, Linear, Module, Parameter};
+use taut::{Activation, Attention, DType, Device, Error, ErrorKind, Result, Sequences, Tensor, scope};
+
+/// The sizes of a [`Bert`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BertConfig {
+    /// The width of a token's vector.
+    pub hidden: usize,
+    /// How many layers there are.
+    pub layers: usize,
+    /// Heads of attention in each.
+    pub heads: usize,
+    /// The width between the two products of a layer.
+    pub intermediate: usize,
+    /// Words of the vocabulary.
+    pub words: usize,
+    /// The longest sequence.
+    pub positions: usize,
+    /// Kinds of tokens, of which the first is used.
+    pub types: usize,
+    /// Of the layer norms.
+    pub eps: f32,
+}
+
+impl BertConfig {
+    /// Reads the `config.json` that comes with the weights of a `BertModel`.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](ErrorKind::Corrupt) if it is not JSON, or a size is missing;
+    /// [`Value`](ErrorKind::Value) if the activation is not GELU, or positions are not absolute.
+    pub fn from_json(text: &str) -> Result<BertConfig> {
+        let json: serde_json::Value = serde_json::from_str(text)
+            .map_err(|error| Error::new(ErrorKind::Corrupt, format!("config.json: {error}")))?;
+        let missing = |key: &str, what: &str| {
+            Error::new(ErrorKind::Corrupt, format!("config.json: {key:?} is {}, not {what}", json[key]))
+        };
+        let size = |key: &str| {
+            let size = json[key].as_u64().and_then(|size| usize::try_from(size).ok());
+            size.ok_or_else(|| missing(key, "a size"))
+        };
+        for (key, want) in [("hidden_act", "gelu"), ("position_embedding_type", "absolute")] {
+            if json[key].as_str().unwrap_or(want) != want {
+                return Err(Error::new(
+                    ErrorKind::Value,
+                    format!("config.json: {key:?} is {}, only {want:?} is there", json[key]),
+                ));
+            }
+        }
+        Ok(BertConfig {
+            hidden: size("hidden_size")?,
+            layers: size("num_hidden_layers")?,
+            heads: size("num_attention_heads")?,
+            intermediate: size("intermediate_size")?,
+            words: size("vocab_size")?,
+            positions: size("max_position_embeddings")?,
+            types: size("type_vocab_size")?,
+            eps: json["layer_norm_eps"].as_f64().ok_or_else(|| missing("layer_norm_eps", "a number"))? as f32,
+        })
+    }
+}
+
+/// Sequences of tokens, one after the other without padding, on a device.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// The numbers of the words, and behind them those of the positions: i64, `[2, tokens]`.
+    numbers: Tensor,
+    sequences: Sequences,
+}
+
+impl Tokens {
+    /// The sequences `batch` of numbers of words.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sequences::new`] and [`Tensor::from_slice`].
+    pub fn new<S: AsRef<[u32]>>(batch: &[S], device: &Device) -> Result<Tokens> {
+        let _scope = scope("tokens");
+        let lengths: Vec<usize> = batch.iter().map(|ids| ids.as_ref().len()).collect();
+        let ids = batch.iter().flat_map(|ids| ids.as_ref()).map(|&id| i64::from(id));
+        let positions = lengths.iter().flat_map(|&length| (0i64..).take(length));
+        let numbers: Vec<i64> = ids.chain(positions).collect();
+        let numbers = Tensor::from_slice(&numbers, [2, numbers.len() / 2], device)?;
+        Ok(Tokens { numbers, sequences: Sequences::new(&lengths, device)? })
+    }
+
+    /// Where the sequences begin and end.
+    pub fn sequences(&self) -> &Sequences {
+        &self.sequences
+    }
+
+    fn row(&self, row: usize) -> Result<Tensor> {
+        self.numbers.clone().slice(0, row..row + 1)?.reshape([self.sequences.tokens()])
+    }
+}
+
+/// The encoder of BERT, without pooler.
+///
+/// Source: Devlin et al., "BERT: pre-training of deep bidirectional transformers for language understanding", 2019.
+#[derive(Clone, Debug)]
+pub struct Bert {
+    embeddings: Embeddings,
+    layers: Vec<EncoderLayer>,
+    positions: usize,
+}
+
+impl Bert {
+    /// An encoder whose parameters have the names of `BertModel`'s.
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](ErrorKind::Shape) if the heads do not divide the width; as [`Builder::parameter`].
+    pub fn new(builder: &Builder<'_>, config: &BertConfig) -> Result<Bert> {
+        if config.heads == 0 || !config.hidden.is_multiple_of(config.heads) {
+            let BertConfig { hidden, heads, .. } = config;
+            return Err(Error::shape(format!("bert: {heads} heads do not divide a width of {hidden}")));
+        }
+        let layers = builder.at("encoder.layer");
+        let layers = (0..config.layers).map(|i| EncoderLayer::new(&layers.at(i), config));
+        Ok(Bert {
+            embeddings: Embeddings::new(&builder.at("embeddings"), config)?,
+            layers: layers.collect::<Result<_>>()?,
+            positions: config.positions,
+        })
+    }
+
+    /// A vector for each token, `[tokens, hidden]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](ErrorKind::Shape) if a sequence is longer than the positions go; a token that is no word is one at the next
+    /// call that waits for the device. As the ops that it is made of.
+    pub fn forward(&self, tokens: &Tokens) -> Result<Tensor> {
+        let (longest, positions) = (tokens.sequences.longest(), self.positions);
+        if longest > positions {
+            return Err(Error::shape(format!("bert: a sequence of {longest} tokens, at most {positions}")));
+        }
+        let x = self.embeddings.forward(tokens)?;
+        self.layers.iter().try_fold(x, |x, layer| layer.forward(x, &tokens.sequences))
+    }
+
+    /// A vector of length 1 for each sequence, `[sequences, hidden]`: the mean of those of its tokens, which sentence
+    /// transformers are trained for. In f32, whatever the dtype of the parameters.
+    ///
+    /// Source: Reimers and Gurevych, "Sentence-BERT", 2019.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn embed(&self, tokens: &Tokens) -> Result<Tensor> {
+        let x = self.forward(tokens)?;
+        let _scope = scope("pooling");
+        x.mean(&[0])?.unsqueeze(0)?.cast(DType::F32)?.l2_normalize(1, 1e-12)
+    }
+}
+
+impl Module for Bert {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
+        self.embeddings.visit(f);
+        self.layers.iter().for_each(|layer| layer.visit(f));
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Embeddings {
+    words: Embedding,
+    positions: Embedding,
+    types: Embedding,
+    norm: LayerNorm,
+}
+
+impl Embeddings {
+    fn new(builder: &Builder<'_>, config: &BertConfig) -> Result<Embeddings> {
+        let table = |name, count| Embedding::new(&builder.at(name), count, config.hidden);
+        Ok(Embeddings {
+            words: table("word_embeddings", config.words)?,
+            positions: table("position_embeddings", config.positions)?,
+            types: table("token_type_embeddings", config.types)?,
+            norm: LayerNorm::new(&builder.at("LayerNorm"), config.hidden)?.with_eps(config.eps),
+        })
+    }
+
+    fn forward(&self, tokens: &Tokens) -> Result<Tensor> {
+        let _scope = scope("embeddings");
+        let words = self.words.forward(tokens.row(0)?)?;
+        let positions = self.positions.forward(tokens.row(1)?)?;
+        let kind = self.types.weight().clone().slice(0, 0..1)?;
+        self.norm.forward_sum(words.add(&kind)?, &positions)
+    }
+}
+
+impl Module for Embeddings {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
+        self.words.visit(f);
+        self.positions.visit(f);
+        self.types.visit(f);
+        self.norm.visit(f);
+    }
+}
+
+#[derive(Clone, Debug)]
+struct EncoderLayer {
+    projections: FusedLinear,
+    attended: Linear,
+    attention_norm: LayerNorm,
+    intermediate: Linear,
+    output: Linear,
+    output_norm: LayerNorm,
+    heads: usize,
+}
+
+impl EncoderLayer {
+    fn new(builder: &Builder<'_>, config: &BertConfig) -> Result<EncoderLayer> {
+        let BertConfig { hidden, intermediate, heads, eps, .. } = *config;
+        let [attention, attended] = ["attention.self", "attention.output"].map(|name| builder.at(name));
+        let norm =
+            |builder: &Builder<'_>| Ok(LayerNorm::new(&builder.at("LayerNorm"), hidden)?.with_eps(eps));
+        let [between, output] = ["intermediate", "output"].map(|name| builder.at(name));
+        Ok(EncoderLayer {
+            projections: FusedLinear::new(&attention, &["query", "key", "value"], hidden, hidden)?,
+            attended: Linear::new(&attended.at("dense"), hidden, hidden)?,
+            attention_norm: norm(&attended)?,
+            intermediate: Linear::new(&between.at("dense"), hidden, intermediate)?
+                .with_activation(Activation::Gelu),
+            output: Linear::new(&output.at("dense"), intermediate, hidden)?,
+            output_norm: norm(&output)?,
+            heads,
+        })
+    }
+
+    fn forward(&self, x: Tensor, sequences: &Sequences) -> Result<Tensor> {
+        let attended = self.attended.forward(self.attend(x.clone(), sequences)?)?;
+        let x = self.attention_norm.forward_sum(attended, &x)?;
+        let _scope = scope("feed_forward");
+        let y = self.output.forward(self.intermediate.forward(x.clone())?)?;
+        self.output_norm.forward_sum(y, &x)
+    }
+
+    /// `[tokens, hidden] -> [tokens, hidden]`.
+    fn attend(&self, x: Tensor, sequences: &Sequences) -> Result<Tensor> {
+        let _scope = scope("attention");
+        let (tokens, hidden) = (x.shape()[0], x.shape()[1]);
+        let projected =
+            self.projections.forward(x)?.reshape([tokens, 3 * self.heads, hidden / self.heads])?;
+        let part = |i| projected.clone().slice(1, i * self.heads..(i + 1) * self.heads);
+        let [q, k, v] = [part(0)?, part(1)?, part(2)?];
+        drop(projected);
+        q.attention_packed(&k, &v, sequences, Attention::default())?.reshape([tokens, hidden])
+    }
+}
+
+impl Module for EncoderLayer {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
+        self.projections.visit(f);
+        self.attended.visit(f);
+        self.attention_norm.visit(f);
+        self.intermediate.visit(f);
+        self.output.visit(f);
+        self.output_norm.visit(f);
+    }
+}
