@@ -15,7 +15,8 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("errors::devices", devices);
     suite.everywhere("errors::blocks", blocks);
     suite.everywhere("errors::f64_is_for_the_cpu", f64_is_for_the_cpu);
-    suite.real("errors::a_missing_gpu", a_missing_gpu);
+    suite.cpu("errors::a_missing_gpu", a_missing_gpu);
+    suite.real("errors::the_best_device", the_best_device);
 }
 
 /// The error must be of this kind, and say this.
@@ -209,6 +210,14 @@ fn f64_is_for_the_cpu(at: &At) -> Check {
 fn a_missing_gpu(_: &At) -> Check {
     prop_assert_eq!(taut_tests::kind_of(Device::cuda(99))?, ErrorKind::Device);
     prop_assert!(!taut_tests::message_of(Device::cuda(99))?.is_empty());
+    Ok(())
+}
+
+/// The GPU where there is one, else the CPU. On the GPU in its turn only.
+fn the_best_device(at: &At) -> Check {
+    if !at.device.is_cuda() && Device::cuda(0).is_ok() {
+        return Ok(());
+    }
     let device = Device::best();
     prop_assert_eq!(Tensor::full([3], 2.0, DType::F32, &device)?.to_vec::<f32>()?, [2.0; 3]);
     Ok(())

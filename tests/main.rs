@@ -25,10 +25,12 @@ mod plan;
 mod program;
 mod random;
 mod reduce;
+mod reset;
 mod rows;
 mod scan;
 mod scatter;
 mod select;
+mod server;
 mod softmax;
 mod sort;
 mod stream;
@@ -42,6 +44,9 @@ use std::process::ExitCode;
 use taut_tests::Suite;
 
 fn main() -> ExitCode {
+    if reset::is_probe() {
+        return reset::probe();
+    }
     let arguments = libtest_mimic::Arguments::from_args();
     let mut suite = match Suite::new() {
         Ok(suite) => suite,
@@ -84,6 +89,8 @@ fn main() -> ExitCode {
         tidy::trials,
         plan::trials,
         budget::trials,
+        reset::trials,
+        server::trials,
         errors::trials,
         empty::trials,
     ];

@@ -44,6 +44,11 @@ impl At {
         self.dtypes().into_iter().filter(|dtype| dtype.is_float()).collect()
     }
 
+    /// Generated cases of a property: `TAUT_CASES`.
+    pub fn cases(&self) -> u32 {
+        self.cases
+    }
+
     /// What generated cases are drawn from: `TAUT_SEED`.
     pub fn seed(&self) -> u64 {
         self.seed
@@ -164,11 +169,11 @@ impl Suite {
             Err(_) => self.trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true)),
             Ok(device) => {
                 let (device, turn) = (device.clone(), self.turn.clone());
-                self.trial(
+                self.trial_in_turn(
+                    Some(turn),
                     name,
                     move || device.fresh(),
                     move |at| {
-                        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
                         check(at)?;
                         // A fault that only the device sees must fail the trial that caused it.
                         Ok(at.device.synchronize()?)
@@ -184,10 +189,24 @@ impl Suite {
         device: impl FnOnce() -> Result<Device> + Send + 'static,
         check: impl FnOnce(&At) -> Check + Send + 'static,
     ) {
+        self.trial_in_turn(None, name, device, check);
+    }
+
+    fn trial_in_turn(
+        &mut self,
+        turn: Option<Arc<Mutex<()>>>,
+        name: String,
+        device: impl FnOnce() -> Result<Device> + Send + 'static,
+        check: impl FnOnce(&At) -> Check + Send + 'static,
+    ) {
         let (cases, seed) = (self.cases, self.seed);
         let run = {
             let name = name.clone();
-            move || check(&At { device: device()?, cases, seed, name }).map_err(Failed::from)
+            move || {
+                // From before the device is made until it is gone.
+                let _turn = turn.as_ref().map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+                check(&At { device: device()?, cases, seed, name }).map_err(Failed::from)
+            }
         };
         self.trials.push(Trial::test(name, run));
     }

@@ -1,28 +1,60 @@
 //! The pool's pages on a card: addresses reserved once, physical pages mapped under them.
 
-use crate::{Gpu, context};
+use crate::{
+    Gpu,
+    context::{self, Context},
+};
 use cudarc::driver::sys;
 use std::{
     collections::BTreeMap,
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use taut_core::{Error, Result};
-use taut_memory::{Backing, GRANULE_BYTES, SPAN_BYTES, StreamId};
+use taut_memory::{Backing, GRANULE_BYTES, Label, SPAN_BYTES, StreamId};
 
 /// CUDA virtual memory as the [`Backing`] of a pool.
 #[derive(Debug)]
 pub struct CudaBacking {
     gpu: Arc<Gpu>,
+    /// Where the addresses begin that were reserved last.
+    base: AtomicU64,
+    /// `None` from a [`close`](Backing::close) to the next page.
+    reserved: Mutex<Option<Reserved>>,
+}
+
+/// Addresses, and the pages under them.
+#[derive(Debug)]
+struct Reserved {
+    context: Arc<Context>,
     base: u64,
     /// The physical handle under each committed page.
-    pages: Mutex<BTreeMap<u64, sys::CUmemGenericAllocationHandle>>,
+    pages: BTreeMap<u64, sys::CUmemGenericAllocationHandle>,
 }
 
 impl CudaBacking {
     /// Reserves addresses; takes no memory of the card.
+    ///
+    /// # Errors
+    ///
+    /// [`Device`](taut_core::ErrorKind::Device) if the driver's pages are not those of taut,
+    /// [`Driver`](taut_core::ErrorKind::Driver) if it refuses.
     pub fn new(gpu: &Arc<Gpu>) -> Result<CudaBacking> {
-        let context = gpu.context();
+        let reserved = Reserved::new(&gpu.context()?)?;
+        let base = AtomicU64::new(reserved.base);
+        Ok(CudaBacking { gpu: gpu.clone(), base, reserved: Mutex::new(Some(reserved)) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Reserved>> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reserved {
+    fn new(context: &Arc<Context>) -> Result<Reserved> {
         context.bind()?;
         let (prop, mut granule, mut base) = (properties(context.device()), 0, 0);
         let option = sys::CUmemAllocationGranularity_flags::CU_MEM_ALLOC_GRANULARITY_MINIMUM;
@@ -35,7 +67,7 @@ impl CudaBacking {
         // SAFETY: `base` is a valid place for an address.
         let code = unsafe { sys::cuMemAddressReserve(&mut base, SPAN_BYTES as usize, 0, 0, 0) };
         context.check(code, "pool: reserve addresses")?;
-        Ok(CudaBacking { gpu: gpu.clone(), base, pages: Mutex::default() })
+        Ok(Reserved { context: context.clone(), base, pages: BTreeMap::new() })
     }
 
     fn address(&self, page: u64) -> u64 {
@@ -44,14 +76,13 @@ impl CudaBacking {
 
     /// Maps a new physical page.
     fn map(&self, page: u64) -> Result<sys::CUmemGenericAllocationHandle> {
-        let context = self.gpu.context();
-        let (prop, mut handle) = (properties(context.device()), 0);
+        let (prop, mut handle) = (properties(self.context.device()), 0);
         // SAFETY: `handle` and `prop` are valid for the call.
         let code = unsafe { sys::cuMemCreate(&mut handle, GRANULE_BYTES as usize, &prop, 0) };
-        context.check(code, "pool: create a page")?;
+        self.context.check(code, "pool: create a page")?;
         // SAFETY: the addresses are reserved and nothing is mapped there.
         let code = unsafe { sys::cuMemMap(self.address(page), GRANULE_BYTES as usize, 0, handle, 0) };
-        context.check(code, "pool: map a page").inspect_err(|_| {
+        self.context.check(code, "pool: map a page").inspect_err(|_| {
             // SAFETY: created above and mapped nowhere.
             unsafe { sys::cuMemRelease(handle) };
         })?;
@@ -61,10 +92,56 @@ impl CudaBacking {
     fn unmap(&self, page: u64, handle: sys::CUmemGenericAllocationHandle) -> Result<()> {
         // SAFETY: the page is mapped there, and no work in flight touches it.
         let code = unsafe { sys::cuMemUnmap(self.address(page), GRANULE_BYTES as usize) };
-        self.gpu.context().check(code, "pool: unmap a page")?;
+        self.context.check(code, "pool: unmap a page")?;
         // SAFETY: created by `map`, and no longer mapped.
         let code = unsafe { sys::cuMemRelease(handle) };
-        self.gpu.context().check(code, "pool: release a page")
+        self.context.check(code, "pool: release a page")
+    }
+
+    fn commit(&mut self, range: Range<u64>) -> Result<()> {
+        self.context.bind()?;
+        let mut new = Vec::new();
+        let done = range.clone().try_for_each(|page| {
+            new.push((page, self.map(page)?));
+            Ok(())
+        });
+        let done = done.and_then(|()| {
+            let access = sys::CUmemAccessDesc {
+                location: properties(self.context.device()).location,
+                flags: sys::CUmemAccess_flags::CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
+            };
+            let bytes = (range.end - range.start) * GRANULE_BYTES;
+            // SAFETY: the whole range was mapped above.
+            let code = unsafe { sys::cuMemSetAccess(self.address(range.start), bytes as usize, &access, 1) };
+            self.context.check(code, "pool: allow access")
+        });
+        match done {
+            Ok(()) => self.pages.extend(new),
+            // All or nothing: what was mapped goes back, and the first error is the one to report.
+            Err(_) => new.into_iter().for_each(|(page, handle)| drop(self.unmap(page, handle))),
+        }
+        done
+    }
+
+    fn decommit(&mut self, range: Range<u64>) -> Result<()> {
+        self.context.bind()?;
+        for page in range {
+            if let Some(handle) = self.pages.remove(&page) {
+                self.unmap(page, handle)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives pages and addresses back. No work in flight touches them.
+    fn free(mut self) -> Result<()> {
+        self.context.bind()?;
+        for (page, handle) in std::mem::take(&mut self.pages) {
+            self.unmap(page, handle)?;
+        }
+        // SAFETY: reserved by `new`, and nothing is mapped there any more.
+        let code = unsafe { sys::cuMemAddressFree(self.base, SPAN_BYTES as usize) };
+        self.context.check(code, "pool: give addresses back")
     }
 }
 
@@ -82,7 +159,7 @@ impl Backing for CudaBacking {
     }
 
     fn base(&self) -> u64 {
-        self.base
+        self.base.load(Ordering::Relaxed)
     }
 
     fn span_bytes(&self) -> u64 {
@@ -90,43 +167,22 @@ impl Backing for CudaBacking {
     }
 
     fn commit(&self, range: Range<u64>) -> Result<()> {
-        let context = self.gpu.context();
-        context.bind()?;
-        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut new = Vec::new();
-        let done = range.clone().try_for_each(|page| {
-            new.push((page, self.map(page)?));
-            Ok(())
-        });
-        let done = done.and_then(|()| {
-            let access = sys::CUmemAccessDesc {
-                location: properties(context.device()).location,
-                flags: sys::CUmemAccess_flags::CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
-            };
-            let bytes = (range.end - range.start) * GRANULE_BYTES;
-            // SAFETY: the whole range was mapped above.
-            let code = unsafe { sys::cuMemSetAccess(self.address(range.start), bytes as usize, &access, 1) };
-            context.check(code, "pool: allow access")
-        });
-        match done {
-            Ok(()) => pages.extend(new),
-            // All or nothing: what was mapped goes back, and the first error is the one to report.
-            Err(_) => new.into_iter().for_each(|(page, handle)| drop(self.unmap(page, handle))),
-        }
-        done
+        let mut reserved = self.lock();
+        let reserved = match reserved.take() {
+            Some(open) => reserved.insert(open),
+            None => {
+                let new = Reserved::new(&self.gpu.context()?)?;
+                self.base.store(new.base, Ordering::Relaxed);
+                reserved.insert(new)
+            }
+        };
+        reserved.commit(range)
     }
 
     fn decommit(&self, range: Range<u64>) -> Result<()> {
         // Unmapping is not stream-ordered: work in flight may still touch the pages.
         self.gpu.wait()?;
-        self.gpu.context().bind()?;
-        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-        for page in range {
-            if let Some(handle) = pages.remove(&page) {
-                self.unmap(page, handle)?;
-            }
-        }
-        Ok(())
+        self.lock().as_mut().map_or(Ok(()), |reserved| reserved.decommit(range))
     }
 
     fn order(&self, waiter: StreamId, after: StreamId) -> Result<()> {
@@ -134,23 +190,25 @@ impl Backing for CudaBacking {
     }
 
     fn driver_bytes(&self) -> Option<u64> {
-        self.gpu.context().bind().ok()?;
+        self.gpu.opened()?.bind().ok()?;
         let (free, total) = context::memory().ok()?;
         Some(total - free)
+    }
+
+    fn close(&self) -> Result<()> {
+        self.gpu.wait()?;
+        self.lock().take().map_or(Ok(()), Reserved::free)
+    }
+
+    fn label(&self) -> Option<Label> {
+        Some(Label { name: self.gpu.to_string(), uuid: self.gpu.uuid() })
     }
 }
 
 impl Drop for CudaBacking {
     fn drop(&mut self) {
-        let pages = std::mem::take(self.pages.get_mut().unwrap_or_else(PoisonError::into_inner));
         // A lost context has nothing to give back to.
-        if self.gpu.wait().is_ok() && self.gpu.context().bind().is_ok() {
-            for (page, handle) in pages {
-                let _ = self.unmap(page, handle);
-            }
-            // SAFETY: reserved by `new`, and nothing is mapped there any more.
-            unsafe { sys::cuMemAddressFree(self.base, SPAN_BYTES as usize) };
-        }
+        let _ = self.close();
     }
 }
 

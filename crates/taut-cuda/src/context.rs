@@ -10,7 +10,7 @@ use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
 use std::{
     ffi::c_char,
     fmt, ptr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
 };
 use taut_core::{Error, Result};
 
@@ -21,6 +21,8 @@ pub(crate) struct Context {
     card: Card,
     functions: Functions,
     faults: Faults,
+    /// Host memory that is pinned for copies.
+    pinned_bytes: AtomicU64,
     /// The first fault after which the context is lost.
     poison: OnceLock<Error>,
 }
@@ -79,7 +81,8 @@ impl Context {
         // Last: from here on nothing fails, and the context owns it.
         let faults = Faults::new()?;
         std::mem::forget(guard);
-        Ok(Arc::new(Context { raw, device, card, functions, faults, poison: OnceLock::new() }))
+        let (pinned_bytes, poison) = (AtomicU64::new(0), OnceLock::new());
+        Ok(Arc::new(Context { raw, device, card, functions, faults, pinned_bytes, poison }))
     }
 
     pub(crate) fn card(&self) -> &Card {
@@ -93,6 +96,11 @@ impl Context {
     /// What kernels report.
     pub(crate) fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// Host memory that is pinned for copies: to be counted up and down.
+    pub(crate) fn pinned_bytes(&self) -> &AtomicU64 {
+        &self.pinned_bytes
     }
 
     /// The number by which the driver knows the card.
@@ -133,6 +141,8 @@ impl Drop for Context {
         if self.bind().is_ok() {
             // SAFETY: streams and memory hold the context, so that no work is left.
             unsafe { self.faults.free() };
+            // Others in this process may hold the same primary context: what is ours in it would stay.
+            self.functions.unload();
         }
         drop(Retained(self.device));
     }
@@ -152,6 +162,17 @@ impl Drop for Retained {
         // SAFETY: retained once by whoever made this.
         unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.0) };
     }
+}
+
+/// By which the driver's tools know card `index`.
+pub(crate) fn uuid(index: u32) -> Result<[u8; 16]> {
+    let (mut device, mut uuid) = (0, sys::CUuuid { bytes: [0; 16] });
+    let index = i32::try_from(index).map_err(|_| Error::device(format!("cuda: there is no card {index}")))?;
+    // SAFETY: `device` is a valid place for a handle; the driver refuses a number that it does not know.
+    check(unsafe { sys::cuDeviceGet(&mut device, index) }, "cuda: open the card")?;
+    // SAFETY: `uuid` is a valid place for one, and `device` came from the driver.
+    check(unsafe { sys::cuDeviceGetUuid_v2(&mut uuid, device) }, "cuda: ask for the UUID")?;
+    Ok(uuid.bytes.map(|byte| byte.to_le_bytes()[0]))
 }
 
 /// Free and total memory of the card whose context is current.

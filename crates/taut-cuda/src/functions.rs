@@ -77,6 +77,14 @@ impl Functions {
         Ok(function)
     }
 
+    /// Takes the machine code from the card. The context is current, and no kernel is launched after this.
+    pub(crate) fn unload(&self) {
+        for Handle(module) in self.loaded.lock().unwrap_or_else(PoisonError::into_inner).drain(..).flatten() {
+            // SAFETY: loaded by `resolve` in this context, and its functions are not used after this.
+            unsafe { sys::cuModuleUnload(module) };
+        }
+    }
+
     #[cold]
     fn resolve(&self, kernel: Kernel, slot: &Slot) -> Result<sys::CUfunction> {
         let (index, symbol) = slot.symbol.ok_or_else(|| absent(kernel))?;

@@ -2,7 +2,10 @@
 
 use crate::{Event, Stream, context::Context};
 use cudarc::driver::sys;
-use std::{ptr, slice, sync::Arc};
+use std::{
+    ptr, slice,
+    sync::{Arc, atomic::Ordering},
+};
 use taut_core::{Error, Result};
 
 /// The size of one buffer: long enough for the full speed of the bus, short enough to fill while the other moves.
@@ -119,6 +122,7 @@ impl Pinned {
         context.check(unsafe { sys::cuMemHostAlloc(&mut start, BUFFER_BYTES, 0) }, "pin host memory")?;
         // SAFETY: the driver gave this many bytes; zeroed so that they may be seen as a slice.
         unsafe { ptr::write_bytes(start.cast::<u8>(), 0, BUFFER_BYTES) };
+        context.pinned_bytes().fetch_add(BUFFER_BYTES as u64, Ordering::Relaxed);
         Ok(Pinned { start: start.cast(), done, context: context.clone() })
     }
 
@@ -136,6 +140,7 @@ impl Drop for Pinned {
         if self.context.bind().is_ok() {
             // SAFETY: allocated by `new`, and not used after this.
             unsafe { sys::cuMemFreeHost(self.start.cast()) };
+            self.context.pinned_bytes().fetch_sub(BUFFER_BYTES as u64, Ordering::Relaxed);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Where pages come from.
 
-use crate::{HostBacking, Result};
+use crate::{HostBacking, Label, Result};
 use std::{fmt, ops::Range};
 
 /// The size of one page on every backing of taut, 2 MiB: what CUDA maps at least.
@@ -42,7 +42,8 @@ pub trait Backing: Send + Sync + fmt::Debug {
     /// What the device takes for itself (context and modules). Budgets include it. 0 on the host.
     fn overhead_bytes(&self) -> u64;
 
-    /// The address of offset 0 of the reserved range: a multiple of the page size, not 0.
+    /// The address of offset 0 of the reserved range: a multiple of the page size, not 0. The same from one `commit` to
+    /// the next [`close`](Self::close).
     fn base(&self) -> u64;
 
     /// The length of the reserved range.
@@ -73,8 +74,24 @@ pub trait Backing: Send + Sync + fmt::Debug {
     /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
     fn order(&self, waiter: StreamId, after: StreamId) -> Result<()>;
 
-    /// What the driver says is in use on the card, by everybody. `None` on the host and on phantom pages.
+    /// What the driver says is in use on the card, by everybody. `None` on the host, on phantom pages, and on a card
+    /// that is closed.
     fn driver_bytes(&self) -> Option<u64>;
+
+    /// Gives the reserved addresses back too. No page is committed; the next `commit` reserves addresses anew, perhaps
+    /// with another `base`. Nothing where addresses cost nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What the pool is called where the figures of this process are [shown](crate::publish). `None`: it is not.
+    fn label(&self) -> Option<Label> {
+        None
+    }
 
     /// The host pages that this backing stands for. A pool takes them over, and uses them in place of `commit` and
     /// `decommit`: that is what makes [`Block::host`](crate::Block::host) safe.

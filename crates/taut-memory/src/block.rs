@@ -53,7 +53,7 @@ impl Block {
     /// Its first byte, on the device: a multiple of [`ALIGN_BYTES`], never 0. An empty block has the address at which
     /// the pool begins.
     pub fn address(&self) -> u64 {
-        self.pool.0.base + self.offset
+        self.pool.0.base() + self.offset
     }
 
     /// Why it exists, with its present kind.
@@ -82,6 +82,7 @@ impl Block {
         state.owners.remove(self.owner, self.bytes);
         self.owner = state.owners.add(self.scope, self.site, self.bytes);
         state.event(Change::Kind(from), self.id, self.bytes, self.site, self.scope);
+        state.publish();
     }
 
     /// Says that work on `stream` uses it too: its memory is reused only after the work that was submitted there
@@ -128,6 +129,7 @@ impl Drop for Block {
         state.stats.sub(self.site.kind, self.bytes);
         state.owners.remove(self.owner, self.bytes);
         state.event(Change::Free, self.id, self.bytes, self.site, self.scope);
+        state.publish();
     }
 }
 

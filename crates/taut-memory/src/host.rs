@@ -4,7 +4,7 @@
 //! alone, and hands each block a [`Region`] of it, which is the block's alone.
 #![allow(unsafe_code)]
 
-use crate::{Backing, Error, GRANULE_BYTES, Result, SPAN_BYTES, StreamId};
+use crate::{Backing, Error, GRANULE_BYTES, Label, Result, SPAN_BYTES, StreamId};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 use std::{
     ffi::c_void,
@@ -95,6 +95,10 @@ impl Backing for HostBacking {
 
     fn driver_bytes(&self) -> Option<u64> {
         None
+    }
+
+    fn label(&self) -> Option<Label> {
+        Some(Label { name: "cpu".into(), uuid: None })
     }
 
     fn host(&self) -> Option<&HostBacking> {

@@ -1,16 +1,21 @@
-//! Files as memory: with `host.rs` the only module of this crate with `unsafe`.
+//! Files as memory, and memory that processes share: with `host.rs` the only module of this crate with `unsafe`.
 #![allow(unsafe_code)]
 
 use crate::{Error, Result};
-use rustix::mm::{self, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::{
+    fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create},
+    mm::{self, MapFlags, ProtFlags, madvise, mmap, munmap},
+};
 use std::{
     ffi::c_void,
     fmt,
     fs::File,
+    io::Write,
     ops::Range,
     path::{Path, PathBuf},
     ptr::{self, NonNull},
     slice,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// A file, mapped to be read: its bytes are memory that the system fills when they are looked at, and may take away
@@ -162,5 +167,112 @@ impl Drop for FileMap {
 impl fmt::Debug for FileMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FileMap({}, {} bytes)", self.path.display(), self.len)
+    }
+}
+
+/// Words of this process's that others may see, in an anonymous file that is gone with its last user.
+pub(crate) struct OwnWords {
+    words: Words,
+    /// Open, so that others find it.
+    _file: File,
+}
+
+/// Words of another process.
+#[derive(Debug)]
+pub(crate) struct SeenWords(Words);
+
+/// A shared mapping of so many words, which can not become shorter.
+#[derive(Debug)]
+struct Words {
+    start: NonNull<AtomicU64>,
+    len: usize,
+}
+
+// SAFETY: the words are accessed by atomic operations only, from any thread.
+unsafe impl Send for Words {}
+// SAFETY: as above.
+unsafe impl Sync for Words {}
+
+impl OwnWords {
+    /// `len` words of 0, in a file that others find by `name` among those that this process has open.
+    ///
+    /// # Errors
+    ///
+    /// [`Driver`](crate::ErrorKind::Driver) if the system refuses.
+    pub(crate) fn create(name: &str, len: usize) -> Result<OwnWords> {
+        let fault =
+            |what: &str, error: &dyn fmt::Display| Error::driver(format!("map: {what} {name}: {error}"));
+        let file = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING);
+        let mut file = File::from(file.map_err(|e| fault("making", &e))?);
+        // Written and not only made long, so that too little memory is an error here.
+        file.write_all(&vec![0; 8 * len]).map_err(|e| fault("filling", &e))?;
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+            .map_err(|e| fault("sealing", &e))?;
+        let words =
+            Words::map(&file, len, ProtFlags::READ | ProtFlags::WRITE).map_err(|e| fault("mapping", &e))?;
+        Ok(OwnWords { words, _file: file })
+    }
+
+    /// Word number `index`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such word.
+    pub(crate) fn get(&self, index: usize) -> &AtomicU64 {
+        &self.words.all()[index]
+    }
+}
+
+impl SeenWords {
+    /// The first `len` words of a file that another process [created](OwnWords::create). `None` if the file is gone,
+    /// shorter, or none of those.
+    ///
+    /// # Errors
+    ///
+    /// [`Driver`](crate::ErrorKind::Driver) if the system does not map it.
+    pub(crate) fn open(path: &Path, len: usize) -> Result<Option<SeenWords>> {
+        // Only what can not be cut off may be mapped: looking at what is gone would end this process.
+        let Ok(file) = File::open(path) else { return Ok(None) };
+        let sealed = fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
+        if !sealed || !file.metadata().is_ok_and(|facts| facts.len() >= 8 * len as u64) {
+            return Ok(None);
+        }
+        let words = Words::map(&file, len, ProtFlags::READ)
+            .map_err(|e| Error::driver(format!("map: mapping {}: {e}", path.display())))?;
+        Ok(Some(SeenWords(words)))
+    }
+
+    /// Word number `index`, as it is now.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such word.
+    pub(crate) fn load(&self, index: usize) -> u64 {
+        // Relaxed is the one order that memory which can not be written to allows.
+        self.0.all()[index].load(Ordering::Relaxed)
+    }
+}
+
+impl Words {
+    /// Maps a file that is sealed at this length or more.
+    fn map(file: &File, len: usize, access: ProtFlags) -> rustix::io::Result<Words> {
+        // SAFETY: a new mapping at an address of the system's choice replaces no other.
+        let start = unsafe { mmap(ptr::null_mut(), 8 * len, access, MapFlags::SHARED, file, 0)? };
+        Ok(Words { start: NonNull::new(start.cast()).ok_or(rustix::io::Errno::NOMEM)?, len })
+    }
+
+    fn all(&self) -> &[AtomicU64] {
+        // SAFETY: `start` is aligned to a page, and from it `len` words are mapped while `self` lives, initialized by the
+        // system or a writer; the file is sealed, so they stay. All access to them is atomic; where they are mapped to
+        // be read only, `SeenWords::load` makes relaxed loads and nothing else.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        // SAFETY: `start` and `len` are what `mmap` gave and took, and slices of it borrow `self`.
+        // An error is of no use here: the addresses stay taken until the process ends.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), 8 * self.len) };
     }
 }

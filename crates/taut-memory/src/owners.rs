@@ -1,6 +1,9 @@
 //! Who holds the live bytes.
 
-use crate::{ScopeId, Site};
+use crate::{
+    ScopeId, Site,
+    report::{Blocks, Largest, Size},
+};
 use std::{
     cmp::Reverse,
     collections::HashMap,
@@ -41,13 +44,20 @@ impl Owners {
         self.list[i].blocks -= 1;
     }
 
-    /// The `n` that hold the most bytes, the largest first. Equal ones are in the order of their names, so that a
+    /// The `n` that hold the most bytes, the largest first, without those of empty blocks only. Equal ones are in the order of their names, so that a
     /// report does not depend on which thread came first.
     pub(crate) fn largest(&self, n: usize) -> Vec<Owner> {
         let mut live: Vec<Owner> = self.list.iter().filter(|owner| owner.bytes > 0).cloned().collect();
         live.sort_by_key(|owner| (Reverse(owner.bytes), owner.scope.name(), owner.site.op, owner.site.kind));
         live.truncate(n);
         live
+    }
+
+    /// Who holds the live blocks, in words; `None` if there is none.
+    pub(crate) fn holders(&self) -> Option<String> {
+        let (blocks, bytes) =
+            self.list.iter().fold((0, 0), |(blocks, bytes), o| (blocks + o.blocks, bytes + o.bytes));
+        (blocks > 0).then(|| format!("{} in {}{}", Size(bytes), Blocks(blocks), Largest(self)))
     }
 }
 

@@ -34,6 +34,7 @@ impl Inner {
                 })?;
             }
             state.stats.reserve(state.arena.committed_bytes());
+            self.rebase();
         }
         state.arena.take(&plan);
         Ok(plan.block.start)
@@ -109,6 +110,7 @@ impl Inner {
         }
         state.arena.decommit(pages);
         state.stats.reserved_bytes = state.arena.committed_bytes();
+        state.publish();
         Ok(())
     }
 

@@ -2,11 +2,14 @@
 
 use crate::{
     ALIGN_BYTES, Backing, Block, Change, Error, Result, ScopeId, Site, Stats, StreamId, TraceEvent,
-    arena::Arena, host::Mapping, owners::Owners, report::Size,
+    arena::Arena, host::Mapping, live, live::Row, owners::Owners, report::Size,
 };
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// All memory of a device. A clone is another handle to the same pool.
@@ -51,7 +54,9 @@ pub(crate) struct Inner {
     pub(crate) backing: Arc<dyn Backing>,
     /// The host pages, if that is what the backing stands for.
     pub(crate) host: Option<Mapping>,
-    pub(crate) base: u64,
+    /// The address of offset 0. Changes only while no block lives.
+    base: AtomicU64,
+    span_bytes: u64,
     pub(crate) granule_bytes: u64,
     state: Mutex<State>,
 }
@@ -63,6 +68,8 @@ pub(crate) struct State {
     pub(crate) budget_bytes: u64,
     recording: bool,
     events: Vec<TraceEvent>,
+    /// Where the figures are shown to other processes, if they are.
+    row: Option<Row>,
 }
 
 impl Pool {
@@ -75,21 +82,26 @@ impl Pool {
         let host = backing.host();
         // The facts of the pages that will really be used, whatever a wrapper around them says.
         let pages = host.map_or(&*backing, |host| host as &dyn Backing);
-        let (base, granule_bytes) = (pages.base(), pages.granule_bytes());
+        let (span_bytes, granule_bytes) = (pages.span_bytes(), pages.granule_bytes());
+        let base = AtomicU64::new(pages.base());
         assert!(
             granule_bytes.is_power_of_two() && granule_bytes >= ALIGN_BYTES,
             "pool: a page of {granule_bytes} bytes is not a power of two of at least {ALIGN_BYTES}"
         );
         let state = State {
-            arena: Arena::new(pages.span_bytes(), granule_bytes),
+            arena: Arena::new(span_bytes, granule_bytes),
             stats: Stats::default(),
             owners: Owners::default(),
             budget_bytes: backing.capacity_bytes(),
             recording: false,
             events: Vec::new(),
+            row: None,
         };
         let host = host.and_then(|host| host.take());
-        Pool(Arc::new(Inner { backing, host, base, granule_bytes, state: Mutex::new(state) }))
+        let state = Mutex::new(state);
+        let inner = Arc::new(Inner { backing, host, base, span_bytes, granule_bytes, state });
+        live::show(&inner);
+        Pool(inner)
     }
 
     /// A block of `bytes`, to be used on `stream`. Its contents are those that an earlier block left there, or on the
@@ -118,6 +130,7 @@ impl Pool {
         state.stats.add(site.kind, bytes);
         let owner = state.owners.add(scope, site, bytes);
         state.event(Change::Allocate, id, bytes, site, scope);
+        state.publish();
         drop(state);
         let streams = AtomicU64::new(1 << stream.0);
         Ok(Block { pool: self.clone(), region, offset, bytes, id, owner, site, scope, streams })
@@ -131,7 +144,9 @@ impl Pool {
 
     /// Sets every peak to the present value.
     pub fn reset_peaks(&self) {
-        self.0.lock().stats.reset_peaks();
+        let mut state = self.0.lock();
+        state.stats.reset_peaks();
+        state.publish();
     }
 
     /// Limits what the pool reserves, overhead included, from now on; pages kept for reuse are given back as far as it
@@ -164,6 +179,7 @@ impl Pool {
         }
         self.0.shrink(&mut state, wanted.saturating_sub(self.0.backing.overhead_bytes()), &(0..0))?;
         state.budget_bytes = wanted;
+        state.publish();
         Ok(())
     }
 
@@ -186,6 +202,46 @@ impl Pool {
     pub fn release(&self) -> Result<u64> {
         let mut state = self.0.lock();
         self.0.shrink(&mut state, 0, &(0..0))
+    }
+
+    /// Gives everything back, addresses too, and begins anew: statistics are 0, and blocks will lie where they lay in
+    /// the first place. The budget stays, and so does the timeline. May synchronize.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use taut_memory::{ErrorKind, HostBacking, Kind, Pool, Site, Stats, StreamId};
+    ///
+    /// let pool = Pool::new(Arc::new(HostBacking::new()?));
+    /// let block = pool.allocate(9 << 20, StreamId::COMPUTE, Site::new("zeros", Kind::Input))?;
+    /// assert_eq!(pool.reset().unwrap_err().kind(), ErrorKind::Shared); // and it says that `zeros` holds 9 MiB
+    ///
+    /// drop(block);
+    /// pool.reset()?;
+    /// assert_eq!(pool.stats(), Stats::default());
+    /// # Ok::<(), taut_memory::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Shared`](crate::ErrorKind::Shared), saying who holds what, while a block lives, an empty one too: nothing has
+    /// changed then. [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
+    pub fn reset(&self) -> Result<()> {
+        let mut state = self.0.lock();
+        if let Some(holders) = state.owners.holders() {
+            return Err(Error::shared(format!("reset: the pool still holds {holders}")));
+        }
+        self.0.shrink(&mut state, 0, &(0..0))?;
+        self.0.backing.close()?;
+        state.arena = Arena::new(self.0.span_bytes, self.0.granule_bytes);
+        (state.stats, state.owners) = (Stats::default(), Owners::default());
+        state.publish();
+        Ok(())
+    }
+
+    /// Who holds the live blocks, in words: how many bytes, and the largest owners by op, kind and scope. `None` if
+    /// there is no block.
+    pub fn holders(&self) -> Option<String> {
+        self.0.lock().owners.holders()
     }
 
     /// Starts or stops the timeline, which grows with every block. What was recorded stays until it is taken.
@@ -223,6 +279,19 @@ impl Inner {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The address of offset 0.
+    pub(crate) fn base(&self) -> u64 {
+        // Whoever has a block has taken the lock since the address was stored.
+        self.base.load(Ordering::Relaxed)
+    }
+
+    /// Notes where the backing's addresses begin, after it committed pages.
+    pub(crate) fn rebase(&self) {
+        if self.host.is_none() {
+            self.base.store(self.backing.base(), Ordering::Relaxed);
+        }
+    }
 }
 
 impl State {
@@ -231,5 +300,23 @@ impl State {
             let Stats { live_bytes, reserved_bytes, .. } = self.stats;
             self.events.push(TraceEvent { change, id, bytes, site, scope, live_bytes, reserved_bytes });
         }
+    }
+
+    /// Shows the figures as they are now, if they are shown at all. Called wherever one changed.
+    #[inline]
+    pub(crate) fn publish(&self) {
+        if let Some(row) = &self.row {
+            row.write(&self.stats, self.budget_bytes);
+        }
+    }
+
+    /// Shows the figures in `row` from now on.
+    pub(crate) fn show_in(&mut self, row: Row) {
+        self.row = Some(row);
+        self.publish();
+    }
+
+    pub(crate) fn is_shown(&self) -> bool {
+        self.row.is_some()
     }
 }

@@ -1,7 +1,7 @@
 //! The out-of-memory error: who holds what.
 
 use crate::{Error, ScopeId, Site, owners::Owners};
-use std::fmt::{self, Write};
+use std::fmt;
 
 /// Owners that an error lists.
 const LISTED_OWNERS: usize = 10;
@@ -49,16 +49,30 @@ impl fmt::Display for Shortage<'_> {
             Cause::Addresses => f.write_str("; no free range of addresses is that long")?,
             Cause::Device(error) => write!(f, "; the device refused: {error}")?,
         }
-        let largest = self.owners.largest(LISTED_OWNERS);
-        for (i, owner) in largest.iter().enumerate() {
+        Largest(self.owners).fmt(f)
+    }
+}
+
+/// `; largest owners: matmul activations in model 1.00 MiB (1048576 bytes) in 2 blocks, ..`, or nothing.
+pub(crate) struct Largest<'a>(pub(crate) &'a Owners);
+
+impl fmt::Display for Largest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, owner) in self.0.largest(LISTED_OWNERS).iter().enumerate() {
             f.write_str(if i == 0 { "; largest owners: " } else { ", " })?;
-            write!(f, "{} {}{} ", owner.site.op, owner.site.kind, In(owner.scope))?;
-            write!(f, "{} in {} block", Size(owner.bytes), owner.blocks)?;
-            if owner.blocks > 1 {
-                f.write_char('s')?;
-            }
+            let (site, blocks) = (owner.site, Blocks(owner.blocks));
+            write!(f, "{} {}{} {} in {blocks}", site.op, site.kind, In(owner.scope), Size(owner.bytes))?;
         }
         Ok(())
+    }
+}
+
+/// `1 block`, `2 blocks`.
+pub(crate) struct Blocks(pub(crate) u64);
+
+impl fmt::Display for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} block{}", self.0, if self.0 == 1 { "" } else { "s" })
     }
 }
 

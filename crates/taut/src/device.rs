@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -91,7 +91,11 @@ impl Device {
     pub fn cuda(index: u32) -> Result<Device> {
         let gpu = Gpu::open(index)?;
         let backing = Arc::new(CudaBacking::new(&gpu)?);
-        Ok(Device::new(DeviceKind::Cuda { gpu, index }, backing))
+        let device = Device::new(DeviceKind::Cuda { gpu, index }, backing);
+        let mut on_cards = on_cards();
+        on_cards.retain(|inner| inner.strong_count() > 0);
+        on_cards.push(Arc::downgrade(&device.0));
+        Ok(device)
     }
 
     /// The first CUDA card where there is one, otherwise the CPU.
@@ -246,6 +250,13 @@ impl Device {
         }
     }
 
+    /// The devices over the same card, this one among them; only this one where there is no card.
+    pub(crate) fn over_same_card(&self) -> Vec<Device> {
+        let Some(gpu) = self.gpu() else { return vec![self.clone()] };
+        let devices = on_cards().iter().filter_map(Weak::upgrade).map(Device).collect::<Vec<_>>();
+        devices.into_iter().filter(|other| other.gpu().is_some_and(|other| Arc::ptr_eq(other, gpu))).collect()
+    }
+
     /// Refuses dtypes that do not exist here.
     pub(crate) fn takes(&self, dtype: DType, op: &str) -> Result<()> {
         if dtype == DType::F64 && matches!(self.spec_ref(), SpecRef::Cuda(_)) {
@@ -253,6 +264,12 @@ impl Device {
         }
         Ok(())
     }
+}
+
+/// The devices over cards: each has a pool of its own, and those over one card its context together.
+fn on_cards() -> MutexGuard<'static, Vec<Weak<Inner>>> {
+    static ON_CARDS: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
+    ON_CARDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl PartialEq for Device {
@@ -268,7 +285,7 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.kind {
             DeviceKind::Cpu => f.write_str("cpu"),
-            DeviceKind::Cuda { index, gpu } => write!(f, "cuda:{index} ({})", gpu.card().name),
+            DeviceKind::Cuda { gpu, .. } => gpu.fmt(f),
             DeviceKind::Plan(Spec::Cpu { .. }) => f.write_str("plan of cpu"),
             DeviceKind::Plan(Spec::Cuda(card)) => write!(f, "plan of {}", card.name),
         }

@@ -38,6 +38,7 @@ mod cpu;
 mod create;
 mod device;
 mod ops;
+mod reset;
 mod sequences;
 mod storage;
 mod stream;
