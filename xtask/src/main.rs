@@ -7,6 +7,7 @@ mod fetch;
 mod options;
 mod place;
 mod setup;
+mod top;
 
 use failure::{Failure, Result};
 use options::Options;
@@ -27,12 +28,17 @@ cargo xtask COMMAND
   bundle [--only test|bench|GROUP]
       Packs the test program, the bench program and their data into target/bundle/, for a machine that has
       an NVIDIA driver and no Rust. There: `run.sh test`, `run.sh bench`.
+  top [--once] [PID]
+      Shows, every second, what the running processes hold: device, live bytes by kind, reserved bytes, peaks and budget,
+      beside what the driver charges. Of those that want it: TAUT_TOP=1 in their environment, or
+      `taut::memory::publish()`. --once shows it one time, as does an output that is no terminal.
   help
       This text.
 
 Environment
   TAUT_NVRTC   the NVRTC to compile kernels with, instead of the pinned one (a library or its folder)
   TAUT_ARCHS   the architectures to compile for: none, all, or a list
+  TAUT_TOP     1: a process shows its memory to `cargo xtask top`
   TAUT_TARGET  the folder for everything that is fetched or written, instead of target/
 ";
 
@@ -60,6 +66,7 @@ fn run(command: &str, arguments: Vec<OsString>) -> Result<()> {
         "test" => test(&place, options),
         "setup" => setup::setup(&place, options),
         "bundle" => bundle::bundle(&place, options),
+        "top" => top::top(options),
         other => Err(Failure::new("reading the command line", format!("there is no command `{other}`"))
             .remedy("`cargo xtask help` lists the commands")),
     }
