@@ -18,6 +18,7 @@ mod fuzz;
 mod gather;
 mod golden;
 mod matmul;
+mod minilm;
 mod norm;
 mod ops;
 mod ownership;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         attention::trials,
         norm::trials,
         golden::trials,
+        minilm::trials,
         tidy::trials,
         plan::trials,
         budget::trials,

@@ -20,6 +20,7 @@ mod poison;
 mod prove;
 mod reference;
 mod rows;
+pub mod shakespeare;
 mod suite;
 mod value;
 

@@ -140,6 +140,16 @@ impl Suite {
         self.cuda(name, move |at| check(at));
     }
 
+    /// [`real`](Self::real), ignored where something is missing.
+    pub fn real_if(&mut self, there: bool, name: &str, check: impl Fn(&At) -> Check + Send + Sync + 'static) {
+        if there {
+            return self.real(name, check);
+        }
+        for device in ["cpu", "cuda"] {
+            self.trials.push(Trial::test(format!("{device}::{name}"), || Ok(())).with_ignored_flag(true));
+        }
+    }
+
     /// A property of shapes, memory and errors: on plans of both too.
     pub fn everywhere(&mut self, name: &str, check: fn(&At) -> Check) {
         self.real(name, check);
