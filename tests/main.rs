@@ -21,6 +21,7 @@ mod matmul;
 mod norm;
 mod ops;
 mod ownership;
+mod packed;
 mod plan;
 mod program;
 mod random;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         stream::trials,
         softmax::trials,
         attention::trials,
+        packed::trials,
         norm::trials,
         golden::trials,
         tidy::trials,
