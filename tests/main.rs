@@ -22,6 +22,7 @@ mod minilm;
 mod norm;
 mod ops;
 mod ownership;
+mod packed;
 mod plan;
 mod program;
 mod random;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         stream::trials,
         softmax::trials,
         attention::trials,
+        packed::trials,
         norm::trials,
         golden::trials,
         minilm::trials,

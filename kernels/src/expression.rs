@@ -3,7 +3,7 @@
 use crate::{
     args::FUSED_LEN,
     kernel::Kernel,
-    variant::{Access, Major, ReducePart, RowPart, ScanPart, Tile},
+    variant::{Access, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile},
 };
 use taut_core::{DType, Scan};
 
@@ -79,6 +79,11 @@ impl Kernel {
             Kernel::Triangle(bytes, access) => {
                 elementwise("triangle", &format!("u{}", 8 * bytes), bytes, access)
             }
+            Kernel::Packed(dtype, PackedPart::RowsPacked) => {
+                format!("packed_rows<{dtype}, {}>", pack_len(&[dtype]))
+            }
+            Kernel::Packed(dtype, PackedPart::Rows) => format!("packed_rows<{dtype}, 1>"),
+            Kernel::Packed(dtype, PackedPart::Join) => format!("packed_join<{dtype}>"),
             Kernel::Fused(dtype, Access::Packed) => format!("fused_packed<{dtype}, {FUSED_LEN}>"),
             Kernel::Fused(dtype, Access::Rows) => format!("fused_walk<{dtype}, {FUSED_LEN}>"),
             Kernel::Fused(dtype, Access::Strided) => format!("fused_walk<{dtype}, 1>"),

@@ -21,6 +21,8 @@ pub enum Saved {
     Statistics(u8),
     /// Positions: an i64 for each element of the result, or the indices that the op was given.
     Positions,
+    /// The bounds of the sequences that the op was given: a u32 for each, and one more.
+    Bounds,
 }
 
 /// Every op that has a backward, by the name of its method, in order of the name. What is not here has none: its result
@@ -71,6 +73,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("max", &[Saved::Positions]),
     ("maximum", &[Saved::Bits]),
     ("mean", &[]),
+    ("mean_packed", &[Saved::Bounds]),
     ("min", &[Saved::Positions]),
     ("minimum", &[Saved::Bits]),
     ("mul", &[Input, Saved::Others]),
@@ -105,6 +108,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("sub", &[]),
     ("sub_scalar", &[]),
     ("sum", &[]),
+    ("sum_packed", &[Saved::Bounds]),
     ("tanh", &[Output]),
     ("topk", &[Saved::Positions]),
     ("tril", &[]),
