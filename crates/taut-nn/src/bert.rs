@@ -152,7 +152,7 @@ impl Bert {
     pub fn embed(&self, tokens: &Tokens) -> Result<Tensor> {
         let x = self.forward(tokens)?;
         let _scope = scope("pooling");
-        x.mean(&[0])?.unsqueeze(0)?.cast(DType::F32)?.l2_normalize(1, 1e-12)
+        x.mean_packed(&tokens.sequences)?.cast(DType::F32)?.l2_normalize(1, 1e-12)
     }
 }
 
