@@ -7,7 +7,7 @@ use tokenizers::{Tokenizer, TruncationParams};
 
 /// Sentences that go together at most, and tokens: what an encoder holds beside its weights does not grow with the text.
 const MOST_SENTENCES: usize = 256;
-const MOST_TOKENS: usize = 1 << 15;
+const MOST_TOKENS: usize = 1 << 14;
 
 /// A sentence transformer: its tokenizer and its encoder.
 #[derive(Debug)]
