@@ -32,6 +32,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("add", &[]),
     // The sum, which is the second output.
     ("add_layer_norm", &[Saved::Others, Output, Saved::Statistics(2)]),
+    ("add_linear_", &[Input, Saved::Others]),
     ("add_rms_norm", &[Saved::Others, Output, Saved::Statistics(1)]),
     ("add_scalar", &[]),
     ("addmm_", &[Input, Saved::Others]),
