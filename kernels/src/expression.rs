@@ -52,7 +52,7 @@ impl Kernel {
                 format!("matmul_f32<{}, {}>", tile.extent().0 / 16, self.shared_bytes())
             }
             Kernel::Attention(dtype, tile, width) => {
-                let (warps, rows) = warps(tile);
+                let (warps, rows) = warps(tile, width);
                 let blocks = blocks(tile, width);
                 format!("attention<{dtype}, Shape<{width}, {warps}, {rows}, {}, {blocks}>>", self.keys())
             }
@@ -129,8 +129,8 @@ impl Kernel {
     /// Rows of queries that a block of attention takes; 0 for all else.
     pub const fn rows(self) -> u32 {
         match self {
-            Kernel::Attention(_, tile, _) => {
-                let (warps, rows) = warps(tile);
+            Kernel::Attention(_, tile, width) => {
+                let (warps, rows) = warps(tile, width);
                 warps * rows
             }
             Kernel::AttentionF32(Tile::Small, _) => 16,
@@ -152,7 +152,7 @@ impl Kernel {
     /// The threads of a block of a product or of attention; 256 for all else.
     pub const fn threads(self) -> u32 {
         let tile = match self {
-            Kernel::Attention(_, tile, _) => return warps(tile).0 * 32,
+            Kernel::Attention(_, tile, width) => return warps(tile, width).0 * 32,
             Kernel::Matmul(_, _, tile) => tile,
             Kernel::MatmulAny(_) => Tile::Small,
             _ => return 256,
@@ -163,19 +163,23 @@ impl Kernel {
 }
 
 /// Warps of a block of attention on tensor cores, and the rows of each.
-const fn warps(tile: Tile) -> (u32, u32) {
-    match tile {
-        Tile::Large => (4, 32),
-        Tile::Medium => (4, 16),
-        Tile::Small => (1, 16),
+const fn warps(tile: Tile, width: usize) -> (u32, u32) {
+    match (tile, width) {
+        // To rows of 32, for which the unit of exp2 is the limit, 32 rows a warp bring nothing.
+        (Tile::Large, 32) => (4, 16),
+        (Tile::Large, _) => (4, 32),
+        (Tile::Medium, 32) => (2, 16),
+        (Tile::Medium, _) => (4, 16),
+        (Tile::Small, _) => (1, 16),
     }
 }
 
 /// Blocks of attention that share a multiprocessor: as many as their registers allow.
 const fn blocks(tile: Tile, width: usize) -> u32 {
     match (tile, width) {
+        (Tile::Large, 32) => 5,
         (Tile::Large, _) => 2,
-        (Tile::Medium, 32) => 5,
+        (Tile::Medium, 32) => 10,
         (Tile::Medium, 64) => 4,
         (Tile::Medium, 128) => 2,
         (Tile::Medium, _) => 1,

@@ -153,8 +153,8 @@ impl Kernel {
         }
         all.extend([Tile::Medium, Tile::Small].map(Kernel::MatmulF32));
         for width in WIDTHS {
-            // Rows of 256 leave no registers for the sums of a large tile; to rows of 32 it brings nothing.
-            let is_made = move |tile: &Tile| *tile != Tile::Large || matches!(width, 64 | 128);
+            // Rows of 256 leave no registers for the sums of a large tile.
+            let is_made = move |tile: &Tile| *tile != Tile::Large || width < 256;
             let tiles = Tile::ALL.into_iter().filter(is_made);
             all.extend(tiles.flat_map(|tile| halves.map(|dtype| Kernel::Attention(dtype, tile, width))));
             all.extend([Tile::Medium, Tile::Small].map(|tile| Kernel::AttentionF32(tile, width)));
