@@ -15,6 +15,7 @@ mod fill;
 mod fused;
 mod gather;
 mod golden;
+mod inputs;
 mod matmul;
 mod norm;
 mod ops;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         softmax::trials,
         norm::trials,
         golden::trials,
+        inputs::trials,
         tidy::trials,
         plan::trials,
         budget::trials,

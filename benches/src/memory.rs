@@ -13,6 +13,7 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 use taut::{Device, Error, Result, Stats};
+use taut_tests::inputs;
 
 /// The name of the group.
 pub const GROUP: &str = "memory";
@@ -109,7 +110,7 @@ pub fn mlp(bench: &mut Bench) -> Result<()> {
 /// As [`Flights::read`] and [`measure`].
 pub fn flights(bench: &mut Bench) -> Result<()> {
     let size = if bench.device.is_cuda() { Size::FULL } else { Size::QUICK };
-    let flights = Flights::read(&bench.data.join("flights"))?;
+    let flights = Flights::read(&bench.data.join(inputs::FLIGHTS))?;
     let train = flights.train.every(size.train_step);
     let data = Data { train: &train.features, target: &train.target, test: &flights.test.features };
     let name = format!("flights, {} x {} features", train.len(), size.config.features);
