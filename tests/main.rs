@@ -17,6 +17,7 @@ mod fused;
 mod fuzz;
 mod gather;
 mod golden;
+mod inputs;
 mod matmul;
 mod minilm;
 mod norm;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         norm::trials,
         golden::trials,
         minilm::trials,
+        inputs::trials,
         tidy::trials,
         plan::trials,
         budget::trials,

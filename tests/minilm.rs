@@ -1,62 +1,43 @@
 //! all-MiniLM-L6-v2 with its real weights over real text, against vectors that other code computed.
 
-use std::path::{Path, PathBuf};
 use taut::DType;
 use taut_nn::text::SentenceEncoder;
-use taut_tests::{
-    At, Check, Suite, fail,
-    shakespeare::{checksum, input, passages},
-};
+use taut_tests::{At, Check, Suite, checksum, embeddings, fail, inputs};
 
 pub(crate) fn trials(suite: &mut Suite) {
-    let data = data();
-    let missing = input(&data, "minilm").and_then(|_| input(&data, "shakespeare")).err();
-    for dtype in [DType::F32, DType::F16, DType::BF16] {
-        let data = data.clone();
-        suite.real_if(missing.is_none(), &format!("minilm::{dtype}"), move |at| vectors(at, dtype, &data));
-    }
+    suite.with_inputs(&[inputs::MINILM, inputs::SHAKESPEARE], |suite| {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            suite.real(&format!("minilm::{dtype}"), move |at| vectors(at, dtype));
+        }
+    });
 }
 
-/// Where `cargo xtask setup` puts the inputs, or `$TAUT_DATA`.
-fn data() -> PathBuf {
-    let given = std::env::var_os("TAUT_DATA").map(PathBuf::from);
-    given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/data"))
-}
-
-/// Without optimization only some passages are embedded.
+/// Without optimization only some texts are embedded.
 const STEP: usize = if cfg!(debug_assertions) { 12 } else { 1 };
 
-fn vectors(at: &At, dtype: DType, data: &Path) -> Check {
-    let encoder = SentenceEncoder::open(input(data, "minilm")?, 256, dtype, &at.device)?;
-    let passages = passages(data)?;
-    let passages: Vec<_> = passages.iter().step_by(STEP).collect();
-    let texts: Vec<&str> = passages.iter().map(|passage| &*passage.text).collect();
+fn vectors(at: &At, dtype: DType) -> Check {
+    let data = inputs::folder();
+    let works = inputs::works(&data.join(inputs::SHAKESPEARE)).map_err(fail)?;
+    let golden: Vec<_> = embeddings()?.into_iter().step_by(STEP).collect();
+    let texts = golden.iter().map(|golden| golden.text(&works).ok_or_else(|| fail("no such lines")));
+    let texts = texts.collect::<Result<Vec<_>, _>>()?;
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+
+    let encoder = SentenceEncoder::open(data.join(inputs::MINILM), 256, dtype, &at.device)?;
     let tokens = encoder.tokenize(&texts)?;
     let vectors = encoder.embed_tokens(&tokens)?.to_vec::<f32>()?;
-
-    let mut worst = (1.0, 0);
-    for (i, passage) in passages.iter().enumerate() {
-        let ids = &tokens[i];
-        if (ids.len(), checksum(ids)) != (passage.n_tokens, passage.checksum) {
-            return Err(fail(format!("{:?} has other tokens: {ids:?}", passage.text)));
-        }
-        let width = passage.embedding.len();
-        let cosine = cosine(&vectors[i * width..][..width], &passage.embedding);
-        // Not NaN either.
-        if !(cosine >= worst.0) {
-            worst = (cosine, i);
-        }
-    }
-    // bf16 has 8 bits, and 3 roundings a layer come together at random.
+    // bf16 has 8 bits, which a layer rounds to several times.
     let least = if dtype == DType::BF16 { 0.999 } else { 0.99999 };
-    let (cosine, i) = worst;
-    if cosine >= least {
-        return Ok(());
+    let rows = vectors.chunks_exact(vectors.len() / golden.len());
+    for ((golden, text), (ids, vector)) in golden.iter().zip(texts).zip(tokens.iter().zip(rows)) {
+        if (ids.len(), checksum(ids)) != (golden.n_tokens, golden.checksum) {
+            return Err(fail(format!("{text:?} has other tokens: {ids:?}")));
+        }
+        let cosine = golden.cosine(vector);
+        // NaN fails too.
+        if !matches!(cosine.partial_cmp(&least), Some(std::cmp::Ordering::Greater)) {
+            return Err(fail(format!("{dtype}: a cosine of {cosine} for {text:?}")));
+        }
     }
-    Err(fail(format!("{dtype}: a cosine of {cosine} for {:?}", passages[i].text)))
-}
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+    Ok(())
 }

@@ -10,13 +10,13 @@ use crate::{
 };
 use std::{
     cell::RefCell,
-    io,
+    fmt::Display,
     path::{Path, PathBuf},
     time::Duration,
 };
 use taut::{DType, Device, Error, ErrorKind, Result};
 use taut_nn::{Module, Tokens, text::SentenceEncoder};
-use taut_tests::shakespeare::{input, passages};
+use taut_tests::{embeddings, inputs};
 
 /// The name of the group.
 pub const GROUP: &str = "encoder";
@@ -37,9 +37,9 @@ struct Case {
 ///
 /// # Errors
 ///
-/// As [`SentenceEncoder::open`], [`passages`] and [`measure`].
+/// As [`SentenceEncoder::open`], [`inputs::works`] and [`measure`].
 pub fn measure(bench: &mut Bench) -> Result<()> {
-    let folder = folder(bench)?;
+    let folder = folder(bench);
     let cuda = bench.device.is_cuda();
     let dtypes: &[DType] = if cuda { &[DType::F16, DType::F32] } else { &[DType::F32] };
     let shapes = match (cuda, bench.quick) {
@@ -120,9 +120,11 @@ fn batch(bench: &Bench, case: &Case, folder: &Path) -> Result<Vec<Figure>> {
 
 /// From text to vectors on the host, again and again.
 fn text(bench: &Bench, dtype: DType, name: &str, folder: &Path) -> Result<Vec<Figure>> {
-    let passages = passages(&bench.data).map_err(missing)?;
+    let works = inputs::works(&bench.data.join(inputs::SHAKESPEARE)).map_err(unread)?;
+    let golden = embeddings().map_err(unread)?;
     let step = if bench.quick { 8 } else { 1 };
-    let texts: Vec<&str> = passages.iter().step_by(step).map(|passage| &*passage.text).collect();
+    let texts: Vec<String> = golden.iter().step_by(step).filter_map(|golden| golden.text(&works)).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let run = memory::measure(&bench.device, if bench.quick { 1 } else { 5 }, |device| {
         let encoder = SentenceEncoder::open(folder, LONGEST, dtype, device)?;
         device.synchronize()?;
@@ -135,11 +137,11 @@ fn text(bench: &Bench, dtype: DType, name: &str, folder: &Path) -> Result<Vec<Fi
 }
 
 /// Where the model is.
-pub(crate) fn folder(bench: &Bench) -> Result<PathBuf> {
-    input(&bench.data, "minilm").map_err(missing)
+pub(crate) fn folder(bench: &Bench) -> PathBuf {
+    bench.data.join(inputs::MINILM)
 }
 
-fn missing(error: io::Error) -> Error {
+fn unread(error: impl Display) -> Error {
     Error::new(ErrorKind::Driver, error.to_string())
 }
 

@@ -17,6 +17,7 @@ use std::{
 };
 use taut::{DType, Device, Error, ErrorKind, Result, Stats, Tensor};
 use taut_nn::{Stored, Tokens, Weights, text::SentenceEncoder};
+use taut_tests::inputs;
 
 /// The name of the group.
 pub const GROUP: &str = "memory";
@@ -113,7 +114,7 @@ pub fn mlp(bench: &mut Bench) -> Result<()> {
 /// As [`Flights::read`] and [`measure`].
 pub fn flights(bench: &mut Bench) -> Result<()> {
     let size = if bench.device.is_cuda() { Size::FULL } else { Size::QUICK };
-    let flights = Flights::read(&bench.data.join("flights"))?;
+    let flights = Flights::read(&bench.data.join(inputs::FLIGHTS))?;
     let train = flights.train.every(size.train_step);
     let data = Data { train: &train.features, target: &train.target, test: &flights.test.features };
     let name = format!("flights, {} x {} features", train.len(), size.config.features);
@@ -164,7 +165,7 @@ const TOKENS: usize = 64;
 ///
 /// As [`SentenceEncoder::open`] and [`measure`].
 pub fn encoder(bench: &mut Bench) -> Result<()> {
-    let folder = encoder::folder(bench)?;
+    let folder = encoder::folder(bench);
     let cut = if bench.device.is_cuda() { 1 } else { SENTENCES / if bench.quick { 32 } else { 256 } };
     let sentences = SENTENCES / cut;
     let words = encoder::words([sentences, TOKENS]);

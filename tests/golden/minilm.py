@@ -17,12 +17,13 @@ The file, little-endian: the magic "tautmini", u32 texts, u32 dimensions; then f
     checksum    32-bit FNV-1a of the token ids, each as four bytes
     embedding   the mean of the last layer over the tokens, divided by its Euclidean norm: f16 x dimensions
 
-Everything is computed in f64 from the f32 weights, and rounded once, to f16. The cosine of a rounded vector and the exact
-one is at least 1 - 3.0e-8; its norm is up to 5.8e-5 beside 1, so compare cosines, not dot products. transformers in f64
-differs by at most 6.1e-5 in an element, which is the rounding: half a step of f16 between 1/8 and 1/4.
+Everything is computed in f64 from the f32 weights, and rounded once, to f16. The cosine of a rounded vector and the
+exact one is at least 1 - 3.0e-8; its norm is up to 5.8e-5 beside 1, so compare cosines, not dot products. transformers
+in f64 differs by at most 6.1e-5 in an element, which is the rounding: half a step of f16 between 1/8 and 1/4.
 
-Which texts: one of every length from 2 tokens (an empty line) to 256, 16 that are longer, and single lines, as evenly over
-all works as the number allows. A text of a given length is the first one at or after a place that moves through all works.
+Which texts: one of every length from 2 tokens (an empty line) to 256, 16 that are longer, and single lines, as evenly
+over all works as the number allows. A text of a given length is the first one at or after a place that moves through
+all works.
 """
 
 import argparse
@@ -93,7 +94,7 @@ def choose(lines, tokens):
     starts = [(w, i) for w, work in enumerate(counts) for i in range(len(work))]
 
     def of_length(n, begin):
-        """The first text of exactly `n` tokens that begins at or after the line `begin` of all; never one line twice."""
+        """The first text of exactly `n` tokens that begins at or after the line `begin` of all; no text twice."""
         for at in range(begin, begin + len(starts)):
             w, i = starts[at % len(starts)]
             total, end = counts[w][i], i + 1
@@ -155,8 +156,10 @@ class Model:
     def embed(self, ids):
         from scipy.special import erf
 
-        table = {name: self.weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")}
-        x = table["word"][ids] + table["position"][: len(ids)] + table["token_type"][0]
+        word, position, token_type = (
+            self.weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")
+        )
+        x = word[ids] + position[: len(ids)] + token_type[0]
         x = self.layer_norm(x, "embeddings.LayerNorm")
         for layer in (f"encoder.layer.{i}" for i in range(self.layers)):
             a = self.linear(self.attention(x, f"{layer}.attention.self"), f"{layer}.attention.output.dense")

@@ -1,5 +1,6 @@
 //! The list of trials, and where and how often each runs.
 
+use crate::inputs;
 use libtest_mimic::{Failed, Trial};
 use proptest::{
     strategy::Strategy,
@@ -140,16 +141,6 @@ impl Suite {
         self.cuda(name, move |at| check(at));
     }
 
-    /// [`real`](Self::real), ignored where something is missing.
-    pub fn real_if(&mut self, there: bool, name: &str, check: impl Fn(&At) -> Check + Send + Sync + 'static) {
-        if there {
-            return self.real(name, check);
-        }
-        for device in ["cpu", "cuda"] {
-            self.trials.push(Trial::test(format!("{device}::{name}"), || Ok(())).with_ignored_flag(true));
-        }
-    }
-
     /// A property of shapes, memory and errors: on plans of both too.
     pub fn everywhere(&mut self, name: &str, check: fn(&At) -> Check) {
         self.real(name, check);
@@ -185,6 +176,17 @@ impl Suite {
                     },
                 );
             }
+        }
+    }
+
+    /// Trials that read the real [`inputs`]: ignored where one of these files or folders has not been fetched.
+    pub fn with_inputs(&mut self, needs: &[&str], add: impl FnOnce(&mut Suite)) {
+        let before = self.trials.len();
+        add(self);
+        let folder = inputs::folder();
+        if needs.iter().any(|need| !folder.join(need).exists()) {
+            let added = self.trials.split_off(before);
+            self.trials.extend(added.into_iter().map(|trial| trial.with_ignored_flag(true)));
         }
     }
 
