@@ -91,7 +91,7 @@ impl<T: Scalar<Acc: Float + ComplexField>> Problem<'_, T> {
                     // 0 times infinity is NaN, which values that a row does not see must not make.
                     for (row, (weights, sums)) in scores.chunks(count).zip(sums.chunks_mut(dim)).enumerate() {
                         for (key, &weight) in weights[..seen(row)].iter().enumerate() {
-                            sums.iter_mut().enumerate().for_each(|(i, x)| *x = *x + weight * v[(key, i)]);
+                            sums.iter_mut().enumerate().for_each(|(i, x)| *x += weight * v[(key, i)]);
                         }
                     }
                 } else {
