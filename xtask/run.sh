@@ -46,8 +46,9 @@ keep() {
     done
 }
 
-# Joins the parts of each file that came with a sum, if all are there. The status is 2 if some are missing.
+# Joins the parts of each file that came with a sum, if all are there. The status is $1 if some are missing.
 join() {
+    if_missing=$1
     status=0
     for sum in "$cache"/*/*.sha256; do
         [ -f "$sum" ] || continue
@@ -62,7 +63,7 @@ join() {
         if [ -n "$missing" ]; then
             echo "run.sh: of the $n parts of $whole these are missing:$missing" >&2
             echo "run.sh: bring target/bundle-data/N and call its 'run.sh data' for each of them" >&2
-            status=2
+            status=$if_missing
         elif [ $# -gt 0 ]; then
             cat "$@" > "$whole.partial"
             if [ "$(sha256sum < "$whole.partial" | cut -d' ' -f1)" != "$(cut -d' ' -f1 "$sum")" ]; then
@@ -81,7 +82,7 @@ join() {
 
 # Lets programs find what was joined among the inputs of this bundle.
 link() {
-    join
+    join 2
     for file in "$cache"/*/*; do
         to=$TAUT_DATA/${file#"$cache/"}
         if [ -f "$file" ] && [ ! -f "$to" ]; then
@@ -158,7 +159,7 @@ case $command in
         ;;
     data)
         keep
-        join
+        join 0 # the others may come later
         ;;
     probe) probe ;;
     help | -h | --help) usage ;;
