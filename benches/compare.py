@@ -80,6 +80,7 @@ def product(function, *shapes):
 
 EDGE = int(NUMEL**0.5)
 N = SQUARE[1]
+LONG, SHORT = (max(NUMEL >> 20, 1), 16, 1024, 64), (NUMEL // (12 * 64 * 32), 12, 64, 32)
 
 # By the name of the registry's entry, without dtype: what makes the operands, and the op.
 PEERS = {
@@ -218,6 +219,9 @@ PEERS = {
         lambda x, w, b: F.relu(F.linear(x, w, b)), (EDGE // 2, EDGE // 2), (EDGE // 2, EDGE // 2), (EDGE // 2,)),
     "addmm_": product(
         lambda c, a, b: c.addmm_(a, b), (EDGE // 2, EDGE // 2), (EDGE // 2, EDGE // 2), (EDGE // 2, EDGE // 2)),
+    "attention": product(F.scaled_dot_product_attention, LONG, LONG, LONG),
+    "attention, causal": product(lambda *x: F.scaled_dot_product_attention(*x, is_causal=True), LONG, LONG, LONG),
+    "attention, short": product(F.scaled_dot_product_attention, SHORT, SHORT, SHORT),
 }
 
 

@@ -10,6 +10,13 @@
 
 constexpr f32 kInf = __builtin_bit_cast(f32, 0x7f800000u);
 
+// Before 9.0 the compiler needs more than half of the registers for rows of 128.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr bool kTight = true;
+#else
+constexpr bool kTight = false;
+#endif
+
 // 16 x 16 threads; each takes kPer rows, and of keys and columns every 16th. The numbers come from Kernel in
 // src/kernel.rs.
 template <u32 kDim_, u32 kPer_, u32 kKeys_> struct Shape {
@@ -19,6 +26,7 @@ template <u32 kDim_, u32 kPer_, u32 kKeys_> struct Shape {
     static constexpr u32 kWeightStride = kKeys + 4;
     static constexpr u32 kVec = kDim / 16 < 4 ? kDim / 16 : 4;  // neighbouring columns of a thread
     static constexpr u32 kVecs = kDim / 16 / kVec;
+    static constexpr u32 kBlocks = kTight && kDim == 128 ? 1 : 2;  // that share a multiprocessor
 };
 
 // Starts the copies of rows to shared memory, zeros past dim and past the last row.
@@ -56,7 +64,7 @@ template <typename S> __device__ __forceinline__ bool is_finite(const f32* tile)
 }
 
 template <typename S>
-__global__ void __launch_bounds__(256, 2) attention_f32(const __grid_constant__ Attention p) {
+__global__ void __launch_bounds__(256, S::kBlocks) attention_f32(const __grid_constant__ Attention p) {
     extern __shared__ __align__(1024) unsigned char shared[];
     f32* const q_tile = reinterpret_cast<f32*>(shared);
     f32* const kv_tile = q_tile + S::kRows * S::kStride;

@@ -1,10 +1,10 @@
-//! Attention where it could go wrong: lengths around tiles, rows that see nothing, views of one tensor, what infinity and
-//! NaN reach, and the memory that it takes.
+//! Attention where it could go wrong: lengths around tiles, rows that see nothing, views of one tensor, what infinity
+//! and NaN reach, and the memory that it takes.
 
 use proptest::prelude::*;
 use taut::{Attention, DType, ErrorKind, Result, Sequences, Tensor};
 use taut_tests::{
-    At, Check, Fill, Heads, Suite, Value, attention, download, kind_of, message_of, poison, same,
+    At, Check, Fill, Heads, Interval, Suite, Value, attention, download, kind_of, message_of, poison, same,
     same_tensors, upload, within,
 };
 
@@ -138,7 +138,7 @@ fn large_scores_do_no_harm(at: &At) -> Check {
             let (q, k) = (full(value, [1, 2, 70, 32])?, full(200.0, [1, 2, 128, 32])?);
             let v = full(0.5, [1, 2, 128, 32])?;
             let options = Attention { scale: Some(1.0), causal: false };
-            same(&q.attention(&k, &v, options)?, &vec![Value::Float(0.5); 2 * 70 * 32])?;
+            near(&q.attention(&k, &v, options)?, 0.5)?;
         }
         // One key is the nearest by far, whatever the others are.
         let (mut keys, mut values) = (vec![-100.0; 150 * 32], vec![7.0; 150 * 32]);
@@ -149,9 +149,16 @@ fn large_scores_do_no_harm(at: &At) -> Check {
             upload(&values, &[1, 1, 150, 32], dtype, &at.device)
         };
         let y = full(100.0, [1, 1, 20, 32])?.attention(&make(&keys)?, &make(&values)?, PLAIN)?;
-        same(&y, &vec![Value::Float(3.0); 20 * 32])?;
+        near(&y, 3.0)?;
     }
     Ok(())
+}
+
+/// All elements, as exact as weights that are rounded to the dtype are, and sums of some hundred of them in order.
+fn near(x: &Tensor, want: f64) -> Check {
+    let error = if matches!(x.dtype(), DType::F32 | DType::F64) { 1e-5 } else { 2f64.powi(-8) };
+    let low = want * (1.0 - error);
+    within(x, &vec![Interval { low, high: 2.0 * want - low }; x.numel()])
 }
 
 fn what_sees_nothing_is_zero(at: &At) -> Check {

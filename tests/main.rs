@@ -17,10 +17,13 @@ mod fused;
 mod fuzz;
 mod gather;
 mod golden;
+mod inputs;
 mod matmul;
+mod minilm;
 mod norm;
 mod ops;
 mod ownership;
+mod packed;
 mod plan;
 mod program;
 mod random;
@@ -84,8 +87,11 @@ fn main() -> ExitCode {
         stream::trials,
         softmax::trials,
         attention::trials,
+        packed::trials,
         norm::trials,
         golden::trials,
+        minilm::trials,
+        inputs::trials,
         tidy::trials,
         plan::trials,
         budget::trials,

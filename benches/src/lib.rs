@@ -2,6 +2,7 @@
 
 pub mod atomic;
 mod bench;
+pub mod encoder;
 pub mod figures;
 pub mod flights;
 pub mod host;

@@ -2,12 +2,12 @@
 
 use std::{path::PathBuf, process::ExitCode};
 use taut::Device;
-use taut_benches::{Bench, figures, host, memory, model, page, throughput};
+use taut_benches::{Bench, encoder, figures, host, memory, model, page, throughput};
 
 const HELP: &str = "\
 taut-bench [--quick] [--only GROUP].. [--ops OP,..] [--device cpu|cuda] [--data DIR] [--out DIR]
 
-Groups: host, throughput, memory, model. Without --only, all of them.
+Groups: host, throughput, memory, model, encoder. Without --only, all of them.
 --ops limits the throughput to the methods of these names: relu,sum,matmul.
 ";
 
@@ -53,7 +53,7 @@ fn parse() -> Outcome<Option<Options>> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let known = [host::GROUP, throughput::GROUP, memory::GROUP, model::GROUP];
+    let known = [host::GROUP, throughput::GROUP, memory::GROUP, model::GROUP, encoder::GROUP];
     match options.only.iter().find(|group| !known.contains(&group.as_str())) {
         Some(group) => Err(format!("there is no group `{group}`; there are {}", known.join(", ")).into()),
         None => Ok(Some(options)),
@@ -77,12 +77,16 @@ fn run(options: Options) -> Outcome<()> {
     if wanted(memory::GROUP) {
         memory::mlp(&mut bench)?;
         memory::flights(&mut bench)?;
+        memory::encoder(&mut bench)?;
     }
     if wanted(throughput::GROUP) {
         throughput::measure(&mut bench)?;
     }
     if wanted(model::GROUP) {
         model::measure(&mut bench)?;
+    }
+    if wanted(encoder::GROUP) {
+        encoder::measure(&mut bench)?;
     }
 
     // Groups that did not run keep the figures of an earlier run of this commit.
@@ -91,7 +95,7 @@ fn run(options: Options) -> Outcome<()> {
         bench.report.keep(old);
     }
     bench.report.write(&json)?;
-    let sections = [model::section, memory::section, throughput::section, host::section];
+    let sections = [model::section, encoder::section, memory::section, throughput::section, host::section];
     let sections: Vec<_> = sections.iter().map(|section| section(&bench)).collect();
     page::write(&options.out.join("index.html"), &bench.report, &sections)?;
     Ok(())

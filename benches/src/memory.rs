@@ -1,7 +1,7 @@
 //! The group `memory`: what each technique saves, and what it costs in time.
 
 use crate::{
-    Bench,
+    Bench, encoder,
     figures::Figure,
     flights::Flights,
     model::Size,
@@ -11,8 +11,13 @@ use crate::{
         ridge::{self, Data},
     },
 };
-use std::time::{Duration, Instant};
-use taut::{Device, Error, Result, Stats};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+use taut::{DType, Device, Error, ErrorKind, Result, Stats, Tensor};
+use taut_nn::{Stored, Tokens, Weights, text::SentenceEncoder};
+use taut_tests::inputs;
 
 /// The name of the group.
 pub const GROUP: &str = "memory";
@@ -109,7 +114,7 @@ pub fn mlp(bench: &mut Bench) -> Result<()> {
 /// As [`Flights::read`] and [`measure`].
 pub fn flights(bench: &mut Bench) -> Result<()> {
     let size = if bench.device.is_cuda() { Size::FULL } else { Size::QUICK };
-    let flights = Flights::read(&bench.data.join("flights"))?;
+    let flights = Flights::read(&bench.data.join(inputs::FLIGHTS))?;
     let train = flights.train.every(size.train_step);
     let data = Data { train: &train.features, target: &train.target, test: &flights.test.features };
     let name = format!("flights, {} x {} features", train.len(), size.config.features);
@@ -127,6 +132,107 @@ pub fn flights(bench: &mut Bench) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// How sentences go through the encoder: what a server can choose.
+struct Serving {
+    name: &'static str,
+    dtype: DType,
+    batch: usize,
+    to_host: bool,
+}
+
+const SERVINGS: [Serving; 7] = [
+    serving("f32, all at once", DType::F32, SENTENCES, false),
+    serving("f32, batches of 256", DType::F32, 256, false),
+    serving("f32, batches of 32", DType::F32, 32, false),
+    serving("f32, batches of 1", DType::F32, 1, false),
+    serving("f16, batches of 256", DType::F16, 256, false),
+    serving("f16, batches of 32", DType::F16, 32, false),
+    serving("f16, batches of 32, vectors to the host", DType::F16, 32, true),
+];
+
+const fn serving(name: &'static str, dtype: DType, batch: usize, to_host: bool) -> Serving {
+    Serving { name, dtype, batch, to_host }
+}
+
+const SENTENCES: usize = 1024;
+const TOKENS: usize = 64;
+
+/// Measures inference with real weights, batch by batch, and what loading them takes of the host's memory.
+///
+/// # Errors
+///
+/// As [`SentenceEncoder::open`] and [`measure`].
+pub fn encoder(bench: &mut Bench) -> Result<()> {
+    let folder = encoder::folder(bench);
+    let cut = if bench.device.is_cuda() { 1 } else { SENTENCES / if bench.quick { 32 } else { 256 } };
+    let sentences = SENTENCES / cut;
+    let words = encoder::words([sentences, TOKENS]);
+    let name = format!("MiniLM, {sentences} x {TOKENS} tokens");
+    bench.group(GROUP, SERVINGS.len() + 2, |bench, progress| {
+        for Serving { name: how, dtype, batch, to_host } in SERVINGS {
+            let work = format!("{name}: {how}");
+            progress.step(&work);
+            let words = &words;
+            let run = measure(&bench.device, 1, |device| {
+                let encoder = SentenceEncoder::open(&folder, encoder::LONGEST, dtype, device)?;
+                device.pool().reset_peaks();
+                Ok(move |device: &Device| {
+                    let mut vectors = Vec::new();
+                    for batch in words.chunks(batch) {
+                        let out = encoder.bert().embed(&Tokens::new(batch, device)?)?;
+                        vectors.push(if to_host { out.to(&device.host())? } else { out });
+                    }
+                    Ok(())
+                })
+            })?;
+            bench.add(figures(&work, bench.device_name(), &run));
+            progress.advance(1);
+        }
+        for (how, mapped) in [("mapped", true), ("read whole first", false)] {
+            let work = format!("MiniLM's f32 weights as f16, {how}");
+            progress.step(&work);
+            let bytes =
+                host_peak(|| load(&folder.join("model.safetensors"), mapped, &bench.device.fresh()?))?;
+            let names = [GROUP, &work, bench.device_name(), "host peak"];
+            bench.add(bytes.map(|bytes| Figure::new(names, "bytes", vec![bytes as f64])));
+            progress.advance(1);
+        }
+        Ok(())
+    })
+}
+
+fn unread(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Driver, format!("memory: model.safetensors: {error}"))
+}
+
+/// Loads every float of a file as f16.
+fn load(path: &Path, mapped: bool, device: &Device) -> Result<()> {
+    let whole = if mapped { Vec::new() } else { std::fs::read(path).map_err(unread)? };
+    let weights = Weights::open(path)?;
+    let entries = weights.entries().filter(|entry| entry.stored() == Stored::F32);
+    let tensors = entries.map(|entry| match mapped {
+        true => entry.load(DType::F16, device),
+        false => Tensor::from_bytes(&whole[entry.range()], DType::F32, entry.shape(), DType::F16, device),
+    });
+    tensors.collect::<Result<Vec<_>>>()?;
+    device.synchronize()
+}
+
+/// The most memory that this process holds while `f` runs, beyond what it held before. Only Linux says it.
+fn host_peak(f: impl FnOnce() -> Result<()>) -> Result<Option<u64>> {
+    let resident = |field: &str| {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
+    };
+    // Counts the peak from here on.
+    let counted = std::fs::write("/proc/self/clear_refs", "5").is_ok();
+    let before = resident("VmRSS:");
+    f()?;
+    let peak = resident("VmHWM:").zip(before).map(|(peak, before)| peak.saturating_sub(before));
+    Ok(peak.filter(|_| counted))
 }
 
 /// This group's part of the page: the bars are stacked from what tensors, workspace and the pool's slack take.

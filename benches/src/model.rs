@@ -14,6 +14,7 @@ use crate::{
     },
 };
 use taut::{Device, Error, Result, Stats};
+use taut_tests::inputs;
 
 /// The name of the group.
 pub const GROUP: &str = "model";
@@ -162,7 +163,7 @@ impl Measured {
 pub fn measure(bench: &mut Bench) -> Result<()> {
     let size = if bench.quick { Size::QUICK } else { Size::FULL };
     let repetitions = if bench.device.is_cuda() { 3 } else { 0 };
-    let flights = Flights::read(&bench.data.join("flights"))?;
+    let flights = Flights::read(&bench.data.join(inputs::FLIGHTS))?;
     let rows = flights.train.len().div_ceil(size.train_step) + flights.test.len();
     bench.group(GROUP, rows * (1 + repetitions), |bench, progress| {
         let mut told = None;

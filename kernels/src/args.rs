@@ -62,6 +62,7 @@ pub const TWINS: &[(&str, &str, usize)] = &[
     ("fault.cuh", "Fault", size_of::<Fault>()),
     ("sort.cu", "Sort", size_of::<Sort>()),
     ("scatter.cu", "Scatter", size_of::<Scatter>()),
+    ("packed.cu", "Packed", size_of::<Packed>()),
     ("fused.cu", "Walk<5>", size_of::<Walk<5>>()),
     ("fused.cu", "Parts", size_of::<Parts>()),
 ];
@@ -355,6 +356,40 @@ pub struct Scatter {
     pub n: u64,
     /// The chunks that a list is cut into.
     pub chunks: u64,
+}
+
+/// Sums of the rows of packed sequences. Addresses are those of first elements, steps are in elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Packed {
+    /// The rows.
+    pub src: u64,
+    /// `[count, out_step]`.
+    pub out: u64,
+    /// `[2 * cells, out_step]` of `f32`, the sums of slices; 0 if no sequence is cut.
+    pub partials: u64,
+    /// `u32`: where each sequence begins, and the end of the last.
+    pub bounds: u64,
+    /// From row to row.
+    pub row_step: u64,
+    /// Elements of a row.
+    pub out_step: u64,
+    /// Sequences, or if they are cut, places for their slices.
+    pub slots: u64,
+    /// Runs of `cut` rows that the rows begin.
+    pub cells: u64,
+    /// The number of sequences.
+    pub count: u32,
+    /// Rows of a slice.
+    pub cut: u32,
+    /// Blocks that share the rows of a sequence, each some columns.
+    pub tiles: u32,
+    /// Threads side by side on units of a row.
+    pub side: u32,
+    /// Threads that share the rows of a unit.
+    pub sharing: u32,
+    /// 1 for means.
+    pub mean: u32,
 }
 
 /// The parts of a fused elementwise pass.

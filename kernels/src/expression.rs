@@ -3,7 +3,7 @@
 use crate::{
     args::FUSED_LEN,
     kernel::Kernel,
-    variant::{Access, Major, ReducePart, RowPart, ScanPart, Tile},
+    variant::{Access, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile},
 };
 use taut_core::{DType, Scan};
 
@@ -52,7 +52,7 @@ impl Kernel {
                 format!("matmul_f32<{}, {}>", tile.extent().0 / 16, self.shared_bytes())
             }
             Kernel::Attention(dtype, tile, width) => {
-                let (warps, rows) = warps(tile);
+                let (warps, rows) = warps(tile, width);
                 let blocks = blocks(tile, width);
                 format!("attention<{dtype}, Shape<{width}, {warps}, {rows}, {}, {blocks}>>", self.keys())
             }
@@ -79,6 +79,11 @@ impl Kernel {
             Kernel::Triangle(bytes, access) => {
                 elementwise("triangle", &format!("u{}", 8 * bytes), bytes, access)
             }
+            Kernel::Packed(dtype, PackedPart::RowsPacked) => {
+                format!("packed_rows<{dtype}, {}>", pack_len(&[dtype]))
+            }
+            Kernel::Packed(dtype, PackedPart::Rows) => format!("packed_rows<{dtype}, 1>"),
+            Kernel::Packed(dtype, PackedPart::Join) => format!("packed_join<{dtype}>"),
             Kernel::Fused(dtype, Access::Packed) => format!("fused_packed<{dtype}, {FUSED_LEN}>"),
             Kernel::Fused(dtype, Access::Rows) => format!("fused_walk<{dtype}, {FUSED_LEN}>"),
             Kernel::Fused(dtype, Access::Strided) => format!("fused_walk<{dtype}, 1>"),
@@ -124,8 +129,8 @@ impl Kernel {
     /// Rows of queries that a block of attention takes; 0 for all else.
     pub const fn rows(self) -> u32 {
         match self {
-            Kernel::Attention(_, tile, _) => {
-                let (warps, rows) = warps(tile);
+            Kernel::Attention(_, tile, width) => {
+                let (warps, rows) = warps(tile, width);
                 warps * rows
             }
             Kernel::AttentionF32(Tile::Small, _) => 16,
@@ -147,7 +152,7 @@ impl Kernel {
     /// The threads of a block of a product or of attention; 256 for all else.
     pub const fn threads(self) -> u32 {
         let tile = match self {
-            Kernel::Attention(_, tile, _) => return warps(tile).0 * 32,
+            Kernel::Attention(_, tile, width) => return warps(tile, width).0 * 32,
             Kernel::Matmul(_, _, tile) => tile,
             Kernel::MatmulAny(_) => Tile::Small,
             _ => return 256,
@@ -158,19 +163,23 @@ impl Kernel {
 }
 
 /// Warps of a block of attention on tensor cores, and the rows of each.
-const fn warps(tile: Tile) -> (u32, u32) {
-    match tile {
-        Tile::Large => (4, 32),
-        Tile::Medium => (4, 16),
-        Tile::Small => (1, 16),
+const fn warps(tile: Tile, width: usize) -> (u32, u32) {
+    match (tile, width) {
+        // To rows of 32, for which the unit of exp2 is the limit, 32 rows a warp bring nothing.
+        (Tile::Large, 32) => (4, 16),
+        (Tile::Large, _) => (4, 32),
+        (Tile::Medium, 32) => (2, 16),
+        (Tile::Medium, _) => (4, 16),
+        (Tile::Small, _) => (1, 16),
     }
 }
 
 /// Blocks of attention that share a multiprocessor: as many as their registers allow.
 const fn blocks(tile: Tile, width: usize) -> u32 {
     match (tile, width) {
+        (Tile::Large, 32) => 5,
         (Tile::Large, _) => 2,
-        (Tile::Medium, 32) => 5,
+        (Tile::Medium, 32) => 10,
         (Tile::Medium, 64) => 4,
         (Tile::Medium, 128) => 2,
         (Tile::Medium, _) => 1,

@@ -5,7 +5,7 @@
 
 use crate::{
     expression::pack_len,
-    variant::{Access, Major, ReducePart, RowPart, ScanPart, Tile, WIDTHS},
+    variant::{Access, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile, WIDTHS},
 };
 use std::sync::LazyLock;
 use taut_core::{Binary, DType, Norm, Random, Reduce, Scan, Softmax, Unary};
@@ -71,6 +71,8 @@ pub enum Kernel {
     Triangle(usize, Access),
     /// `fused.cu`.
     Fused(DType, Access),
+    /// `packed.cu`.
+    Packed(DType, PackedPart),
 }
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
@@ -151,8 +153,8 @@ impl Kernel {
         }
         all.extend([Tile::Medium, Tile::Small].map(Kernel::MatmulF32));
         for width in WIDTHS {
-            // Rows of 256 leave no registers for the sums of a large tile; to rows of 32 it brings nothing.
-            let is_made = move |tile: &Tile| *tile != Tile::Large || matches!(width, 64 | 128);
+            // Rows of 256 leave no registers for the sums of a large tile.
+            let is_made = move |tile: &Tile| *tile != Tile::Large || width < 256;
             let tiles = Tile::ALL.into_iter().filter(is_made);
             all.extend(tiles.flat_map(|tile| halves.map(|dtype| Kernel::Attention(dtype, tile, width))));
             all.extend([Tile::Medium, Tile::Small].map(|tile| Kernel::AttentionF32(tile, width)));
@@ -165,6 +167,7 @@ impl Kernel {
                 all.extend(Norm::ALL.map(|op| Kernel::Norm(op, dtype, part, packs)));
             }
             all.extend(Access::ALL.map(|access| Kernel::Fused(dtype, access)));
+            all.extend(PackedPart::ALL.map(|part| Kernel::Packed(dtype, part)));
         }
         all.extend([Kernel::RandomWords, Kernel::SortPositions]);
         all.extend([4, 8].into_iter().flat_map(|bytes| [Kernel::SortPairs(bytes), Kernel::SortMerge(bytes)]));
@@ -213,6 +216,7 @@ impl Kernel {
             Kernel::Norm(..) => "norm.cu",
             Kernel::Triangle(..) => "triangle.cu",
             Kernel::Fused(..) => "fused.cu",
+            Kernel::Packed(..) => "packed.cu",
         }
     }
 
@@ -251,6 +255,7 @@ impl Kernel {
             Kernel::Scan(op, dtype, part) => [19, op as usize, dtype as usize, part as usize],
             Kernel::Triangle(bytes, access) => [20, bytes.trailing_zeros() as usize, 0, access as usize],
             Kernel::Fused(dtype, access) => [21, 0, dtype as usize, access as usize],
+            Kernel::Packed(dtype, part) => [24, 0, dtype as usize, part as usize],
             Kernel::Attention(dtype, tile, width) => {
                 [22, width.trailing_zeros() as usize, dtype as usize, tile as usize]
             }

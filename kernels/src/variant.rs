@@ -44,6 +44,22 @@ impl ReducePart {
     ];
 }
 
+/// The kernels that sums of packed sequences are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PackedPart {
+    /// Packs along rows.
+    RowsPacked,
+    /// One element of a row at a time.
+    Rows,
+    /// The second pass, over the sums of slices.
+    Join,
+}
+
+impl PackedPart {
+    /// Every part; `ALL[part as usize] == part`.
+    pub const ALL: [PackedPart; 3] = [PackedPart::RowsPacked, PackedPart::Rows, PackedPart::Join];
+}
+
 /// Which threads share a row, and whether they hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RowPart {

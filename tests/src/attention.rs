@@ -3,7 +3,8 @@
 use crate::{Interval, half_up};
 use taut::{Attention, DType};
 
-/// The result for one query: `keys` and `values` are those that it sees, in rows of the length of `q`. Values are finite.
+/// The result for one query: `keys` and `values` are those that it sees, in rows of the length of `q`. Values are
+/// finite.
 pub fn attended(q: &[f64], keys: &[f64], values: &[f64], scale: f64, dtype: DType) -> Vec<Interval> {
     let (dim, u) = (q.len(), half_up(dtype));
     let dots = keys.chunks(dim.max(1)).map(|k| {

@@ -1,5 +1,6 @@
 //! The list of trials, and where and how often each runs.
 
+use crate::inputs;
 use libtest_mimic::{Failed, Trial};
 use proptest::{
     strategy::Strategy,
@@ -180,6 +181,17 @@ impl Suite {
                     },
                 );
             }
+        }
+    }
+
+    /// Trials that read the real [`inputs`]: ignored where one of these files or folders has not been fetched.
+    pub fn with_inputs(&mut self, needs: &[&str], add: impl FnOnce(&mut Suite)) {
+        let before = self.trials.len();
+        add(self);
+        let folder = inputs::folder();
+        if needs.iter().any(|need| !folder.join(need).exists()) {
+            let added = self.trials.split_off(before);
+            self.trials.extend(added.into_iter().map(|trial| trial.with_ignored_flag(true)));
         }
     }
 

@@ -4,6 +4,7 @@ use crate::{
     cargo,
     failure::{Failure, Result},
     options::Options,
+    parts,
     place::Place,
     setup,
 };
@@ -15,10 +16,13 @@ use std::{
 };
 
 /// The bundle must fit where it is sent.
-const LIMIT_BYTES: u64 = 60 << 20;
+pub(crate) const LIMIT_BYTES: u64 = 60 << 20;
 
 /// Packs the programs, their data and `run.sh` into `target/bundle/`, which appears whole or not at all.
 pub(crate) fn bundle(place: &Place, options: Options) -> Result<()> {
+    if let Some(input) = options.value("--data") {
+        return parts::pack(place, &input);
+    }
     let only = options.value("--only");
     let only = only.as_deref();
     if let Some(only) =
@@ -27,7 +31,7 @@ pub(crate) fn bundle(place: &Place, options: Options) -> Result<()> {
         return Err(Failure::new("reading the command line", format!("--only {only:?} names no group")));
     }
     let kernels = setup::nvrtc(place)?;
-    let flights = setup::flights(place)?;
+    let inputs = setup::inputs(place)?;
     let build = |arguments: &[&str], name| {
         let mut cargo = cargo::cargo(place, &kernels);
         // The build would choose the card that is here; the bundle runs elsewhere.
@@ -48,7 +52,9 @@ pub(crate) fn bundle(place: &Place, options: Options) -> Result<()> {
 
     let folder = place.target.join("bundle");
     let doing = format!("packing {}", folder.display());
-    files.extend(tables(&flights).map_err(|e| Failure::io(&doing, &e))?);
+    for input in &inputs {
+        files.extend(data(input).map_err(|e| Failure::io(&doing, &e))?);
+    }
     let total_bytes =
         pack(&folder, &files, &script(only), &commit(&place.root)).map_err(|e| Failure::io(&doing, &e))?;
     if total_bytes > LIMIT_BYTES {
@@ -76,13 +82,18 @@ fn pack(folder: &Path, files: &[(PathBuf, String)], script: &str, commit: &str) 
             _ => fs::copy(from, to).map(drop)?,
         }
     }
-    fs::write(partial.join("COMMIT"), format!("{commit}\n"))?;
-    fs::write(partial.join("run.sh"), script)?;
-    executable(&partial.join("run.sh"))?;
+    add_script(&partial, script, commit)?;
     remove(folder)?;
     fs::rename(&partial, folder)?;
     let names = files.iter().map(|(_, name)| name.as_str()).chain(["COMMIT", "run.sh"]);
     Ok(names.map(|name| size(&folder.join(name))).sum())
+}
+
+/// Puts `run.sh`, and the commit that it tells of, into a folder.
+pub(crate) fn add_script(folder: &Path, script: &str, commit: &str) -> io::Result<()> {
+    fs::write(folder.join("COMMIT"), format!("{commit}\n"))?;
+    fs::write(folder.join("run.sh"), script)?;
+    executable(&folder.join("run.sh"))
 }
 
 /// Programs shrink to a fraction: most of them is machine code for the GPU, which repeats itself.
@@ -92,22 +103,33 @@ fn compress(from: &Path, to: &Path) -> io::Result<()> {
     packed.finish().map(drop)
 }
 
-/// The tables of the flights and their places in the bundle.
-fn tables(flights: &Path) -> io::Result<Vec<(PathBuf, String)>> {
-    let mut tables = Vec::new();
-    for entry in fs::read_dir(flights)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "gz") {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            tables.push((path, format!("data/flights/{name}")));
+/// The files of an input and their places in the bundle, without those that no bundle has room for.
+fn data(input: &Path) -> io::Result<Vec<(PathBuf, String)>> {
+    let above = input.parent().unwrap_or(input);
+    let small = |file: &PathBuf| !parts::LARGE.iter().any(|(_, large)| file.ends_with(large));
+    let place = |file: PathBuf| {
+        let inside = file.strip_prefix(above).unwrap_or(&file).to_string_lossy().into_owned();
+        (file, format!("data/{inside}"))
+    };
+    Ok(files(input)?.into_iter().filter(small).map(place).collect())
+}
+
+/// All files under a folder, in the order of their paths.
+pub(crate) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => found.extend(files(&entry.path())?),
+            false => found.push(entry.path()),
         }
     }
-    tables.sort();
-    Ok(tables)
+    found.sort();
+    Ok(found)
 }
 
 /// `run.sh`, which measures one group only if the bundle is made for one.
-fn script(only: Option<&str>) -> String {
+pub(crate) fn script(only: Option<&str>) -> String {
     let script = include_str!("../run.sh");
     match only {
         None | Some("test" | "bench") => script.to_owned(),
@@ -117,7 +139,7 @@ fn script(only: Option<&str>) -> String {
 }
 
 /// The commit that is packed, marked if the files differ from it.
-fn commit(root: &Path) -> String {
+pub(crate) fn commit(root: &Path) -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").current_dir(root).args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -129,7 +151,7 @@ fn commit(root: &Path) -> String {
     }
 }
 
-fn remove(folder: &Path) -> io::Result<()> {
+pub(crate) fn remove(folder: &Path) -> io::Result<()> {
     if folder.exists() { fs::remove_dir_all(folder) } else { Ok(()) }
 }
 
@@ -156,6 +178,18 @@ mod tests {
     fn a_group_reaches_the_bench_program() {
         assert_eq!(script(None), script(Some("test")));
         assert!(script(Some("memory")).contains("--only 'memory' \"$@\""));
+    }
+
+    #[test]
+    fn large_files_of_an_input_stay_out() {
+        let home = tempfile::tempdir().unwrap();
+        let input = home.path().join("minilm-0.1.0");
+        fs::create_dir_all(input.join("1_Pooling")).unwrap();
+        for name in ["model.safetensors", "config.json", "1_Pooling/config.json"] {
+            fs::write(input.join(name), "").unwrap();
+        }
+        let places: Vec<_> = data(&input).unwrap().into_iter().map(|(_, place)| place).collect();
+        assert_eq!(places, ["data/minilm-0.1.0/1_Pooling/config.json", "data/minilm-0.1.0/config.json"]);
     }
 
     #[test]

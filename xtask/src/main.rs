@@ -5,6 +5,7 @@ mod cargo;
 mod failure;
 mod fetch;
 mod options;
+mod parts;
 mod place;
 mod setup;
 mod top;
@@ -21,13 +22,16 @@ cargo xtask COMMAND
       Measures everything that this machine can: fetches what is missing, builds, runs taut-bench with
       these flags, and leaves target/bench/latest.json and target/bench/index.html.
   test [--no-kernels] [..]
-      Runs every test that can run here, on the GPU too where there is one, and on the real flights. Other arguments go to
+      Runs every test that can run here, on the GPU too where there is one, and on the real inputs. Other arguments go to
       `cargo test`: `cargo xtask test relu -- --nocapture`. --no-kernels compiles no CUDA.
-  setup [flights] [nvrtc]
-      Fetches what the two above need, into target/. Without a name: the flights, and NVRTC if there is a GPU.
+  setup [flights] [minilm] [shakespeare] [nvrtc]
+      Fetches what the two above need, into target/. Without a name: the three inputs, and NVRTC if there is a GPU.
   bundle [--only test|bench|GROUP]
       Packs the test program, the bench program and their data into target/bundle/, for a machine that has
       an NVIDIA driver and no Rust. There: `run.sh test`, `run.sh bench`.
+  bundle --data minilm
+      Packs the weights of MiniLM, which no bundle has room for, in parts: target/bundle-data/1/, 2/, ..
+      There, for each of them: `run.sh data`.
   top [--once] [PID]
       Shows, every second, what the running processes hold: device, live bytes by kind, reserved bytes, peaks and budget,
       beside what the driver charges. Of those that want it: TAUT_TOP=1 in their environment, or
@@ -83,7 +87,7 @@ fn bench(place: &Place, options: Options) -> Result<()> {
         }
         _ => setup::gpu_present(),
     };
-    setup::flights(place)?;
+    setup::inputs(place)?;
     // Nothing of CUDA is fetched or compiled where it could not run.
     let kernels = if cuda { setup::nvrtc(place)? } else { setup::Kernels::None };
 
@@ -95,7 +99,7 @@ fn bench(place: &Place, options: Options) -> Result<()> {
         host_costs(place, &kernels, &options, &out.join("criterion"))?;
     }
     let mut bench = std::process::Command::new(&program);
-    bench.arg("--data").arg(place.target.join("data")).arg("--out").arg(&out).args(options.rest());
+    bench.arg("--data").arg(place.data()).arg("--out").arg(&out).args(options.rest());
     cargo::status(&mut bench, "running taut-bench")?;
 
     for name in ["latest.json", "index.html"] {
@@ -145,29 +149,31 @@ fn test(place: &Place, mut options: Options) -> Result<()> {
         if kernels.compiled() && cargo::is_ci() && std::env::var_os("TAUT_ARCHS").is_none() {
             cargo.env("TAUT_ARCHS", "all");
         }
-        cargo.arg("test");
+        cargo.arg("test").env("TAUT_DATA", place.data());
         cargo
     };
     let mut cargo = new();
     if !options.names_package() {
         cargo.arg("--workspace");
     }
-    cargo::status(cargo.args(options.rest()), "testing")?;
-    // A filter asks for less than everything.
+    // A filter asks for less than everything: then nothing is fetched.
     if options.rest().next().is_some() {
-        return Ok(());
+        return cargo::status(cargo.args(options.rest()), "testing");
     }
-    match setup::flights(place) {
-        Ok(_) => {
+    let missing = match setup::inputs(place) {
+        Err(failure) if cargo::is_ci() => return Err(failure),
+        inputs => inputs.err(),
+    };
+    cargo::status(&mut cargo, "testing")?;
+    match missing {
+        None => {
             // Of the whole workspace, so that nothing is compiled again with other features.
-            let test = ["--workspace", "--lib", "--", "--ignored", "the_real_flights_are_predicted"];
-            let data = place.target.join("data");
-            cargo::status(new().args(test).env("TAUT_DATA", data), "testing on the real flights")
+            let test = ["--workspace", "--lib", "--", "--ignored", "the_real_"];
+            cargo::status(new().args(test), "testing on the real inputs")
         }
-        Err(failure) if cargo::is_ci() => Err(failure),
-        Err(failure) => {
+        Some(failure) => {
             eprint!("{failure}");
-            eprintln!("the test on the real flights was left out");
+            eprintln!("the tests on the real inputs were left out");
             Ok(())
         }
     }

@@ -21,6 +21,11 @@ impl Place {
         let requirements = folder("TAUT_REQUIREMENTS").unwrap_or_else(|| xtask.join("requirements"));
         Place { root, target, requirements }
     }
+
+    /// The folder of the real inputs, which programs are told of as `--data` or `TAUT_DATA`.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.target.join("data")
+    }
 }
 
 /// The folder that an environment variable names, absolute because children run elsewhere.

@@ -1,4 +1,4 @@
-//! What is fetched: the flights, and NVRTC where CUDA is compiled.
+//! What is fetched: the real inputs, and NVRTC where CUDA is compiled.
 
 use crate::{
     failure::{Failure, Result},
@@ -10,6 +10,9 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
+
+/// The real inputs: flights, the sentence encoder all-MiniLM-L6-v2, and the works of Shakespeare.
+pub(crate) const INPUTS: [&str; 3] = ["flights", "minilm", "shakespeare"];
 
 /// How a build gets its machine code.
 pub(crate) enum Kernels {
@@ -30,13 +33,13 @@ impl Kernels {
 /// `cargo xtask setup`.
 pub(crate) fn setup(place: &Place, options: Options) -> Result<()> {
     let names: Vec<_> = options.rest().map(|name| name.to_string_lossy().into_owned()).collect();
-    if let Some(name) = names.iter().find(|name| !matches!(name.as_str(), "flights" | "nvrtc")) {
+    if let Some(name) = names.iter().find(|name| !INPUTS.contains(&name.as_str()) && *name != "nvrtc") {
         return Err(Failure::new("reading the command line", format!("setup knows no `{name}`"))
-            .remedy("it knows `flights` and `nvrtc`"));
+            .remedy(format!("it knows {} and nvrtc", INPUTS.join(", "))));
     }
     let wants = |name: &str| names.iter().any(|wanted| wanted == name);
-    if names.is_empty() || wants("flights") {
-        println!("{}", flights(place)?.display());
+    for name in INPUTS.into_iter().filter(|name| names.is_empty() || wants(name)) {
+        println!("{}", input(place, name)?.display());
     }
     if (names.is_empty() && gpu_present()) || wants("nvrtc") {
         match nvrtc(place)? {
@@ -48,11 +51,18 @@ pub(crate) fn setup(place: &Place, options: Options) -> Result<()> {
     Ok(())
 }
 
-/// The folder with the four tables of the flights, as `NAME.csv.gz`.
-pub(crate) fn flights(place: &Place) -> Result<PathBuf> {
-    let folder = place.target.join("data/flights");
-    fetch::fetch(place, "flights", |_| folder.clone())?;
-    Ok(folder)
+/// Fetches one of the [`INPUTS`], unless it is there. Programs look for its folder in `target/data/`.
+pub(crate) fn input(place: &Place, name: &str) -> Result<PathBuf> {
+    let data = place.data();
+    fetch::fetch(place, name, |version| match name {
+        "flights" => data.join(name),
+        _ => data.join(format!("{name}-{version}")),
+    })
+}
+
+/// Fetches all [`INPUTS`].
+pub(crate) fn inputs(place: &Place) -> Result<Vec<PathBuf>> {
+    INPUTS.iter().map(|name| input(place, name)).collect()
 }
 
 /// The NVRTC to compile with. Linux on x86_64 and aarch64 has one; elsewhere no kernels are compiled.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::flights::{Rows, WIDTH};
-use std::path::PathBuf;
 use taut::f16;
+use taut_tests::inputs;
 
 fn made_up(n: usize) -> Flights {
     let rows = |n: usize| {
@@ -59,17 +59,10 @@ fn a_wrong_plan_is_an_error() {
     assert!(error.contains("planned as [0, 0, 0, 0] and measured as [3, 0, 0, 0]"), "{error}");
 }
 
-/// Where `cargo xtask setup` puts the tables, or `$TAUT_DATA`.
-fn real_flights() -> PathBuf {
-    let given = std::env::var_os("TAUT_DATA").map(PathBuf::from);
-    let target = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/data"));
-    given.unwrap_or(target).join("flights")
-}
-
 #[test]
 #[ignore = "needs the flights: `cargo xtask setup` fetches them"]
 fn the_real_flights_are_predicted() {
-    let flights = Flights::read(&real_flights()).unwrap();
+    let flights = Flights::read(&inputs::folder().join(inputs::FLIGHTS)).unwrap();
     assert_eq!((flights.train.len(), flights.test.len()), (261_876, 65_470));
     let measured = run(&Device::best(), &flights, Size::QUICK, 0, &mut |_, _| {}).unwrap();
     let errors = measured.errors;

@@ -152,7 +152,7 @@ impl Bert {
     pub fn embed(&self, tokens: &Tokens) -> Result<Tensor> {
         let x = self.forward(tokens)?;
         let _scope = scope("pooling");
-        x.mean(&[0])?.unsqueeze(0)?.cast(DType::F32)?.l2_normalize(1, 1e-12)
+        x.mean_packed(&tokens.sequences)?.cast(DType::F32)?.l2_normalize(1, 1e-12)
     }
 }
 
@@ -230,12 +230,15 @@ impl EncoderLayer {
         })
     }
 
-    fn forward(&self, x: Tensor, sequences: &Sequences) -> Result<Tensor> {
-        let attended = self.attended.forward(self.attend(x.clone(), sequences)?)?;
-        let x = self.attention_norm.forward_sum(attended, &x)?;
+    /// Everything goes over `x`: beside it there is only what is between two products.
+    fn forward(&self, mut x: Tensor, sequences: &Sequences) -> Result<Tensor> {
+        let attended = self.attend(x.clone(), sequences)?;
+        self.attended.add_to(&mut x, attended)?;
+        let mut x = self.attention_norm.forward(x)?;
         let _scope = scope("feed_forward");
-        let y = self.output.forward(self.intermediate.forward(x.clone())?)?;
-        self.output_norm.forward_sum(y, &x)
+        let between = self.intermediate.forward(x.clone())?;
+        self.output.add_to(&mut x, between)?;
+        self.output_norm.forward(x)
     }
 
     /// `[tokens, hidden] -> [tokens, hidden]`.

@@ -21,6 +21,8 @@ mod module;
 mod pieces;
 mod rows;
 mod solve;
+#[cfg(feature = "text")]
+pub mod text;
 mod weights;
 
 pub use bert::{Bert, BertConfig, Tokens};

@@ -42,6 +42,16 @@ impl Linear {
         Linear { activation, ..self }
     }
 
+    /// Adds what the layer makes of `x` to `sum`, in one kernel and without memory of its own: a residual connection. `x`
+    /// is back in the pool when this returns, unless someone else holds it. Without the activation.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tensor::add_linear_`].
+    pub fn add_to(&self, sum: &mut Tensor, x: Tensor) -> Result<()> {
+        sum.add_linear_(&x, &self.weight, self.bias())
+    }
+
     /// The weight, `[outputs, inputs]`.
     pub fn weight(&self) -> &Tensor {
         &self.weight

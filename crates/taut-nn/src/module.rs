@@ -86,8 +86,8 @@ pub trait Module {
     }
 
     /// The bytes of the parameters.
-    fn parameter_bytes(&self) -> usize {
-        self.parameters().iter().map(|x| x.numel() * x.dtype().size()).sum()
+    fn parameter_bytes(&self) -> u64 {
+        self.parameters().iter().map(|x| (x.numel() * x.dtype().size()) as u64).sum()
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::{Device, Tensor};
 use taut_core::{Error, Result};
 
-/// Where sequences of varying length begin and end that lie one after the other, without padding, along the first axis of
-/// a tensor: on the device for kernels, and what decisions need on the host.
+/// Where sequences of varying length begin and end that lie one after the other, without padding, along the first axis
+/// of a tensor: on the device for kernels, and what decisions need on the host.
 #[derive(Clone, Debug)]
 pub struct Sequences {
     bounds: Tensor,

@@ -17,6 +17,7 @@ pub(super) fn ops() -> Vec<Op> {
         linear("linear"),
         linear("linear_with"),
         addmm(),
+        add_linear(),
     ]
 }
 
@@ -216,6 +217,51 @@ fn layer(x: &[Array], activation: Activation) -> Want {
         }
     }
     want
+}
+
+/// The copy beneath is not part of the op.
+fn add_linear() -> Op {
+    let op = Op::new("add_linear_", DType::is_float, |draw| {
+        let k = *draw.shape.last()?;
+        let most = (200_000 / draw.numel().max(1)).clamp(1, 70);
+        let n = if draw.is_bench() { k } else { draw.below(most + 1) };
+        let shape = [&draw.shape[..draw.shape.len() - 1], &[n]].concat();
+        let mut operands = vec![
+            draw.operand(Fill::Tame),
+            Operand::new(&[n, k], draw.dtype, Fill::Tame),
+            Operand::new(&shape, draw.dtype, Fill::Tame),
+        ];
+        if draw.is_bench() || draw.below(2) == 1 {
+            operands.push(Operand::new(&[n], draw.dtype, Fill::Tame));
+        }
+        let flops = 2.0 * (draw.numel() * n) as f64;
+        let make = Use::new(
+            operands,
+            |x| {
+                let mut sum: Tensor = x[2].copy()?;
+                sum.add_linear_(&x[0], &x[1], x.get(3))?;
+                Ok(sum)
+            },
+            |x| {
+                // The bias as one more term: the weight of an input that is 1.
+                let longer = |x: &Array, last: &dyn Fn(usize) -> Value| {
+                    let (k, dims) = (x.shape.last().copied().unwrap_or(0), x.shape.len());
+                    let rows: usize = x.shape[..dims - 1].iter().product();
+                    let row = |i: usize| [&x.values[i * k..][..k], &[last(i)]].concat();
+                    let shape = [&x.shape[..dims - 1], &[k + 1]].concat();
+                    Array { values: (0..rows).flat_map(row).collect(), shape, dtype: x.dtype }
+                };
+                let bias = |i: usize| x.get(3).map_or(Value::Float(0.0), |bias| bias.values[i]);
+                let (input, weight) = (longer(&x[0], &|_| Value::Float(1.0)), longer(&x[1], &bias));
+                let grid = Grid::new(&weight.shape).transpose(0, 1);
+                let values = grid.index.iter().map(|&i| weight.values[i]).collect();
+                let weight = Array { values, shape: grid.shape, dtype: weight.dtype };
+                product(&input, &weight, &x[2].values, x[0].dtype)
+            },
+        );
+        Some(make.flops(flops))
+    });
+    op.scale(|numel| vec![numel.isqrt() / 2; 2])
 }
 
 /// Into the dtype of the factors, or into f32. The copy beneath is not part of the op.

@@ -9,6 +9,7 @@ mod fused;
 mod gather;
 mod matmul;
 mod norm;
+mod packed;
 mod reduce;
 mod scatter;
 mod select;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Op> {
         scatter::ops,
         softmax::ops,
         attention::ops,
+        packed::ops,
         norm::ops,
     ];
     families.into_iter().flat_map(|ops| ops()).collect()

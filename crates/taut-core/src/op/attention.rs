@@ -1,5 +1,5 @@
-/// What attention is told beside its operands. By default every query sees every key, and scores are divided by the root
-/// of the length of a row.
+/// What attention is told beside its operands. By default every query sees every key, and scores are divided by the
+/// root of the length of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Attention {
     /// The factor of scores; `1 / sqrt(dim)` unless told. Positive.

@@ -21,6 +21,8 @@ pub enum Saved {
     Statistics(u8),
     /// Positions: an i64 for each element of the result, or the indices that the op was given.
     Positions,
+    /// The bounds of the sequences that the op was given: a u32 for each, and one more.
+    Bounds,
 }
 
 /// Every op that has a backward, by the name of its method, in order of the name. What is not here has none: its result
@@ -30,6 +32,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("add", &[]),
     // The sum, which is the second output.
     ("add_layer_norm", &[Saved::Others, Output, Saved::Statistics(2)]),
+    ("add_linear_", &[Input, Saved::Others]),
     ("add_rms_norm", &[Saved::Others, Output, Saved::Statistics(1)]),
     ("add_scalar", &[]),
     ("addmm_", &[Input, Saved::Others]),
@@ -71,6 +74,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("max", &[Saved::Positions]),
     ("maximum", &[Saved::Bits]),
     ("mean", &[]),
+    ("mean_packed", &[Saved::Bounds]),
     ("min", &[Saved::Positions]),
     ("minimum", &[Saved::Bits]),
     ("mul", &[Input, Saved::Others]),
@@ -105,6 +109,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("sub", &[]),
     ("sub_scalar", &[]),
     ("sum", &[]),
+    ("sum_packed", &[Saved::Bounds]),
     ("tanh", &[Output]),
     ("topk", &[Saved::Positions]),
     ("tril", &[]),

@@ -10,6 +10,7 @@ pub mod fused;
 pub mod gather;
 pub mod matmul;
 pub mod norm;
+pub mod packed;
 pub mod random;
 pub mod reduce;
 mod rows;

@@ -13,6 +13,7 @@ mod math;
 pub(crate) mod matmul;
 pub(crate) mod norm;
 mod normal;
+pub(crate) mod packed;
 mod philox;
 pub(crate) mod random;
 pub(crate) mod reduce;

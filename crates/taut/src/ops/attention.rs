@@ -13,18 +13,19 @@ use taut_cuda::launch::{
 use taut_memory::{Kind, Site};
 
 impl Tensor {
-    /// Attention (Vaswani et al., 2017): `softmax(scale q k^T) v` for each head of each sequence, in one kernel that never
-    /// stores a score (Dao, 2023). `self` is `q`:
-    /// `[batch, heads, len, dim]`, `k` and `v` are `[batch, kv_heads, kv_len, dim]`, and so is the result as `q`. `heads` is a
-    /// multiple of `kv_heads`: neighbouring heads of queries share those of keys. Floats; rows of at most 256 elements.
+    /// Attention (Vaswani et al., 2017): `softmax(scale q k^T) v` for each head of each sequence, in one kernel that
+    /// never stores a score (Dao, 2023). `self` is `q`: `[batch, heads, len, dim]`, `k` and `v` are `[batch, kv_heads,
+    /// kv_len, dim]`, and so is the result as `q`. `heads` is a multiple of `kv_heads`: neighbouring heads of queries
+    /// share those of keys. Floats; rows of at most 256 elements.
     ///
     /// Any strides are read where they lie. Rows that are contiguous, begin on 16 bytes and are a multiple of them are
     /// fast. Reuses the memory of `q` when no one else holds it and it is contiguous, or would be with heads and
     /// rows exchanged: then not a byte is needed.
     ///
-    /// Scores and sums are f32 (f64 for f64) and rounded once; f16 and bf16 weights are rounded to the dtype before they meet
-    /// the values. NaN or infinity in a score makes the row NaN; in a value they reach its column, in the rows that see it.
-    /// A score of -infinity counts for nothing; a row that sees no key, or none with a larger score, is 0.
+    /// Scores and sums are f32 (f64 for f64) and rounded once; f16 and bf16 weights are rounded to the dtype before
+    /// they meet the values. NaN or infinity in a score makes the row NaN; in a value they reach its column, in the
+    /// rows that see it. A score of -infinity counts for nothing; a row that sees no key, or none with a larger score,
+    /// is 0.
     ///
     /// Backward keeps `q`, `k`, `v`, the output, and the log-sum-exp of each row: 4 bytes a row beside them.
     ///
@@ -42,8 +43,8 @@ impl Tensor {
     ///
     /// # Errors
     ///
-    /// [`Shape`](crate::ErrorKind::Shape) if the shapes do not fit together, a row is longer than 256, or a sequence has
-    /// 2^31 rows; [`DType`](crate::ErrorKind::DType) for integers, bool or different dtypes;
+    /// [`Shape`](crate::ErrorKind::Shape) if the shapes do not fit together, a row is longer than 256, or a sequence
+    /// has 2^31 rows; [`DType`](crate::ErrorKind::DType) for integers, bool or different dtypes;
     /// [`Value`](crate::ErrorKind::Value) for a scale that is not a positive number;
     /// [`Device`](crate::ErrorKind::Device) if the devices differ.
     pub fn attention(self, k: &Tensor, v: &Tensor, options: Attention) -> Result<Tensor> {
@@ -61,8 +62,8 @@ impl Tensor {
 
     /// [`attention`](Self::attention) of sequences of varying length that lie one after the other, without padding:
     /// each query sees the keys of its own sequence only. `self` is `q`: `[tokens, heads, dim]`, `k` and `v` are
-    /// `[tokens, kv_heads, dim]`. All three may be parts of one tensor `[tokens, 3 * heads * dim]`, as one product makes
-    /// them.
+    /// `[tokens, kv_heads, dim]`. All three may be parts of one tensor `[tokens, 3 * heads * dim]`, as one product
+    /// makes them.
     ///
     /// Backward keeps `q`, `k`, `v`, the output, and the log-sum-exp of each row: 4 bytes a row beside them.
     ///
@@ -80,7 +81,8 @@ impl Tensor {
     ///
     /// # Errors
     ///
-    /// As [`attention`](Self::attention); [`Shape`](crate::ErrorKind::Shape) if the sequences do not have as many tokens.
+    /// As [`attention`](Self::attention); [`Shape`](crate::ErrorKind::Shape) if the sequences do not have as many
+    /// tokens.
     pub fn attention_packed(
         self,
         k: &Tensor,

@@ -129,6 +129,42 @@ impl Tensor {
         product("addmm_", a, b, &factors, Epilogue { accumulate: true, ..Epilogue::default() }, self)
     }
 
+    /// Adds a linear layer: `self += x w^T + bias` in one kernel, `[.., n] += [.., k] x [n, k] + [n]`: a residual
+    /// connection without memory of its own. Sums are f32 (f64 for f64) and rounded once, with what they are added to.
+    ///
+    /// `self` is contiguous, of the dtype of `x`.
+    ///
+    /// Backward keeps `x` and the weight: 0 bytes beside them.
+    ///
+    /// ```
+    /// use taut::{DType, Device, Tensor};
+    /// let mut x = Tensor::full([5, 3], 1.0, DType::F16, &Device::cpu())?;
+    /// let h = Tensor::full([5, 8], 1.0, DType::F16, &Device::cpu())?;
+    /// let w = Tensor::full([3, 8], 0.5, DType::F16, &Device::cpu())?;
+    /// x.add_linear_(&h, &w, None)?;
+    /// assert_eq!(x.cast(DType::F32)?.to_vec::<f32>()?, [5.0; 15]);
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`linear_with`](Self::linear_with); [`Shape`](crate::ErrorKind::Shape) if `self` is not contiguous, or not of
+    /// the shape of the layer's result; [`DType`](crate::ErrorKind::DType) if its dtype is not that of `x`;
+    /// [`Shared`](crate::ErrorKind::Shared) if anyone else holds its storage.
+    pub fn add_linear_(&mut self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
+        let op = "add_linear_";
+        let transposed = check_layer(op, x, weight, bias)?;
+        let factors = Factors::new(op, x, x.layout(), weight, &transposed)?;
+        self.same_device(x, op)?;
+        self.same_dtype(x, op)?;
+        if *self.shape() != factors.shape || !self.is_contiguous() {
+            let (shape, want) = (self.shape(), factors.shape);
+            return Err(Error::shape(format!("{op}: the sum is {shape}, it must be a contiguous {want}")));
+        }
+        let epilogue = Epilogue { bias, activation: Activation::Identity, accumulate: true };
+        product(op, x, weight, &factors, epilogue, self)
+    }
+
     /// A linear layer without bias: `x w^T`, `[.., k] x [n, k] -> [.., n]`, the weight stored by outputs. Any strides are
     /// read where they lie.
     ///
@@ -167,25 +203,30 @@ impl Tensor {
         bias: Option<&Tensor>,
         activation: Activation,
     ) -> Result<Tensor> {
-        let Some(&k) = self.shape().last() else {
-            return Err(Error::shape("linear: the input is a scalar, it needs an axis"));
-        };
-        if weight.rank() != 2 || weight.shape()[1] != k {
-            let (x, w) = (self.shape(), weight.shape());
-            return Err(Error::shape(format!("linear: {x} and weight {w}: the weight must be [n, {k}]")));
-        }
-        if let Some(bias) = bias {
-            let n = weight.shape()[0];
-            self.same_device(bias, "linear")?;
-            self.same_dtype(bias, "linear")?;
-            if bias.shape()[..] != [n] {
-                return Err(Error::shape(format!("linear: the bias is {}, it must be [{n}]", bias.shape())));
-            }
-        }
-        let transposed = weight.layout().transposed(0, 1)?;
+        let transposed = check_layer("linear", &self, weight, bias)?;
         let epilogue = Epilogue { bias, activation, accumulate: false };
         multiply("linear", &self, self.layout(), weight, &transposed, epilogue)
     }
+}
+
+/// Refuses what is no layer of `x`; the weight as a right factor.
+fn check_layer(op: &str, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Layout> {
+    let Some(&k) = x.shape().last() else {
+        return Err(Error::shape(format!("{op}: the input is a scalar, it needs an axis")));
+    };
+    if weight.rank() != 2 || weight.shape()[1] != k {
+        let (x, w) = (x.shape(), weight.shape());
+        return Err(Error::shape(format!("{op}: {x} and weight {w}: the weight must be [n, {k}]")));
+    }
+    if let Some(bias) = bias {
+        let n = weight.shape()[0];
+        x.same_device(bias, op)?;
+        x.same_dtype(bias, op)?;
+        if bias.shape()[..] != [n] {
+            return Err(Error::shape(format!("{op}: the bias is {}, it must be [{n}]", bias.shape())));
+        }
+    }
+    weight.layout().transposed(0, 1)
 }
 
 /// What is done with the sums before they are stored.

@@ -10,6 +10,7 @@ mod fused;
 mod gather;
 mod matmul;
 mod norm;
+mod packed;
 mod reduce;
 mod scan;
 mod scatter;

@@ -11,7 +11,7 @@ use taut_core::{Attention, Layout, Result};
 use tile::Scratch;
 
 /// Rows of queries of a tile: fewer where there would be too few tiles for the threads of a large machine.
-const HEIGHTS: [usize; 2] = [64, 16];
+const HEIGHTS: [usize; 3] = [128, 64, 16];
 /// Tiles that are enough.
 const TILES: usize = 64;
 
@@ -26,8 +26,8 @@ pub(crate) struct Operands<'a> {
     pub(crate) bounds: Option<View<'a>>,
 }
 
-/// `dst = softmax(scale q k^T) v` for every sequence and head. `dst` is dense, and its rows are contiguous: those of a head
-/// lie one after the other, or those of all heads at one position.
+/// `dst = softmax(scale q k^T) v` for every sequence and head. `dst` is dense, and its rows are contiguous: those of a
+/// head lie one after the other, or those of all heads at one position.
 pub(crate) fn attention(options: Attention, operands: Operands<'_>, dst: ViewMut<'_>) -> Result<()> {
     with_float!(dst.dtype, "attention", T => run::<T>(options, operands, dst))
 }
@@ -57,7 +57,7 @@ fn run<T: Scalar<Acc: Float + ComplexField>>(
     let count = |height: usize| {
         sequences.iter().map(|s| s.queries.len().div_ceil(height)).sum::<usize>() * (heads / width)
     };
-    let height = HEIGHTS.into_iter().find(|&height| count(height) >= TILES).unwrap_or(HEIGHTS[1]);
+    let height = HEIGHTS.into_iter().find(|&height| count(height) >= TILES).unwrap_or(HEIGHTS[2]);
     let mut tasks = Vec::with_capacity(count(height));
     let mut rest = &mut dst.data::<T>()?[to.offset()..][..to.numel()];
     for sequence in sequences {

@@ -2,7 +2,7 @@
 
 use super::{Problem, Rows, Task};
 use crate::cpu::{
-    BLOCK, Scalar,
+    Scalar,
     rows::Float,
     softmax::{max, shift},
     vectorized,
@@ -10,6 +10,7 @@ use crate::cpu::{
 use bytemuck::Zeroable;
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul, traits::ComplexField};
 use std::ops::Range;
+use taut_cuda::launch::attention::WIDEST;
 
 /// Keys of a tile.
 const KEYS: usize = 256;
@@ -90,7 +91,7 @@ impl<T: Scalar<Acc: Float + ComplexField>> Problem<'_, T> {
                     // 0 times infinity is NaN, which values that a row does not see must not make.
                     for (row, (weights, sums)) in scores.chunks(count).zip(sums.chunks_mut(dim)).enumerate() {
                         for (key, &weight) in weights[..seen(row)].iter().enumerate() {
-                            sums.iter_mut().enumerate().for_each(|(i, x)| *x = *x + weight * v[(key, i)]);
+                            sums.iter_mut().enumerate().for_each(|(i, x)| *x += weight * v[(key, i)]);
                         }
                     }
                 } else {
@@ -128,17 +129,18 @@ impl<T: Scalar> Rows<'_, T> {
             return MatRef::from_row_major_slice_with_stride(data, rows.len(), dim, strides[2]);
         }
         let wide = &mut wide[..rows.len() * dim];
-        let mut narrow = [T::zeroed(); BLOCK];
+        if strides[3] == 1 && strides[2] == dim {
+            T::widen(&data[..wide.len()], wide);
+            return MatRef::from_row_major_slice(wide, rows.len(), dim);
+        }
+        let mut narrow = [T::zeroed(); WIDEST];
         for (i, wide) in wide.chunks_mut(dim).enumerate() {
             let from = &data[i * strides[2]..];
             if strides[3] == 1 {
                 T::widen(&from[..dim], wide);
-                continue;
-            }
-            for (block, wide) in wide.chunks_mut(BLOCK).enumerate() {
-                let narrow = &mut narrow[..wide.len()];
-                let at = |j: usize| (block * BLOCK + j) * strides[3];
-                narrow.iter_mut().enumerate().for_each(|(j, x)| *x = from[at(j)]);
+            } else {
+                let narrow = &mut narrow[..dim];
+                narrow.iter_mut().enumerate().for_each(|(j, x)| *x = from[j * strides[3]]);
                 T::widen(narrow, wide);
             }
         }
@@ -147,8 +149,8 @@ impl<T: Scalar> Rows<'_, T> {
 }
 
 impl<A: Float> Peak<A> {
-    /// Scores become weights, `exp(scale * score - max)` with the largest so far; what was summed before is scaled to that.
-    /// The row sees the first `seen`; the others get weight 0.
+    /// Scores become weights, `exp(scale * score - max)` with the largest so far; what was summed before is scaled to
+    /// that. The row sees the first `seen`; the others get weight 0.
     #[inline(always)]
     fn weigh(&mut self, scores: &mut [A], seen: usize, scale: A, sums: &mut [A]) {
         let (scores, others) = scores.split_at_mut(seen);

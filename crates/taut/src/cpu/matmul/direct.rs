@@ -47,7 +47,7 @@ pub(super) fn takes(products: &Products) -> bool {
     plain(products).is_some()
 }
 
-/// `out = finish(a b)`.
+/// `out = finish(a b)`. What is accumulated has no activation, so that the bias may come last.
 pub(super) fn run<A: Float, T: Scalar<Acc = A>>(
     products: &Products,
     a: &[A],
@@ -68,7 +68,7 @@ pub(super) fn run<A: Float, T: Scalar<Acc = A>>(
         }
     };
     let rows = |out: &mut [A]| out.chunks_mut(n).for_each(|row| finish.apply(row, 0));
-    let is_plain = finish.accumulate || finish.is_plain();
+    let is_plain = finish.is_plain();
 
     let work = m * n * k.max(1);
     if work >= LARGE {

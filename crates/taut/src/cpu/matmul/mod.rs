@@ -176,6 +176,7 @@ impl<A: Float, T: Scalar<Acc = A>> Epilogue<'_, T> {
 
     /// Stores sums of columns from `column` on as the op says.
     fn store<D: Scalar<Acc = A>>(&self, sums: &mut [A], column: usize, out: &mut [D]) {
+        self.apply(sums, column);
         if self.accumulate {
             let mut old = [zero::<A>(); BLOCK];
             for (sums, out) in sums.chunks_mut(BLOCK).zip(out.chunks(BLOCK)) {
@@ -190,8 +191,6 @@ impl<A: Float, T: Scalar<Acc = A>> Epilogue<'_, T> {
                     },
                 );
             }
-        } else {
-            self.apply(sums, column);
         }
         D::narrow(sums, out);
     }
