@@ -105,7 +105,7 @@ fn streams_and_threads_go_on(at: &At) -> Check {
         let (ask, asked) = mpsc::channel::<()>();
         let (answer, answers) = mpsc::channel();
         scope.spawn(move || asked.iter().for_each(|()| drop(answer.send(run(device)))));
-        let mut other = || -> Result<_, TestCaseError> {
+        let other = || -> Result<_, TestCaseError> {
             ask.send(()).map_err(fail)?;
             Ok(answers.recv().map_err(fail)??)
         };
