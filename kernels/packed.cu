@@ -17,7 +17,7 @@
 
 // Rows that a thread loads before it adds.
 constexpr u32 kAhead = 4;
-constexpr u32 kMinBlocks = 4;
+constexpr u32 kMinBlocks = 3;
 
 // The twin of Packed in src/args.rs.
 struct Packed {
@@ -68,19 +68,21 @@ __device__ __forceinline__ u64 partial_row(const Packed& p, u32 begin, u32 slice
 }
 
 // Adds rows begin, begin + step, ... below end.
-template <u32 kLen, typename Row> __device__ __forceinline__ void add_rows(f32 (&acc)[kLen], u64 begin, u64 end, u32 step, Row row) {
+template <u32 kLen, typename Row> __device__ __forceinline__ void add_rows(f32 (&acc)[kLen], u32 begin, u32 end, u32 step, Row row) {
     #pragma unroll 1
-    for (u64 i = begin; i < end; i += kAhead * step) {
+    for (u32 i = begin; i < end;) {
+        const u32 left = end - i;
         decltype(row(i)) x[kAhead] = {};
         #pragma unroll
         for (u32 j = 0; j < kAhead; ++j) {
-            if (i + j * step < end) x[j] = row(i + j * step);
+            if (j * step < left) x[j] = row(i + j * step);
         }
         #pragma unroll
         for (u32 j = 0; j < kAhead; ++j) {
             #pragma unroll
             for (u32 l = 0; l < kLen; ++l) acc[l] += widen(x[j].lane[l]);
         }
+        i = kAhead * step < left ? i + kAhead * step : end;
     }
 }
 
@@ -131,17 +133,18 @@ packed_rows(const __grid_constant__ Packed p, const __grid_constant__ Walk<2> co
         begin = p.bounds[sequence];
         length = p.bounds[sequence + 1] - begin;
     }
-    const u64 first = u64(slice) * p.cut;
-    const u64 end = first + p.cut < length ? first + p.cut : length;
+    // A slot that is left over begins behind its sequence; that of an empty sequence is no such slot.
+    const u64 offset = u64(slice) * p.cut;
+    const u32 first = offset < length ? u32(offset) : length;
+    const u32 end = length - first > p.cut ? first + p.cut : length;
 
     f32 acc[kLen] = {};
     const T* rows = static_cast<const T*>(p.in) + place.of[0] + begin * p.row_step;
     add_rows(acc, first + part.lane, end, p.sharing,
-             [&](u64 i) { return load<kLen, Cache::Skip>(rows + i * p.row_step); });
+             [&](u32 i) { return load<kLen, Cache::Skip>(rows + i * p.row_step); });
     join(acc, p, part.lane);
 
-    // A slot that is left over begins behind its sequence; that of an empty sequence is no such slot.
-    if (!exists || part.lane != 0 || (slice > 0 && first >= length)) return;
+    if (!exists || part.lane != 0 || (slice > 0 && first == length)) return;
     if (length > p.cut) {
         f32* sums = p.partials + partial_row(p, begin, slice) * p.out_step + part.unit * kLen;
         #pragma unroll
@@ -172,8 +175,8 @@ packed_join(const __grid_constant__ Packed p, const __grid_constant__ Walk<2> co
     const u32 slices = exists ? (length - 1) / p.cut + 1 : 0;
 
     f32 acc[1] = {};
-    add_rows(acc, part.lane, slices, p.sharing, [&](u64 i) {
-        return Pack<f32, 1>{p.partials[partial_row(p, begin, u32(i)) * p.out_step + part.unit]};
+    add_rows(acc, part.lane, slices, p.sharing, [&](u32 i) {
+        return Pack<f32, 1>{p.partials[partial_row(p, begin, i) * p.out_step + part.unit]};
     });
     join(acc, p, part.lane);
     if (!exists || part.lane != 0) return;
