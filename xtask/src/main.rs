@@ -32,6 +32,9 @@ cargo xtask COMMAND
   bundle --data minilm
       Packs the weights of MiniLM, which no bundle has room for, in parts: target/bundle-data/1/, 2/, ..
       There, for each of them: `run.sh data`.
+  replay TRACE [--backing phantom|host|cuda] [--repeat N] [--json]
+      Feeds a recorded trace (lines `+,id,bytes` and `-,id`, as text or gzip) to a pool over pages of this kind, phantom unless
+      told otherwise, and prints its peaks, reserved over requested bytes, calls to the driver and time for each event.
   top [--once] [PID]
       Shows, every second, what the running processes hold: device, live bytes by kind, reserved bytes, peaks and budget,
       beside what the driver charges. Of those that want it: TAUT_TOP=1 in their environment, or
@@ -70,6 +73,7 @@ fn run(command: &str, arguments: Vec<OsString>) -> Result<()> {
         "test" => test(&place, options),
         "setup" => setup::setup(&place, options),
         "bundle" => bundle::bundle(&place, options),
+        "replay" => replay(&place, options),
         "top" => top::top(options),
         other => Err(Failure::new("reading the command line", format!("there is no command `{other}`"))
             .remedy("`cargo xtask help` lists the commands")),
@@ -135,6 +139,19 @@ fn host_costs(place: &Place, kernels: &setup::Kernels, options: &Options, result
         cargo.args(["--warm-up-time", "0.2", "--measurement-time", "0.5"]);
     }
     cargo::status(cargo.env("CRITERION_HOME", results), "measuring the host-side costs")
+}
+
+/// Replays a recorded trace.
+fn replay(place: &Place, options: Options) -> Result<()> {
+    // Only a card needs a build with kernels.
+    let cuda = options.value("--backing").as_deref() == Some("cuda");
+    let kernels = if cuda { setup::nvrtc(place)? } else { setup::Kernels::None };
+    let mut build = cargo::cargo(place, &kernels);
+    let build =
+        build.args(["build", "--release", "--quiet", "--package", "taut-benches", "--bin", "taut-bench"]);
+    let program = cargo::executable(build, "taut-bench")?;
+    let mut replay = std::process::Command::new(program);
+    cargo::status(replay.arg("replay").args(options.rest()), "replaying the trace")
 }
 
 /// Tests what this machine can test. The programs under test find the GPU themselves.

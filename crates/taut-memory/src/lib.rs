@@ -49,7 +49,7 @@ pub use map::{Advice, FileMap};
 pub use pool::{Budget, Pool};
 pub use scope::{ScopeGuard, ScopeId, scope};
 pub use site::{Kind, Site};
-pub use stats::Stats;
+pub use stats::{Calls, Stats};
 pub use taut_core::{Error, ErrorKind, Result};
 pub use trace::{Change, TraceEvent};
 

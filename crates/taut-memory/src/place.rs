@@ -86,6 +86,7 @@ impl Inner {
     /// Commits all pages that a plan misses, or none.
     fn commit(&self, state: &mut State, plan: &Plan) -> Result<()> {
         for (i, pages) in plan.missing.iter().enumerate() {
+            state.calls.commits += 1;
             let result = match &self.host {
                 Some(mapping) => mapping.commit(pages.clone()),
                 None => self.backing.commit(pages.clone()),
@@ -104,6 +105,7 @@ impl Inner {
     }
 
     fn decommit(&self, state: &mut State, pages: Range<u64>) -> Result<()> {
+        state.calls.decommits += 1;
         match &self.host {
             Some(mapping) => mapping.decommit(pages.clone())?,
             None => self.backing.decommit(pages.clone())?,

@@ -1,7 +1,7 @@
 //! The pool: what a device hands out.
 
 use crate::{
-    ALIGN_BYTES, Backing, Block, Change, Error, Result, ScopeId, Site, Stats, StreamId, TraceEvent,
+    ALIGN_BYTES, Backing, Block, Calls, Change, Error, Result, ScopeId, Site, Stats, StreamId, TraceEvent,
     arena::Arena, host::Mapping, live, live::Row, owners::Owners, report::Size,
 };
 use std::{
@@ -64,6 +64,7 @@ pub(crate) struct Inner {
 pub(crate) struct State {
     pub(crate) arena: Arena,
     pub(crate) stats: Stats,
+    pub(crate) calls: Calls,
     pub(crate) owners: Owners,
     pub(crate) budget_bytes: u64,
     recording: bool,
@@ -91,6 +92,7 @@ impl Pool {
         let state = State {
             arena: Arena::new(span_bytes, granule_bytes),
             stats: Stats::default(),
+            calls: Calls::default(),
             owners: Owners::default(),
             budget_bytes: backing.capacity_bytes(),
             recording: false,
@@ -140,6 +142,11 @@ impl Pool {
     pub fn stats(&self) -> Stats {
         let driver_bytes = self.0.backing.driver_bytes();
         Stats { driver_bytes, ..self.0.lock().stats }
+    }
+
+    /// How often the backing was asked to change pages since the pool was made, whether it did or refused.
+    pub fn calls(&self) -> Calls {
+        self.0.lock().calls
     }
 
     /// Sets every peak to the present value.

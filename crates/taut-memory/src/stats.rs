@@ -1,6 +1,7 @@
 //! What is in use, and what was at most.
 
 use crate::Kind;
+use std::ops::Sub;
 
 /// The state of a [`Pool`](crate::Pool) at one moment.
 ///
@@ -32,6 +33,38 @@ pub struct Stats {
     pub peak_by_kind: [u64; 8],
     /// Blocks handed out since the pool was made, empty ones too.
     pub allocations: u64,
+}
+
+/// How often a [`Pool`](crate::Pool) asked its [`Backing`](crate::Backing) to change pages: calls to the driver, on a card.
+/// From its second repetition on, a step that repeats makes none.
+///
+/// ```
+/// use std::sync::Arc;
+/// use taut_memory::{Calls, Kind, PhantomBacking, Pool, Site, StreamId};
+///
+/// let pool = Pool::new(Arc::new(PhantomBacking::new(1 << 40, 0)));
+/// let step = || pool.allocate(3 << 20, StreamId::COMPUTE, Site::new("relu", Kind::Activations)).map(drop);
+/// step()?;
+/// let before = pool.calls();
+/// step()?;
+/// assert_eq!(pool.calls() - before, Calls { commits: 0, decommits: 0 });
+/// # Ok::<(), taut_memory::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Calls that put memory under pages.
+    pub commits: u64,
+    /// Calls that took it away.
+    pub decommits: u64,
+}
+
+impl Sub for Calls {
+    type Output = Calls;
+
+    /// The calls since `before`.
+    fn sub(self, before: Calls) -> Calls {
+        Calls { commits: self.commits - before.commits, decommits: self.decommits - before.decommits }
+    }
 }
 
 impl Stats {

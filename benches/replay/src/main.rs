@@ -1,0 +1,131 @@
+//! The program that `cargo xtask replay` starts.
+
+use serde_json::json;
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use taut_memory::{Error, HostBacking, PhantomBacking, Pool, Result};
+use taut_replay::{Pass, pass, read};
+
+const HELP: &str = "\
+taut-replay TRACE [--backing phantom|host|cuda] [--repeat N] [--json]
+
+Feeds a recorded trace (lines `+,id,bytes` and `-,id`, as text or gzip) to a pool, and prints what it reserved beside what
+was asked for, the calls to the driver, and the time of an event. --repeat replays it so often, on the same pool.
+";
+
+/// The capacity of the phantom backing: more than any card has.
+const PHANTOM_BYTES: u64 = 1 << 46;
+
+struct Options {
+    trace: PathBuf,
+    backing: String,
+    repeat: usize,
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let outcome = match parse() {
+        Ok(None) => Ok(print!("{HELP}")),
+        Ok(Some(options)) => run(&options).map_err(|e| e.to_string()),
+        Err(error) => Err(format!("replay: {error}")),
+    };
+    outcome.map_or_else(
+        |error| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+/// The options, or none where the help was asked for.
+fn parse() -> Result<Option<Options>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let (mut trace, mut backing, mut repeat, mut json) = (None, "phantom".to_owned(), 1, false);
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("backing") => backing = parser.value()?.string()?,
+            Long("repeat") => repeat = parser.value()?.parse()?,
+            Long("json") => json = true,
+            Long("help") | Short('h') => return Ok(None),
+            Value(path) if trace.is_none() => trace = Some(PathBuf::from(path)),
+            other => return Err(other.unexpected()),
+        }
+    }
+    match trace {
+        Some(trace) => Ok(Some(Options { trace, backing, repeat, json })),
+        None => Err("no trace is named: expected `replay TRACE`".into()),
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    let Options { trace, backing, repeat, json } = options;
+    let pool = pool(backing)?;
+    let text = read(trace)?;
+    let passes = (0..*repeat).map(|_| pass(&pool, &text)).collect::<Result<Vec<_>>>()?;
+    if *json {
+        let passes: Vec<_> = passes.iter().map(figures).collect();
+        println!(
+            "{:#}",
+            json!({ "trace": trace.display().to_string(), "backing": backing, "passes": passes })
+        );
+    } else {
+        println!("{} on {backing} pages", trace.display());
+        passes.iter().zip(1..).for_each(|(pass, n)| print(n, pass));
+    }
+    Ok(())
+}
+
+fn pool(backing: &str) -> Result<Pool> {
+    Ok(match backing {
+        "phantom" => Pool::new(Arc::new(PhantomBacking::new(PHANTOM_BYTES, 0))),
+        "host" => Pool::new(Arc::new(HostBacking::new()?)),
+        "cuda" => cuda()?,
+        other => {
+            return Err(Error::device(format!(
+                "replay: there is no backing `{other}`: phantom, host or cuda"
+            )));
+        }
+    })
+}
+
+#[cfg(feature = "cuda")]
+fn cuda() -> Result<Pool> {
+    let gpu = taut_cuda::Gpu::open(0)?;
+    Ok(Pool::new(Arc::new(taut_cuda::CudaBacking::new(&gpu)?)))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Result<Pool> {
+    Err(Error::device(
+        "replay: this program was built without CUDA; `cargo xtask replay --backing cuda` builds it in",
+    ))
+}
+
+fn figures(pass: &Pass) -> serde_json::Value {
+    json!({
+        "events": pass.events,
+        "peak_requested_bytes": pass.peak_requested_bytes,
+        "peak_live_bytes": pass.peak_live_bytes,
+        "peak_reserved_bytes": pass.peak_reserved_bytes,
+        "reserved_over_requested": pass.ratio(),
+        "commits": pass.calls.commits,
+        "decommits": pass.calls.decommits,
+        "median_ns": pass.quantile(0.5),
+        "p99_ns": pass.quantile(0.99),
+    })
+}
+
+fn print(n: usize, pass: &Pass) {
+    println!("pass {n}: {} events", pass.events);
+    for (name, value) in [
+        ("peak requested", pass.peak_requested_bytes),
+        ("peak live", pass.peak_live_bytes),
+        ("peak reserved", pass.peak_reserved_bytes),
+    ] {
+        println!("  {name:<22} {value:>15} bytes");
+    }
+    println!("  {:<22} {:>15.4}", "reserved / requested", pass.ratio());
+    println!("  {:<22} {:>15} commit, {} decommit", "driver calls", pass.calls.commits, pass.calls.decommits);
+    println!("  {:<22} {:>15} median, {} p99", "ns per event", pass.quantile(0.5), pass.quantile(0.99));
+}

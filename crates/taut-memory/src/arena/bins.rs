@@ -1,0 +1,195 @@
+//! Free ranges by length: the best fit in constant time.
+//!
+//! A class holds the lengths between two neighbours among 32 for each power of two. Which ranges a class holds, and in
+//! which order, depends on the ranges alone and not on the order in which they came: so does the best fit.
+
+use crate::ALIGN_BYTES;
+use std::collections::BTreeSet;
+
+/// A free range, in the order in which they are wanted: the shortest first, the lowest on ties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) len: u64,
+    pub(super) start: u64,
+    pub(super) node: u32,
+}
+
+/// Classes of lengths, and a bit for each that has a range.
+#[derive(Clone, Debug)]
+pub(super) struct Bins {
+    bins: Vec<Bin>,
+    /// Bit `c % 64` of word `c / 64`: class `c` is not empty.
+    filled: [u64; WORDS],
+    /// Bit `w`: word `w` is not 0.
+    words: u64,
+}
+
+/// Lengths in a class differ by less than 1 part in 32.
+const STEPS: usize = 32;
+
+/// Enough for lengths of 64 bits.
+const CLASSES: usize = 52 * STEPS;
+const WORDS: usize = CLASSES / 64;
+
+/// The ranges of one class, sorted.
+#[derive(Clone, Debug)]
+enum Bin {
+    Few(Vec<Key>),
+    Many(BTreeSet<Key>),
+}
+
+/// A class with more is a tree.
+const FEW: usize = 64;
+
+impl Bins {
+    pub(super) fn new() -> Bins {
+        Bins { bins: vec![Bin::Few(Vec::new()); CLASSES], filled: [0; WORDS], words: 0 }
+    }
+
+    /// The shortest range of at least `len` bytes, the lowest on ties.
+    pub(super) fn best(&self, len: u64) -> Option<Key> {
+        let class = class(len);
+        let here = if self.is_filled(class) { self.bins[class].first_from(len) } else { None };
+        here.or_else(|| self.bins[self.next_filled(class + 1)?].first_from(len))
+    }
+
+    pub(super) fn insert(&mut self, key: Key) {
+        let class = class(key.len);
+        self.bins[class].insert(key);
+        self.filled[class / 64] |= 1 << (class % 64);
+        self.words |= 1 << (class / 64);
+    }
+
+    pub(super) fn remove(&mut self, key: Key) {
+        let class = class(key.len);
+        if self.bins[class].remove(key) {
+            self.filled[class / 64] &= !(1 << (class % 64));
+            if self.filled[class / 64] == 0 {
+                self.words &= !(1 << (class / 64));
+            }
+        }
+    }
+
+    /// Every range of at least `len` bytes, the shortest first.
+    pub(super) fn from(&self, len: u64) -> impl Iterator<Item = Key> + '_ {
+        let mut next = self.next_filled(class(len));
+        let classes = std::iter::from_fn(move || {
+            let class = next?;
+            next = self.next_filled(class + 1);
+            Some(class)
+        });
+        classes.flat_map(|class| self.bins[class].keys()).filter(move |key| key.len >= len)
+    }
+
+    fn is_filled(&self, class: usize) -> bool {
+        self.filled[class / 64] >> (class % 64) & 1 == 1
+    }
+
+    /// The first class that is not empty, from this one on.
+    fn next_filled(&self, class: usize) -> Option<usize> {
+        let word = class / 64;
+        let here = self.filled.get(word)? & (u64::MAX << (class % 64));
+        if here != 0 {
+            return Some(word * 64 + here.trailing_zeros() as usize);
+        }
+        let later = self.words & (u64::MAX << 1 << word);
+        let word = (later != 0).then(|| later.trailing_zeros() as usize)?;
+        Some(word * 64 + self.filled[word].trailing_zeros() as usize)
+    }
+}
+
+/// The class of a length, which is a multiple of [`ALIGN_BYTES`]; those below 32 units have one each.
+fn class(len: u64) -> usize {
+    let units = len / ALIGN_BYTES;
+    match units.checked_ilog2().unwrap_or(0) as usize {
+        0..5 => units as usize,
+        log => (log - 4) * STEPS + (units >> (log - 5)) as usize % STEPS,
+    }
+}
+
+impl Bin {
+    fn first_from(&self, len: u64) -> Option<Key> {
+        match self {
+            Bin::Few(keys) => keys.get(keys.partition_point(|key| key.len < len)).copied(),
+            Bin::Many(keys) => keys.range(Key { len, start: 0, node: 0 }..).next().copied(),
+        }
+    }
+
+    fn insert(&mut self, key: Key) {
+        match self {
+            Bin::Few(keys) => {
+                keys.insert(keys.partition_point(|other| *other < key), key);
+                if keys.len() > FEW {
+                    *self = Bin::Many(keys.iter().copied().collect());
+                }
+            }
+            Bin::Many(keys) => drop(keys.insert(key)),
+        }
+    }
+
+    /// Returns whether it is empty now.
+    fn remove(&mut self, key: Key) -> bool {
+        match self {
+            Bin::Few(keys) => {
+                if let Ok(i) = keys.binary_search(&key) {
+                    keys.remove(i);
+                }
+                keys.is_empty()
+            }
+            Bin::Many(keys) => {
+                keys.remove(&key);
+                // Far fewer, so that a class at the limit is not rebuilt each time.
+                if keys.len() <= FEW / 4 {
+                    *self = Bin::Few(keys.iter().copied().collect());
+                }
+                false
+            }
+        }
+    }
+
+    fn keys(&self) -> Box<dyn Iterator<Item = Key> + '_> {
+        match self {
+            Bin::Few(keys) => Box::new(keys.iter().copied()),
+            Bin::Many(keys) => Box::new(keys.iter().copied()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::{collection::vec, prelude::*};
+
+    #[test]
+    fn classes_grow_with_the_length() {
+        let lens = (1..5000).chain((12..56).flat_map(|log| [(1 << log) - 1, 1 << log, (1 << log) + 1]));
+        let classes: Vec<usize> = lens.map(|units: u64| class(units * ALIGN_BYTES)).collect();
+        assert!(classes.is_sorted() && classes[..64].is_sorted_by(|a, b| a < b));
+        assert_eq!(class(u64::MAX - ALIGN_BYTES + 1), CLASSES - 1);
+    }
+
+    proptest! {
+        #[test]
+        fn the_best_fit_is_that_of_a_sorted_set(
+            steps in vec((any::<bool>(), prop_oneof![1..40u64, 1..3000u64], 0..100u64), 1..400),
+        ) {
+            let (mut bins, mut model) = (Bins::new(), BTreeSet::new());
+            for (add, units, start) in steps {
+                let len = units * ALIGN_BYTES;
+                let key = Key { len, start, node: start as u32 };
+                match add {
+                    true if model.insert(key) => bins.insert(key),
+                    false if model.remove(&key) => bins.remove(key),
+                    _ => {}
+                }
+                let wanted = |key: &&Key| key.len >= len;
+                prop_assert_eq!(bins.best(len), model.iter().find(wanted).copied());
+                prop_assert!(bins.from(len).eq(model.iter().filter(wanted).copied()));
+            }
+            for key in model {
+                bins.remove(key);
+            }
+            prop_assert_eq!((bins.words, bins.best(1)), (0, None));
+        }
+    }
+}
