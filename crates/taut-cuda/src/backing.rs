@@ -1,4 +1,7 @@
-//! The pool's pages on a card: addresses reserved once, physical pages mapped under them.
+//! The pool's pages on a card: addresses reserved once, physical pages mapped under them, some at several places.
+//!
+//! What one grid writes through one place is seen by the next through another: the driver's condition for mapping a page
+//! twice is that no two places are used for the same bytes at once, and a byte belongs to one block at a time.
 
 use crate::{
     Gpu,
@@ -6,7 +9,7 @@ use crate::{
 };
 use cudarc::driver::sys;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -33,6 +36,8 @@ struct Reserved {
     base: u64,
     /// The physical handle under each committed page.
     pages: BTreeMap<u64, sys::CUmemGenericAllocationHandle>,
+    /// Where pages are mapped a second time. They belong to the handles above, and are unmapped before those go.
+    aliases: BTreeSet<u64>,
 }
 
 impl CudaBacking {
@@ -67,58 +72,72 @@ impl Reserved {
         // SAFETY: `base` is a valid place for an address.
         let code = unsafe { sys::cuMemAddressReserve(&mut base, SPAN_BYTES as usize, 0, 0, 0) };
         context.check(code, "pool: reserve addresses")?;
-        Ok(Reserved { context: context.clone(), base, pages: BTreeMap::new() })
+        let (pages, aliases) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Reserved { context: context.clone(), base, pages, aliases })
     }
 
     fn address(&self, page: u64) -> u64 {
         self.base + page * GRANULE_BYTES
     }
 
-    /// Maps a new physical page.
-    fn map(&self, page: u64) -> Result<sys::CUmemGenericAllocationHandle> {
+    /// Creates a physical page and maps it.
+    fn create(&self, page: u64) -> Result<sys::CUmemGenericAllocationHandle> {
         let (prop, mut handle) = (properties(self.context.device()), 0);
         // SAFETY: `handle` and `prop` are valid for the call.
         let code = unsafe { sys::cuMemCreate(&mut handle, GRANULE_BYTES as usize, &prop, 0) };
         self.context.check(code, "pool: create a page")?;
-        // SAFETY: the addresses are reserved and nothing is mapped there.
-        let code = unsafe { sys::cuMemMap(self.address(page), GRANULE_BYTES as usize, 0, handle, 0) };
-        self.context.check(code, "pool: map a page").inspect_err(|_| {
+        self.map(page, handle).inspect_err(|_| {
             // SAFETY: created above and mapped nowhere.
             unsafe { sys::cuMemRelease(handle) };
         })?;
         Ok(handle)
     }
 
-    fn unmap(&self, page: u64, handle: sys::CUmemGenericAllocationHandle) -> Result<()> {
-        // SAFETY: the page is mapped there, and no work in flight touches it.
+    /// Maps a physical page where nothing is mapped.
+    fn map(&self, page: u64, handle: sys::CUmemGenericAllocationHandle) -> Result<()> {
+        // SAFETY: the addresses are reserved and nothing is mapped there; the handle lives.
+        let code = unsafe { sys::cuMemMap(self.address(page), GRANULE_BYTES as usize, 0, handle, 0) };
+        self.context.check(code, "pool: map a page")
+    }
+
+    fn unmap(&self, page: u64) -> Result<()> {
+        // SAFETY: a page is mapped there, and no work in flight touches it.
         let code = unsafe { sys::cuMemUnmap(self.address(page), GRANULE_BYTES as usize) };
-        self.context.check(code, "pool: unmap a page")?;
-        // SAFETY: created by `map`, and no longer mapped.
+        self.context.check(code, "pool: unmap a page")
+    }
+
+    /// Unmaps a page and gives it back.
+    fn destroy(&self, page: u64, handle: sys::CUmemGenericAllocationHandle) -> Result<()> {
+        self.unmap(page)?;
+        // SAFETY: made by `create`, and no longer mapped: what showed it elsewhere has ended before.
         let code = unsafe { sys::cuMemRelease(handle) };
         self.context.check(code, "pool: release a page")
+    }
+
+    /// Lets kernels read and write these pages, all of which are mapped.
+    fn allow(&self, pages: &Range<u64>) -> Result<()> {
+        let access = sys::CUmemAccessDesc {
+            location: properties(self.context.device()).location,
+            flags: sys::CUmemAccess_flags::CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
+        };
+        let bytes = (pages.end - pages.start) * GRANULE_BYTES;
+        // SAFETY: the caller has mapped the whole range.
+        let code = unsafe { sys::cuMemSetAccess(self.address(pages.start), bytes as usize, &access, 1) };
+        self.context.check(code, "pool: allow access")
     }
 
     fn commit(&mut self, range: Range<u64>) -> Result<()> {
         self.context.bind()?;
         let mut new = Vec::new();
         let done = range.clone().try_for_each(|page| {
-            new.push((page, self.map(page)?));
+            new.push((page, self.create(page)?));
             Ok(())
         });
-        let done = done.and_then(|()| {
-            let access = sys::CUmemAccessDesc {
-                location: properties(self.context.device()).location,
-                flags: sys::CUmemAccess_flags::CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
-            };
-            let bytes = (range.end - range.start) * GRANULE_BYTES;
-            // SAFETY: the whole range was mapped above.
-            let code = unsafe { sys::cuMemSetAccess(self.address(range.start), bytes as usize, &access, 1) };
-            self.context.check(code, "pool: allow access")
-        });
+        let done = done.and_then(|()| self.allow(&range));
         match done {
             Ok(()) => self.pages.extend(new),
             // All or nothing: what was mapped goes back, and the first error is the one to report.
-            Err(_) => new.into_iter().for_each(|(page, handle)| drop(self.unmap(page, handle))),
+            Err(_) => new.into_iter().for_each(|(page, handle)| drop(self.destroy(page, handle))),
         }
         done
     }
@@ -127,7 +146,35 @@ impl Reserved {
         self.context.bind()?;
         for page in range {
             if let Some(handle) = self.pages.remove(&page) {
-                self.unmap(page, handle)?;
+                self.destroy(page, handle)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn alias(&mut self, range: Range<u64>, of: &[Range<u64>]) -> Result<()> {
+        self.context.bind()?;
+        let mut new = Vec::new();
+        let done = range.clone().zip(of.iter().cloned().flatten()).try_for_each(|(page, of)| {
+            let handle = self.pages.get(&of).copied();
+            let handle = handle.ok_or_else(|| Error::driver(format!("pool: page {of} has no memory")))?;
+            self.map(page, handle)?;
+            new.push(page);
+            Ok(())
+        });
+        let done = done.and_then(|()| self.allow(&range));
+        match done {
+            Ok(()) => self.aliases.extend(new),
+            Err(_) => new.into_iter().for_each(|page| drop(self.unmap(page))),
+        }
+        done
+    }
+
+    fn unalias(&mut self, range: Range<u64>) -> Result<()> {
+        self.context.bind()?;
+        for page in range {
+            if self.aliases.remove(&page) {
+                self.unmap(page)?;
             }
         }
         Ok(())
@@ -136,8 +183,11 @@ impl Reserved {
     /// Gives pages and addresses back. No work in flight touches them.
     fn free(mut self) -> Result<()> {
         self.context.bind()?;
+        for page in std::mem::take(&mut self.aliases) {
+            self.unmap(page)?;
+        }
         for (page, handle) in std::mem::take(&mut self.pages) {
-            self.unmap(page, handle)?;
+            self.destroy(page, handle)?;
         }
         // SAFETY: reserved by `new`, and nothing is mapped there any more.
         let code = unsafe { sys::cuMemAddressFree(self.base, SPAN_BYTES as usize) };
@@ -183,6 +233,17 @@ impl Backing for CudaBacking {
         // Unmapping is not stream-ordered: work in flight may still touch the pages.
         self.gpu.wait()?;
         self.lock().as_mut().map_or(Ok(()), |reserved| reserved.decommit(range))
+    }
+
+    fn alias(&self, range: Range<u64>, of: &[Range<u64>]) -> Result<()> {
+        let refused = || Err(Error::driver("pool: no page is committed"));
+        self.lock().as_mut().map_or_else(refused, |reserved| reserved.alias(range, of))
+    }
+
+    fn unalias(&self, range: Range<u64>) -> Result<()> {
+        // As for `decommit`.
+        self.gpu.wait()?;
+        self.lock().as_mut().map_or(Ok(()), |reserved| reserved.unalias(range))
     }
 
     fn order(&self, waiter: StreamId, after: StreamId) -> Result<()> {

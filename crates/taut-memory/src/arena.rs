@@ -1,217 +1,488 @@
 //! Where blocks lie: pure decisions over offsets, without memory, addresses or time.
 //!
-//! The range `[0, span)` is divided into live blocks and the free ranges between them. Which pages have memory is
-//! kept apart, and has no say in the choice of a place: a block goes where the live blocks alone put it. So a program
-//! that returns to the same live blocks takes the same places again, and finds its memory there: from its second
-//! repetition on, a static step commits nothing.
+//! Offsets below `span` are pages: they are divided into live ranges and the free ranges between them, and a block
+//! goes into the shortest free range that is long enough. Where there is none below the last live byte, the block goes
+//! behind that byte, or, if this would take pages while others are free, into parts of free pages from anywhere, which a
+//! [view](views) behind `span` shows as one range.
+//!
+//! **A program that returns to the same live blocks takes the same places again, and finds pages and views there**: from
+//! its second repetition on, a static step changes no page. For this, what is chosen among the places that are ready
+//! depends on the live blocks alone, but for one rule: of the place behind the last live byte and the views, the one
+//! comes first that has been ready for the longest time. So what was made later never takes the place of what was
+//! chosen, or made, in an earlier repetition; only the making of something new looks at what there is.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
-};
+mod bins;
+mod pages;
+mod ranges;
+mod tight;
+mod views;
+
+use bins::{Bins, Key};
+use pages::Pages;
+use ranges::{END, Ranges, Used};
+use std::ops::Range;
+use views::{View, Views};
 
 /// See the [module](self).
 #[derive(Clone, Debug)]
 pub(crate) struct Arena {
-    granule: u64,
-    committed_bytes: u64,
-    /// Keyed by its end: a block cut from the front of a range then changes it in place.
-    free: BTreeMap<u64, Free>,
-    /// `(length, start)` of the free ranges, for the best fit.
-    sizes: BTreeSet<(u64, u64)>,
-    /// Runs of committed pages, their starts keyed by their ends. Two neighbours are always one run.
-    committed: BTreeMap<u64, u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Free {
-    start: u64,
-    /// Bit `s`: stream `s` may still use a byte of it.
-    streams: u64,
-    /// No stream uses a byte from here on: without this, the last range, which never fills up, would never forget.
-    used_end: u64,
+    /// A page is 2 to the power of this many bytes: dividing by the size is much of the time of a call.
+    page_bits: u32,
+    ranges: Ranges,
+    /// Of all free ranges but the one at the top.
+    bins: Bins,
+    pages: Pages,
+    /// For each page the free range that begins in it and has its last byte, or the live one that ends with that byte;
+    /// otherwise one that did so once.
+    last: Vec<u32>,
+    views: Views,
+    /// Pages in which views lie.
+    view_span: Range<u64>,
+    live_bytes: u64,
+    /// Changes of the pages so far: the time by which they and the views have their age.
+    now: u64,
 }
 
 /// A place for a block, and what must happen before it can be [taken](Arena::take).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    pub(crate) block: Range<u64>,
+    place: Choice,
     /// Bit `s`: stream `s` may still use a part of it.
     pub(crate) streams: u64,
-    /// Pages to commit, from the lowest.
+    /// Pages to commit.
     pub(crate) missing: Vec<Range<u64>>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Choice {
+    /// The first bytes of a free range.
+    Front { node: u32, end: u64 },
+    /// A view that is there.
+    View(u32),
+    /// A view that has to be made: one that needs second places if there are several parts.
+    Parts(Vec<Range<u64>>),
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// So many pages would be needed, of all blocks.
+    Pages(u64),
+    /// No free range of addresses is long enough.
+    Addresses,
+}
+
+/// Where a block lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In one range.
+    Range(u32),
+    /// In a view.
+    View(u32),
+}
+
+/// Blocks smaller than this part of a page are not divided while there is another way.
+const LEAST_DIVIDED: u64 = 8;
+
+/// Free ends of pages that are shorter than this part of one are left alone while there is another way: they are many, and
+/// there is little to save.
+const LEAST_FRAGMENT: u64 = 32;
+
+/// Pages may exceed the live bytes by 1 part in so many before a block is divided to save one.
+const SLACK: u64 = 128;
+
 impl Plan {
-    pub(crate) fn missing_pages(&self) -> u64 {
-        self.missing.iter().map(|pages| pages.end - pages.start).sum()
+    /// Whether it can be taken at once.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.missing.is_empty() && !matches!(self.place, Choice::Parts(_))
     }
 }
 
 impl Arena {
-    /// An arena without a page. `granule` is a power of two.
+    /// An arena without a page: half of the span is for pages, half for views. `granule` is a power of two.
     pub(crate) fn new(span_bytes: u64, granule: u64) -> Arena {
-        let (free, sizes, committed) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
-        let mut arena = Arena { granule, committed_bytes: 0, free, sizes, committed };
-        let end = span_bytes - span_bytes % granule;
-        if end > 0 {
-            arena.put(end, Free { start: 0, streams: 0, used_end: 0 });
+        let pages = span_bytes / granule;
+        Arena::with_spans(pages / 2, pages, granule)
+    }
+
+    /// An arena of pages below `pages`, with views from there to `end`.
+    fn with_spans(pages: u64, end: u64, granule: u64) -> Arena {
+        Arena {
+            page_bits: granule.trailing_zeros(),
+            ranges: Ranges::new(pages * granule),
+            bins: Bins::new(),
+            pages: Pages::default(),
+            last: Vec::new(),
+            views: Views::default(),
+            view_span: pages..end,
+            live_bytes: 0,
+            now: 0,
         }
-        arena
     }
 
-    pub(crate) fn committed_bytes(&self) -> u64 {
-        self.committed_bytes
+    pub(crate) fn committed_pages(&self) -> u64 {
+        self.pages.committed()
     }
 
-    /// The pages that hold a byte of `block`.
-    pub(crate) fn pages(&self, block: &Range<u64>) -> Range<u64> {
-        block.start / self.granule..block.end.div_ceil(self.granule)
+    /// Pages that hold a byte of a live block.
+    pub(crate) fn touched_pages(&self) -> u64 {
+        self.pages.touched()
     }
 
-    /// The start of the smallest free range that is long enough, the lowest on ties. `None` if the free addresses are
-    /// too few or too scattered. `bytes` is not 0.
-    pub(crate) fn plan(&self, bytes: u64) -> Option<Plan> {
-        let &(_, start) = self.sizes.range((bytes, 0)..).next()?;
-        Some(self.plan_at(start..start + bytes))
+    /// Takes the best place for a block of `bytes`, a multiple of [`ALIGN_BYTES`](crate::ALIGN_BYTES) and not 0, at once, if
+    /// that is ready, below the last live byte, and used by no other streams than these (a bit for each). Returns it with
+    /// its offset. Most often it can.
+    #[inline]
+    pub(crate) fn take_gap(&mut self, bytes: u64, streams: u64) -> Option<(Place, u64)> {
+        let gap = self.bins.best(bytes).filter(|_| self.pages.is_plain())?;
+        let (node, start) = (gap.node(), gap.start());
+        let used = self.ranges.used(node)?;
+        if used.streams & !streams != 0 && start < used.end {
+            return None;
+        }
+        Some((Place::Range(self.occupy(node, start..start + bytes)), start))
     }
 
-    /// The place that has the fewest pages to itself, the lowest on ties: what fits if anything does, once all pages
-    /// without a live block are given back.
-    ///
-    /// Only the first and the last page of a free range are shared, so the place starts with the range, at a page,
-    /// or such that it ends in the last page.
-    pub(crate) fn plan_tightest(&self, bytes: u64) -> Option<Plan> {
-        let mut best: Option<(u64, u64)> = None;
-        for (&end, free) in &self.free {
-            let Some(last) = end.checked_sub(bytes) else { continue };
-            let places = [free.start, free.start.next_multiple_of(self.granule), last - last % self.granule];
-            for start in places.into_iter().filter(|start| (free.start..=last).contains(start)) {
-                let pages = self.pages(&(start..start + bytes));
-                let first_shared = pages.start * self.granule < free.start;
-                let last_shared = pages.end * self.granule > end;
-                // A block within one page can share it at both ends.
-                let own = (pages.end - pages.start)
-                    .saturating_sub(first_shared.into())
-                    .saturating_sub(last_shared.into());
-                best = Some(best.map_or((own, start), |other| other.min((own, start))));
+    /// A place for a block of `bytes`, which is a multiple of [`ALIGN_BYTES`](crate::ALIGN_BYTES) and not 0, such that no
+    /// more than `most_pages` are committed then: what is ready for the longest time, or else something new.
+    pub(crate) fn plan(&self, bytes: u64, most_pages: u64) -> Result<Plan, Full> {
+        let ids = self.views.of(bytes);
+        let near = self.near(bytes);
+        let ready = near.as_ref().filter(|(plan, ..)| plan.missing.is_empty()).map(|(_, block, below)| {
+            let old = ids.is_empty() || *below && self.pages.is_plain();
+            if old { 0 } else { self.pages.born(self.pages_of(block)) }
+        });
+        let views = ids.iter().filter_map(|&id| Some((id, self.views.get(id)?)));
+        for (id, view) in views.take_while(|(_, view)| ready.is_none_or(|age| view.born <= age)) {
+            if let Some(streams) = self.streams_of(&view.parts) {
+                return Ok(Plan { place: Choice::View(id), streams, missing: Vec::new() });
             }
         }
-        best.map(|(_, start)| self.plan_at(start..start + bytes))
+        match near {
+            Some((plan, ..)) if plan.missing.is_empty() => Ok(plan),
+            near => self.create(bytes, near.map(|(plan, ..)| plan), most_pages),
+        }
     }
 
-    /// Makes the block of a plan live. Its missing pages have been [committed](Self::commit).
-    pub(crate) fn take(&mut self, plan: &Plan) {
-        let Some((&end, free)) = self.free.range_mut(plan.block.end..).next() else { return };
-        let old = *free;
-        self.sizes.remove(&(end - old.start, old.start));
-        if plan.block.end < end {
-            let streams = if plan.block.end < old.used_end { old.streams } else { 0 };
-            *free = Free { start: plan.block.end, streams, ..old };
-            self.sizes.insert((end - plan.block.end, plan.block.end));
-        } else {
-            self.free.remove(&end);
-        }
-        if old.start < plan.block.start {
-            self.put(plan.block.start, Free { used_end: old.used_end.min(plan.block.start), ..old });
+    /// Another place than that of `refused`: with as few new pages as possible or, if that was the place, in one range.
+    pub(crate) fn plan_again(&self, refused: &Plan, bytes: u64, most_pages: u64) -> Result<Plan, Full> {
+        let plan = match &refused.place {
+            Choice::Parts(_) => self.near(bytes).map(|(plan, ..)| plan),
+            _ => self.tightest(bytes, 0),
+        };
+        let plan = plan.ok_or(Full::Addresses)?;
+        let needed = self.pages.committed() + count(&plan.missing);
+        if needed <= most_pages { Ok(plan) } else { Err(Full::Pages(needed)) }
+    }
+
+    /// Makes the block of a plan live, whose missing pages are [committed](Self::commit) and whose
+    /// [view](Self::new_view), if there is one, is there. Returns where it lies, and its offset.
+    #[inline]
+    pub(crate) fn take(&mut self, plan: &Plan, view: Option<&NewView>) -> (Place, u64) {
+        match &plan.place {
+            Choice::Front { node, end } => {
+                self.now += u64::from(!plan.missing.is_empty());
+                let start = self.ranges.start(*node);
+                (Place::Range(self.occupy(*node, start..*end)), start)
+            }
+            Choice::View(id) => self.take_view(*id),
+            Choice::Parts(parts) => {
+                let pages = view.map_or(0..0, |view| view.pages.clone());
+                let first = parts.first().map_or(0, |part| part.start);
+                let offset =
+                    if pages.is_empty() { first } else { self.byte(pages.start) + self.in_page(first) };
+                let bytes = parts.iter().map(|part| part.end - part.start).sum();
+                self.now += 1;
+                let (parts, born) = (parts.clone(), self.now);
+                let view = View { bytes, born, taken: born, offset, pages, parts, nodes: Vec::new() };
+                let id = self.views.insert(view);
+                self.take_view(id)
+            }
         }
     }
 
     /// Frees a block that the `streams` (a bit for each) may still use.
-    pub(crate) fn give(&mut self, block: Range<u64>, streams: u64) {
-        let mut new = Free { start: block.start, streams, used_end: block.end };
-        if let Some(below) = self.free.remove(&block.start) {
-            self.sizes.remove(&(block.start - below.start, below.start));
-            new = Free { start: below.start, streams: streams | below.streams, ..new };
-        }
-        match self.free.range_mut(block.end + 1..).next() {
-            Some((&end, above)) if above.start == block.end => {
-                let used_end = above.used_end.max(block.end);
-                *above = Free { streams: new.streams | above.streams, used_end, ..new };
-                self.sizes.remove(&(end - block.end, block.end));
-                self.sizes.insert((end - new.start, new.start));
+    #[inline]
+    pub(crate) fn give(&mut self, place: Place, streams: u64) {
+        match place {
+            Place::Range(node) => self.vacate(node, streams),
+            Place::View(id) => {
+                let nodes = self.views.get_mut(id).map(|view| std::mem::take(&mut view.nodes));
+                nodes.into_iter().flatten().for_each(|node| self.vacate(node, streams));
             }
-            _ => self.put(block.end, new),
         }
     }
+}
 
+/// Second places for the parts of a plan, to be made before it is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NewView {
+    /// Where.
+    pub(crate) pages: Range<u64>,
+    /// The pages to show there, in order.
+    pub(crate) of: Vec<Range<u64>>,
+}
+
+/// Pages and views.
+impl Arena {
     /// Pages of a plan now have memory.
     pub(crate) fn commit(&mut self, pages: Range<u64>) {
-        self.committed_bytes += (pages.end - pages.start) * self.granule;
-        let start = self.committed.remove(&pages.start).unwrap_or(pages.start);
-        match self.committed.range_mut(pages.end + 1..).next() {
-            Some((_, above)) if *above == pages.end => *above = start,
-            _ => drop(self.committed.insert(pages.end, start)),
-        }
+        let len = self.last.len().max(pages.end as usize);
+        self.last.resize(len, END);
+        // As old as all that is made for this plan.
+        self.pages.commit(pages, self.now + 1);
     }
 
-    /// Free pages now have no memory.
+    /// Free pages now have no memory. No view is idle.
     pub(crate) fn decommit(&mut self, pages: Range<u64>) {
-        self.committed_bytes -= (pages.end - pages.start) * self.granule;
-        if let Some((&end, start)) = self.committed.range_mut(pages.end..).next() {
-            let below = *start;
-            if pages.end < end {
-                *start = pages.end;
-            } else {
-                self.committed.remove(&end);
-            }
-            if below < pages.start {
-                self.committed.insert(pages.start, below);
-            }
+        let bytes = self.byte(pages.start)..self.byte(pages.end);
+        if let Some(gap) = self.gap_at(bytes.start)
+            && let Some(used) = self.ranges.used(gap).filter(|used| used.end <= bytes.end)
+        {
+            self.ranges.free(gap, Used { end: used.end.min(bytes.start), ..used });
         }
-        let Some((_, free)) = self.free.range_mut(pages.end * self.granule..).next() else { return };
-        if free.used_end <= pages.end * self.granule {
-            free.used_end = free.used_end.min(pages.start * self.granule);
-            free.streams = if free.used_end > free.start { free.streams } else { 0 };
+        self.pages.decommit(pages);
+    }
+
+    /// Committed pages that hold no byte of a live block, the highest first.
+    pub(crate) fn spare(&self) -> Vec<Range<u64>> {
+        self.pages.spare()
+    }
+
+    /// The view that a plan needs made, or `None` if it needs none. An error if there is no room: then others that are
+    /// [idle](Self::idle_views) must go.
+    pub(crate) fn new_view(&self, plan: &Plan) -> Result<Option<NewView>, Full> {
+        let Choice::Parts(parts) = &plan.place else { return Ok(None) };
+        if parts.len() < 2 {
+            return Ok(None);
+        }
+        let of: Vec<Range<u64>> = parts.iter().map(|part| self.pages_of(part)).collect();
+        let room = self.views.room(count(&of), parts.len(), self.view_span.clone());
+        room.map(|pages| Some(NewView { pages, of })).ok_or(Full::Addresses)
+    }
+
+    /// The views without a block, the one that was taken the longest time ago first, with the pages where they lie.
+    pub(crate) fn idle_views(&self) -> Vec<(u32, Range<u64>)> {
+        let pages = |id| self.views.get(id).map(|view| (id, view.pages.clone()));
+        self.views.idle().into_iter().filter_map(pages).collect()
+    }
+
+    /// An idle view is no more.
+    pub(crate) fn forget_view(&mut self, id: u32) {
+        self.views.remove(id);
+    }
+}
+
+impl Arena {
+    /// The place in one range: the best fit below the last live byte, or behind it; with its offsets, and whether it is below.
+    fn near(&self, bytes: u64) -> Option<(Plan, Range<u64>, bool)> {
+        let gap = self.bins.best(bytes).map(|key| (key.node(), key.start()));
+        let (node, start) = gap.or_else(|| {
+            let node = self.ranges.top()?;
+            let start = self.ranges.start(node);
+            (self.ranges.end(node) - start >= bytes).then_some((node, start))
+        })?;
+        let block = start..start + bytes;
+        let used = self.ranges.used(node).filter(|used| start < used.end);
+        let (streams, missing) =
+            (used.map_or(0, |used| used.streams), self.pages.missing(self.pages_of(&block)));
+        Some((Plan { place: Choice::Front { node, end: block.end }, streams, missing }, block, gap.is_some()))
+    }
+
+    /// The near place with new pages while the pages are few beside the live bytes, otherwise the one that needs the fewest.
+    fn create(&self, bytes: u64, near: Option<Plan>, most_pages: u64) -> Result<Plan, Full> {
+        let pages = |plan: &Plan| self.pages.committed() + count(&plan.missing);
+        let few = |pages: u64| {
+            let slack = (self.live_bytes + bytes) / SLACK;
+            pages.saturating_mul(self.byte(1)) <= self.live_bytes.saturating_add(bytes).saturating_add(slack)
+        };
+        let near = near.filter(|plan| pages(plan) <= most_pages);
+        if let Some(plan) =
+            near.as_ref().filter(|plan| bytes < self.byte(1) / LEAST_DIVIDED || few(pages(plan)))
+        {
+            return Ok(plan.clone());
+        }
+        let apart = self.tightest(bytes, if near.is_some() { self.byte(1) / LEAST_FRAGMENT } else { 0 });
+        match (near, apart) {
+            (Some(near), Some(apart)) if pages(&near) <= pages(&apart) => Ok(near),
+            (_, Some(apart)) if pages(&apart) <= most_pages => Ok(apart),
+            (Some(near), _) => Ok(near),
+            (None, Some(apart)) => Err(Full::Pages(pages(&apart))),
+            (None, None) => Err(Full::Addresses),
         }
     }
 
-    /// Committed pages that hold no byte of a live block, the highest first, without the pages `keep`.
-    pub(crate) fn spare(&self, keep: &Range<u64>) -> Vec<Range<u64>> {
-        let mut spare = Vec::new();
-        for (&end, free) in &self.free {
-            for pages in self.runs(free.start.div_ceil(self.granule)..end / self.granule) {
-                let below = pages.start..pages.end.min(keep.start);
-                let above = pages.start.max(keep.end)..pages.end;
-                // An empty `keep` is nowhere, so nothing is on either side of it.
-                let parts = if keep.is_empty() { [0..0, pages] } else { [below, above] };
-                spare.extend(parts.into_iter().filter(|part| !part.is_empty()));
+    /// The plan that divides a block into free parts.
+    fn scattered(&self, parts: Vec<Range<u64>>) -> Plan {
+        let streams = self.streams_of(&parts).unwrap_or(u64::MAX);
+        let missing = parts.iter().flat_map(|part| self.pages.missing(self.pages_of(part))).collect();
+        Plan { place: Choice::Parts(parts), streams, missing }
+    }
+
+    /// The streams that may still use a part, if all are free.
+    fn streams_of(&self, parts: &[Range<u64>]) -> Option<u64> {
+        parts.iter().try_fold(0, |streams, part| {
+            let gap = self.gap_at(part.start).filter(|&gap| part.end <= self.ranges.end(gap))?;
+            let used = self.ranges.used(gap).filter(|used| part.start < used.end);
+            Some(streams | used.map_or(0, |used| used.streams))
+        })
+    }
+
+    /// The pages that hold a byte of `block`.
+    fn pages_of(&self, block: &Range<u64>) -> Range<u64> {
+        self.page(block.start)..self.page_up(block.end)
+    }
+
+    /// The pages that hold no other byte than those of `range`.
+    fn whole_pages(&self, range: &Range<u64>) -> Range<u64> {
+        self.page_up(range.start)..self.page(range.end)
+    }
+
+    /// The page with this byte.
+    fn page(&self, byte: u64) -> u64 {
+        byte >> self.page_bits
+    }
+
+    /// The first page that begins at this byte or behind it.
+    fn page_up(&self, byte: u64) -> u64 {
+        self.page(byte + (self.byte(1) - 1))
+    }
+
+    /// Where a page begins.
+    fn byte(&self, page: u64) -> u64 {
+        page << self.page_bits
+    }
+
+    /// How far a byte is from where its page begins.
+    fn in_page(&self, byte: u64) -> u64 {
+        byte & (self.byte(1) - 1)
+    }
+
+    fn take_view(&mut self, id: u32) -> (Place, u64) {
+        let Some(view) = self.views.get(id) else { return (Place::View(id), 0) };
+        let offset = view.offset;
+        let mut nodes = Vec::with_capacity(view.parts.len());
+        for part in view.parts.clone() {
+            if let Some(gap) = self.gap_at(part.start) {
+                nodes.push(self.occupy(gap, part));
             }
         }
-        spare.reverse();
-        spare
+        self.now += 1;
+        if let Some(view) = self.views.get_mut(id) {
+            (view.nodes, view.taken) = (nodes, self.now);
+        }
+        (Place::View(id), offset)
+    }
+}
+
+/// Changes of the list.
+impl Arena {
+    /// Makes a part of a free range live, and returns its node.
+    fn occupy(&mut self, gap: u32, block: Range<u64>) -> u32 {
+        self.unlist(gap);
+        let Some(used) = self.ranges.used(gap) else { return gap };
+        let (start, end) = (self.ranges.start(gap), self.ranges.end(gap));
+        // All of the gap first, then what is left of it on both sides.
+        self.ranges.occupy(gap);
+        let mut node = gap;
+        if start < block.start {
+            node = self.ranges.insert_after(gap, block.start);
+            self.ranges.free(gap, Used { end: used.end.min(block.start), ..used });
+        }
+        if block.end < end {
+            let rest = self.ranges.insert_after(node, block.end);
+            self.ranges.free(rest, used);
+            self.settle(rest);
+        }
+        if node != gap {
+            self.settle(gap);
+        }
+        self.settle(node);
+        let (whole, pages) = (self.whole_pages(&(start..end)), self.pages_of(&block));
+        self.pages.touch(pages.start.max(whole.start)..pages.end.min(whole.end));
+        self.live_bytes += block.end - block.start;
+        node
     }
 
-    /// The plan that puts a block at this very place, which is free.
-    fn plan_at(&self, block: Range<u64>) -> Plan {
-        let pages = self.pages(&block);
-        let mut missing = Vec::new();
-        let mut next = pages.start;
-        for run in self.runs(pages.clone()) {
-            if next < run.start {
-                missing.push(next..run.start);
+    /// Makes a live range free, and joins it with its neighbours.
+    fn vacate(&mut self, node: u32, streams: u64) {
+        let block = self.ranges.start(node)..self.ranges.end(node);
+        let (prev, next) = (self.ranges.prev(node), self.ranges.next(node));
+        let (mut joined, mut used) = (node, Used { streams, end: block.end });
+        if let Some(above) = self.ranges.used(next) {
+            self.unlist(next);
+            self.ranges.remove(next);
+            used = Used { streams: used.streams | above.streams, end: used.end.max(above.end) };
+        }
+        if let Some(below) = self.ranges.used(prev) {
+            self.unlist(prev);
+            self.ranges.remove(node);
+            used.streams |= below.streams;
+            joined = prev;
+        }
+        self.ranges.free(joined, used);
+        self.settle(joined);
+        let around = self.ranges.start(joined)..self.ranges.end(joined);
+        let (whole, pages) = (self.whole_pages(&around), self.pages_of(&block));
+        self.pages.untouch(pages.start.max(whole.start)..pages.end.min(whole.end));
+        self.live_bytes -= block.end - block.start;
+    }
+
+    /// Enters a range where it is looked for.
+    fn settle(&mut self, node: u32) {
+        let (start, end) = (self.ranges.start(node), self.ranges.end(node));
+        if !self.ranges.is_free(node) {
+            if self.in_page(end) == 0 {
+                self.note(self.page(end) - 1, node);
             }
-            next = run.end;
+            return;
         }
-        if next < pages.end {
-            missing.push(next..pages.end);
+        if self.page(start) < self.page(end) {
+            self.note(self.page(start), node);
         }
-        let free = self.free.range(block.end..).next().map(|(_, free)| free);
-        let used = free.filter(|free| block.start < free.used_end);
-        Plan { block, streams: used.map_or(0, |free| free.streams), missing }
+        if self.ranges.next(node) != END {
+            self.bins.insert(Key::new(start..end, node));
+        }
     }
 
-    /// The committed parts of `pages`, from the lowest.
-    fn runs(&self, pages: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
-        let runs = self.committed.range(pages.start + 1..).take_while(move |&(_, &start)| start < pages.end);
-        runs.map(move |(&end, &start)| start.max(pages.start)..end.min(pages.end))
-            .filter(|run| !run.is_empty())
+    /// Takes a free range out of the bins. The one at the top is in none.
+    fn unlist(&mut self, node: u32) {
+        if self.ranges.next(node) != END {
+            self.bins.remove(Key::new(self.ranges.start(node)..self.ranges.end(node), node));
+        }
     }
 
-    fn put(&mut self, end: u64, free: Free) {
-        self.sizes.insert((end - free.start, free.start));
-        self.free.insert(end, free);
+    fn note(&mut self, page: u64, node: u32) {
+        if let Some(last) = self.last.get_mut(page as usize) {
+            *last = node;
+        }
     }
+
+    /// The free range with the byte at this offset, at which a page begins or the last free bytes of one.
+    ///
+    /// What [`last`](Self::last) says of a page is true where the page is touched and its last byte is free, or followed by
+    /// one that is; of other pages it can be old, so what is found there is looked at.
+    fn gap_at(&self, offset: u64) -> Option<u32> {
+        let holds = |node: u32| {
+            let free = self.ranges.is_free(node) && self.ranges.start(node) <= offset;
+            free && offset < self.ranges.end(node)
+        };
+        let page = self.page(offset);
+        let noted = |page: u64| self.last.get(page as usize).copied().filter(|&node| self.ranges.has(node));
+        if let Some(node) = noted(page).filter(|&node| holds(node)) {
+            return Some(node);
+        }
+        let node = match self.pages.touched_before(page) {
+            Some(below) => noted(below)?,
+            None => END,
+        };
+        [node, self.ranges.next(node)].into_iter().find(|&node| holds(node))
+    }
+}
+
+fn count(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|pages| pages.end - pages.start).sum()
 }
 
 #[cfg(test)]

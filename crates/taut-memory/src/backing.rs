@@ -8,8 +8,9 @@ use std::{fmt, ops::Range};
 /// The same everywhere, so that a plan and a run reserve the same bytes.
 pub const GRANULE_BYTES: u64 = 2 << 20;
 
-/// The address range that every backing of taut reserves, 1 TiB, where the system grants it.
-pub const SPAN_BYTES: u64 = 1 << 40;
+/// The address range that every backing of taut reserves, 2 TiB, where the system grants it: half for pages, half for
+/// second places of pages ([`Backing::alias`]).
+pub const SPAN_BYTES: u64 = 2 << 40;
 
 /// A queue of device work, by number. At most [`StreamId::COUNT`] on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,7 +32,7 @@ impl StreamId {
 
 /// The pages under a [`Pool`](crate::Pool): a reserved range of addresses, and memory put under parts of it.
 ///
-/// The pool calls `commit`, `decommit` and `order` with its lock held, so none of them may call the pool.
+/// The pool calls `commit`, `decommit`, `alias`, `unalias` and `order` with its lock held, so none of them may call it.
 pub trait Backing: Send + Sync + fmt::Debug {
     /// The size of one page: a power of two, at least [`ALIGN_BYTES`](crate::ALIGN_BYTES).
     fn granule_bytes(&self) -> u64;
@@ -66,6 +67,26 @@ pub trait Backing: Send + Sync + fmt::Debug {
     /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
     fn decommit(&self, pages: Range<u64>) -> Result<()>;
 
+    /// Lets `pages`, which have no memory, show that of committed pages: of the ranges `of`, in order and all together as
+    /// many. All of them or, with an error, none. A page can be shown at many places; its memory stays one.
+    ///
+    /// A byte of it belongs to one block at a time, through whichever place.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) or [`Driver`](crate::ErrorKind::Driver), as for
+    /// [`commit`](Self::commit).
+    fn alias(&self, pages: Range<u64>, of: &[Range<u64>]) -> Result<()>;
+
+    /// Ends an [`alias`](Self::alias), all of it or, with an error, nothing. The memory stays where it was committed.
+    ///
+    /// May synchronize, as [`decommit`](Self::decommit).
+    ///
+    /// # Errors
+    ///
+    /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
+    fn unalias(&self, pages: Range<u64>) -> Result<()>;
+
     /// Makes all further work on `waiter` wait for all work that was submitted to `after` so far. Does not block the
     /// host, and does nothing where there are no streams.
     ///
@@ -93,8 +114,8 @@ pub trait Backing: Send + Sync + fmt::Debug {
         None
     }
 
-    /// The host pages that this backing stands for. A pool takes them over, and uses them in place of `commit` and
-    /// `decommit`: that is what makes [`Block::host`](crate::Block::host) safe.
+    /// The host pages that this backing stands for. A pool takes them over, and uses them in place of `commit`, `decommit`,
+    /// `alias` and `unalias`: that is what makes [`Block::host`](crate::Block::host) safe.
     fn host(&self) -> Option<&HostBacking> {
         None
     }
@@ -146,6 +167,14 @@ impl Backing for PhantomBacking {
     }
 
     fn decommit(&self, _pages: Range<u64>) -> Result<()> {
+        Ok(())
+    }
+
+    fn alias(&self, _pages: Range<u64>, _of: &[Range<u64>]) -> Result<()> {
+        Ok(())
+    }
+
+    fn unalias(&self, _pages: Range<u64>) -> Result<()> {
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! One piece of memory.
 
-use crate::{ALIGN_BYTES, Change, Kind, Pool, ScopeId, Site, StreamId, host::Region};
+use crate::{Change, Kind, Pool, ScopeId, Site, StreamId, arena::Place, host::Region};
 use std::{
     fmt,
     sync::atomic::{AtomicU64, Ordering},
@@ -33,6 +33,8 @@ pub struct Block {
     pub(crate) pool: Pool,
     /// On the host. Nobody else has one over the same bytes.
     pub(crate) region: Option<Region>,
+    /// `None` if it is empty.
+    pub(crate) place: Option<Place>,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
     pub(crate) id: u64,
@@ -122,9 +124,8 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         let mut state = self.pool.0.lock();
-        if self.bytes > 0 {
-            let end = self.offset + self.bytes.next_multiple_of(ALIGN_BYTES);
-            state.arena.give(self.offset..end, *self.streams.get_mut());
+        if let Some(place) = self.place {
+            state.arena.give(place, *self.streams.get_mut());
         }
         state.stats.sub(self.site.kind, self.bytes);
         state.owners.remove(self.owner, self.bytes);

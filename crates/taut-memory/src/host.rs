@@ -1,15 +1,20 @@
 //! Host pages: with `map.rs` the only module of this crate with `unsafe`.
 //!
 //! A [`Mapping`] is one reservation of addresses, without memory under it until pages are committed. Its pool owns it
-//! alone, and hands each block a [`Region`] of it, which is the block's alone.
+//! alone, and hands each block a [`Region`] of it, which is the block's alone. The memory is that of an anonymous file,
+//! so that a page can be mapped at a second place.
 #![allow(unsafe_code)]
 
 use crate::{Backing, Error, GRANULE_BYTES, Label, Result, SPAN_BYTES, StreamId};
-use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
+use rustix::{
+    fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create},
+    mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap},
+};
 use std::{
     ffi::c_void,
     fs,
     ops::Range,
+    os::fd::OwnedFd,
     ptr::{self, NonNull},
     slice,
     sync::{Mutex, PoisonError},
@@ -89,6 +94,16 @@ impl Backing for HostBacking {
         Err(not_the_owner())
     }
 
+    /// Always an error: only the pool that owns the pages changes them, and not by this road.
+    fn alias(&self, _pages: Range<u64>, _of: &[Range<u64>]) -> Result<()> {
+        Err(not_the_owner())
+    }
+
+    /// Always an error: only the pool that owns the pages changes them, and not by this road.
+    fn unalias(&self, _pages: Range<u64>) -> Result<()> {
+        Err(not_the_owner())
+    }
+
     fn order(&self, _waiter: StreamId, _after: StreamId) -> Result<()> {
         Ok(())
     }
@@ -127,6 +142,8 @@ pub(crate) struct Mapping {
     whole_len: usize,
     base: NonNull<u8>,
     span: usize,
+    /// The memory of the first half of the span: a page lies in it where it lies in the span.
+    file: OwnedFd,
 }
 
 // SAFETY: a `Mapping` is only a range of addresses. Its methods take system calls, which any thread may make.
@@ -144,7 +161,13 @@ impl Mapping {
         let whole = unsafe { mmap_anonymous(ptr::null_mut(), whole_len, ProtFlags::empty(), flags)? };
         let base = whole.cast::<u8>().wrapping_add(whole.cast::<u8>().align_offset(granule));
         let base = NonNull::new(base).ok_or(rustix::io::Errno::NOMEM)?;
-        Ok(Mapping { whole, whole_len, base, span })
+        let file = memfd_create("taut-pages", MemfdFlags::CLOEXEC)?;
+        let mapping = Mapping { whole, whole_len, base, span, file };
+        let half = span / 2;
+        ftruncate(&mapping.file, half as u64)?;
+        // SAFETY: the range lies in the mapping made above, which nobody has seen yet.
+        unsafe { mmap(base.as_ptr().cast(), half, ProtFlags::empty(), shared(), &mapping.file, 0)? };
+        Ok(mapping)
     }
 
     /// Puts zeroed memory under `pages`.
@@ -155,16 +178,51 @@ impl Mapping {
             .map_err(|e| Error::out_of_memory(format!("host: committing {len} bytes: {e}")))
     }
 
-    /// Takes the memory from under `pages`. The pool sees to it that no [`Region`] lies there.
+    /// Takes the memory away from under `pages`. The pool sees to it that no [`Region`] lies there, here or in an alias.
     pub(crate) fn decommit(&self, pages: Range<u64>) -> Result<()> {
         let (start, len) = self.bytes_of(&pages)?;
         let fault = |e| Error::driver(format!("host: decommitting {len} bytes: {e}"));
-        // SAFETY: the range lies in this mapping, and holds no live block: the arena gives free pages only, and a
-        // `Region` is made for live blocks only. The contents, which this drops, belong to nobody.
-        unsafe { madvise(start, len, Advice::LinuxDontNeed) }.map_err(fault)?;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // The range holds no live block: the arena gives free pages only, and a `Region` is made for live blocks only. The
+        // contents, which this drops, belong to nobody.
+        fallocate(&self.file, hole, pages.start * GRANULE_BYTES, len as u64).map_err(fault)?;
         // Last: where it fails, the pages are still committed, as the caller must then assume.
         // SAFETY: as above.
         unsafe { mprotect(start, len, MprotectFlags::empty()) }.map_err(fault)
+    }
+
+    /// Shows the committed pages `of` at `pages` too, in order.
+    pub(crate) fn alias(&self, pages: Range<u64>, of: &[Range<u64>]) -> Result<()> {
+        let mut next = pages.start;
+        for part in of {
+            let place = next..next + (part.end - part.start);
+            next = place.end;
+            let (start, len) = self.bytes_of(&place)?;
+            let access = ProtFlags::READ | ProtFlags::WRITE;
+            // SAFETY: the range lies in this mapping, in the half where no page is committed, and no view is there that
+            // has a block: no `Region` lies in it.
+            let mapped =
+                unsafe { mmap(start, len, access, shared(), &self.file, part.start * GRANULE_BYTES) };
+            if let Err(error) = mapped {
+                // What was mapped may stay where this fails as well: nobody is handed it.
+                let _ = self.unalias(pages.start..place.start);
+                return Err(Error::out_of_memory(format!("host: showing {len} bytes again: {error}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an alias, in which the pool sees to it that no [`Region`] lies.
+    pub(crate) fn unalias(&self, pages: Range<u64>) -> Result<()> {
+        let (start, len) = self.bytes_of(&pages)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+        // SAFETY: the range lies in this mapping and holds no live block, and what is mapped in its place has no memory.
+        unsafe { mmap_anonymous(start, len, ProtFlags::empty(), flags) }
+            .map(drop)
+            .map_err(|e| Error::driver(format!("host: ending an alias of {len} bytes: {e}")))
     }
 
     /// The memory of a new block. The pool makes one for each live block, over committed pages, and live blocks do
@@ -191,6 +249,11 @@ impl Mapping {
     }
 }
 
+/// How pages of the file are mapped over what is there.
+fn shared() -> MapFlags {
+    MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: `whole` and `whole_len` are what `mmap` gave. No `Region` is left: each lives in a block, and blocks
@@ -215,7 +278,7 @@ unsafe impl Sync for Region {}
 impl Region {
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: `start` is not null, and `len` bytes from it are committed while the block lives (`Mapping::region`)
-        // and overlap no other region; the system hands out zeroed pages, so they are initialized. Writes need
+        // and overlap no other region, in memory neither where a page has a second place; the system hands out zeroed pages, so they are initialized. Writes need
         // `&mut self`.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }

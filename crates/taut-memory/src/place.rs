@@ -1,106 +1,162 @@
-//! Placing a block under a budget: what to commit, and what to give back first.
+//! Placing a block under a budget: what to commit, and what to give back.
 
 use crate::{
     ALIGN_BYTES, Error, ErrorKind, Result, Site, StreamId,
-    arena::Plan,
+    arena::{Full, NewView, Place, Plan},
     pool::{Inner, State},
     report::{Cause, Shortage},
 };
 use std::ops::Range;
 
 impl Inner {
-    /// Finds, commits and takes the place of a block of `bytes` (not 0), and returns its offset.
+    /// Takes a place that is ready for a block of `bytes` on `stream`, if there is one that waits for no other stream.
+    #[inline]
+    pub(crate) fn find(&self, state: &mut State, bytes: u64, stream: StreamId) -> Option<(Place, u64)> {
+        let bytes = bytes.checked_next_multiple_of(ALIGN_BYTES).filter(|&bytes| bytes > 0)?;
+        state.arena.take_gap(bytes, 1 << stream.0)
+    }
+
+    /// Finds, commits and takes the place of a block of `bytes` (not 0), and returns it with its offset.
     ///
-    /// With an error no block has moved, and at most pages kept for reuse are gone.
-    pub(crate) fn place(&self, state: &mut State, bytes: u64, stream: StreamId, site: Site) -> Result<u64> {
-        let plan = self.choose(state, bytes).map_err(|cause| self.shortage(state, bytes, site, cause))?;
+    /// With an error no block has moved, and at most pages and views kept for reuse are gone.
+    pub(crate) fn place(
+        &self,
+        state: &mut State,
+        bytes: u64,
+        stream: StreamId,
+        site: Site,
+    ) -> Result<(Place, u64)> {
+        let most_pages = self.pages_within(state.budget_bytes);
+        let plan = match bytes.checked_next_multiple_of(ALIGN_BYTES) {
+            Some(bytes) => state.arena.plan(bytes, most_pages),
+            None => Err(Full::Addresses),
+        };
+        let plan = plan.map_err(|full| self.shortage(state, bytes, site, self.cause(full)))?;
         // First, because it changes nothing: work on `stream` at most waits in vain.
-        let mut others = plan.streams & !(1 << stream.0);
-        while others != 0 {
-            let after = StreamId(others.trailing_zeros() as u8);
-            self.backing.order(stream, after).map_err(|error| named(site, &error))?;
-            others &= others - 1;
+        let others = plan.streams & !(1 << stream.0);
+        if others != 0 {
+            self.order(stream, others).map_err(|error| named(site, &error))?;
         }
-        if !plan.missing.is_empty() {
-            let keep = state.arena.pages(&plan.block);
-            let limit = state.budget_bytes.saturating_sub(self.backing.overhead_bytes());
-            let new = plan.missing_pages() * self.granule_bytes;
-            self.shrink(state, limit.saturating_sub(new), &keep).map_err(|error| named(site, &error))?;
-            if self.commit(state, &plan).is_err() {
-                self.shrink(state, 0, &keep).map_err(|error| named(site, &error))?;
-                self.commit(state, &plan).map_err(|error| match error.kind() {
-                    ErrorKind::OutOfMemory => self.shortage(state, bytes, site, Cause::Device(error)),
-                    _ => named(site, &error),
-                })?;
-            }
-            state.stats.reserve(state.arena.committed_bytes());
-            self.rebase();
+        if plan.is_ready() {
+            return Ok(state.arena.take(&plan, None));
         }
-        state.arena.take(&plan);
-        Ok(plan.block.start)
+        self.make(state, plan, bytes, most_pages, stream, site)
     }
 
     /// What the live blocks need at least: their pages, and the overhead.
     pub(crate) fn least_bytes(&self, state: &State) -> u64 {
-        let spare = count(&state.arena.spare(&(0..0))) * self.granule_bytes;
-        (state.arena.committed_bytes() - spare).saturating_add(self.backing.overhead_bytes())
+        self.bytes_with(state.arena.touched_pages())
     }
 
-    /// Gives pages without a live block back, the highest first and not those in `keep`, until `committed_bytes` or
-    /// less are left or none can go. Returns the bytes given back.
-    pub(crate) fn shrink(&self, state: &mut State, committed_bytes: u64, keep: &Range<u64>) -> Result<u64> {
-        let before = state.arena.committed_bytes();
-        if before <= committed_bytes {
+    /// Gives pages without a live block back, the highest first, until `committed_bytes` or less are left or none can go.
+    /// Returns the bytes given back.
+    pub(crate) fn shrink(&self, state: &mut State, committed_bytes: u64) -> Result<u64> {
+        let (before, wanted) = (state.arena.committed_pages(), committed_bytes / self.granule_bytes);
+        if before <= wanted {
             return Ok(0);
         }
-        for pages in state.arena.spare(keep) {
-            let excess = state.arena.committed_bytes().saturating_sub(committed_bytes);
-            let n = excess.div_ceil(self.granule_bytes).min(pages.end - pages.start);
+        // A page that is given back is shown nowhere.
+        self.forget_views(state, usize::MAX)?;
+        for pages in state.arena.spare() {
+            let excess = state.arena.committed_pages().saturating_sub(wanted);
+            let n = excess.min(pages.end - pages.start);
             if n == 0 {
                 break;
             }
             self.decommit(state, pages.end - n..pages.end)?;
         }
-        Ok(before - state.arena.committed_bytes())
+        Ok((before - state.arena.committed_pages()) * self.granule_bytes)
     }
 
-    /// The best fit or, where its pages can not be paid for, the place with the fewest pages to itself.
-    fn choose(&self, state: &State, bytes: u64) -> Result<Plan, Cause> {
-        let bytes = bytes.checked_next_multiple_of(ALIGN_BYTES).ok_or(Cause::Addresses)?;
-        let plan = state.arena.plan(bytes).ok_or(Cause::Addresses)?;
-        if plan.missing.is_empty() || self.least_bytes_with(state, &plan) <= state.budget_bytes {
-            return Ok(plan);
+    /// Makes what a plan misses, and takes its place. If the device refuses, another place is tried, once.
+    #[cold]
+    fn make(
+        &self,
+        state: &mut State,
+        plan: Plan,
+        bytes: u64,
+        most_pages: u64,
+        stream: StreamId,
+        site: Site,
+    ) -> Result<(Place, u64)> {
+        let mut plan = plan;
+        let mut made = self.prepare(state, &plan);
+        if made.is_err()
+            && let Ok(other) = state.arena.plan_again(&plan, bytes.next_multiple_of(ALIGN_BYTES), most_pages)
+        {
+            self.order(stream, other.streams & !(1 << stream.0)).map_err(|error| named(site, &error))?;
+            plan = other;
+            made = self.prepare(state, &plan);
         }
-        let plan = state.arena.plan_tightest(bytes).ok_or(Cause::Addresses)?;
-        let needed_bytes = self.least_bytes_with(state, &plan);
-        if needed_bytes <= state.budget_bytes { Ok(plan) } else { Err(Cause::Budget { needed_bytes }) }
+        let view = made.map_err(|error| match error.kind() {
+            ErrorKind::OutOfMemory => self.shortage(state, bytes, site, Cause::Device(error)),
+            _ => named(site, &error),
+        })?;
+        let taken = state.arena.take(&plan, view.as_ref());
+        state.stats.reserve(state.arena.committed_pages() * self.granule_bytes);
+        self.rebase();
+        Ok(taken)
     }
 
-    /// What the live blocks and the block of `plan` need at least, overhead included.
-    fn least_bytes_with(&self, state: &State, plan: &Plan) -> u64 {
-        let spare = count(&state.arena.spare(&state.arena.pages(&plan.block)));
-        let pages = state.arena.committed_bytes() / self.granule_bytes + plan.missing_pages() - spare;
-        (pages * self.granule_bytes).saturating_add(self.backing.overhead_bytes())
-    }
-
-    /// Commits all pages that a plan misses, or none.
-    fn commit(&self, state: &mut State, plan: &Plan) -> Result<()> {
+    /// Commits the pages and makes the view that a plan misses: all of it or nothing.
+    fn prepare(&self, state: &mut State, plan: &Plan) -> Result<Option<NewView>> {
         for (i, pages) in plan.missing.iter().enumerate() {
-            state.calls.commits += 1;
-            let result = match &self.host {
-                Some(mapping) => mapping.commit(pages.clone()),
-                None => self.backing.commit(pages.clone()),
-            };
-            if let Err(error) = result {
-                for done in &plan.missing[..i] {
-                    // If this fails too, the pages stay in the arena as committed, which is what they are.
-                    let _ = self.decommit(state, done.clone());
-                }
-                state.stats.reserve(state.arena.committed_bytes());
+            if let Err(error) = self.commit(state, pages.clone()) {
+                self.undo(state, &plan.missing[..i]);
                 return Err(error);
             }
-            state.arena.commit(pages.clone());
         }
+        let view = self.view(state, plan);
+        if view.is_err() {
+            self.undo(state, &plan.missing);
+        }
+        view
+    }
+
+    /// Makes the view that a plan needs, if any, in place of others if there is no room.
+    fn view(&self, state: &mut State, plan: &Plan) -> Result<Option<NewView>> {
+        let view = match state.arena.new_view(plan) {
+            Ok(view) => view,
+            Err(_) => {
+                // A part of them, so that it does not happen each time: it may synchronize.
+                let idle = state.arena.idle_views().len();
+                self.forget_views(state, idle.div_ceil(4))?;
+                let full = |_| Error::out_of_memory("no range of addresses is left to show these pages in");
+                state.arena.new_view(plan).map_err(full)?
+            }
+        };
+        if let Some(NewView { pages, of }) = &view {
+            state.calls.commits += 1;
+            match &self.host {
+                Some(mapping) => mapping.alias(pages.clone(), of),
+                None => self.backing.alias(pages.clone(), of),
+            }?;
+        }
+        Ok(view)
+    }
+
+    /// Ends `n` views without a block, those first that were taken the longest time ago.
+    fn forget_views(&self, state: &mut State, n: usize) -> Result<()> {
+        for (id, pages) in state.arena.idle_views().into_iter().take(n) {
+            if !pages.is_empty() {
+                state.calls.decommits += 1;
+                match &self.host {
+                    Some(mapping) => mapping.unalias(pages),
+                    None => self.backing.unalias(pages),
+                }?;
+            }
+            state.arena.forget_view(id);
+        }
+        Ok(())
+    }
+
+    fn commit(&self, state: &mut State, pages: Range<u64>) -> Result<()> {
+        state.calls.commits += 1;
+        match &self.host {
+            Some(mapping) => mapping.commit(pages.clone()),
+            None => self.backing.commit(pages.clone()),
+        }?;
+        state.arena.commit(pages);
         Ok(())
     }
 
@@ -111,9 +167,44 @@ impl Inner {
             None => self.backing.decommit(pages.clone())?,
         }
         state.arena.decommit(pages);
-        state.stats.reserved_bytes = state.arena.committed_bytes();
+        state.stats.reserved_bytes = state.arena.committed_pages() * self.granule_bytes;
         state.publish();
         Ok(())
+    }
+
+    /// Gives pages back that were committed for nothing. No view shows them: they had no memory before.
+    fn undo(&self, state: &mut State, committed: &[Range<u64>]) {
+        for pages in committed {
+            // If this fails too, the pages stay in the arena as committed, which is what they are.
+            let _ = self.decommit(state, pages.clone());
+        }
+        state.stats.reserve(state.arena.committed_pages() * self.granule_bytes);
+    }
+
+    /// Makes work on `stream` wait for the streams of `others`, a bit for each.
+    fn order(&self, stream: StreamId, mut others: u64) -> Result<()> {
+        while others != 0 {
+            self.backing.order(stream, StreamId(others.trailing_zeros() as u8))?;
+            others &= others - 1;
+        }
+        Ok(())
+    }
+
+    /// How many pages a budget has room for.
+    fn pages_within(&self, budget_bytes: u64) -> u64 {
+        budget_bytes.saturating_sub(self.backing.overhead_bytes()) / self.granule_bytes
+    }
+
+    /// So many pages and the overhead.
+    fn bytes_with(&self, pages: u64) -> u64 {
+        pages.saturating_mul(self.granule_bytes).saturating_add(self.backing.overhead_bytes())
+    }
+
+    fn cause(&self, full: Full) -> Cause {
+        match full {
+            Full::Pages(pages) => Cause::Budget { needed_bytes: self.bytes_with(pages) },
+            Full::Addresses => Cause::Addresses,
+        }
     }
 
     fn shortage(&self, state: &State, bytes: u64, site: Site, cause: Cause) -> Error {
@@ -134,8 +225,4 @@ impl Inner {
 /// A fault of the device, with the op that met it in front.
 fn named(site: Site, error: &Error) -> Error {
     Error::new(error.kind(), format!("{}: {error}", site.op))
-}
-
-fn count(ranges: &[Range<u64>]) -> u64 {
-    ranges.iter().map(|pages| pages.end - pages.start).sum()
 }

@@ -124,7 +124,14 @@ impl Pool {
             return Err(Error::device(format!("{}: there is no stream {n}, the last is {most}", site.op)));
         }
         let mut state = self.0.lock();
-        let offset = if bytes == 0 { 0 } else { self.0.place(&mut state, bytes, stream, site)? };
+        let (place, offset) = match self.0.find(&mut state, bytes, stream) {
+            Some((place, offset)) => (Some(place), offset),
+            None if bytes == 0 => (None, 0),
+            None => {
+                let (place, offset) = self.0.place(&mut state, bytes, stream, site)?;
+                (Some(place), offset)
+            }
+        };
         let region = self.0.host.as_ref().and_then(|mapping| mapping.region(offset, bytes));
         let scope = ScopeId::current();
         let id = state.stats.allocations;
@@ -135,7 +142,7 @@ impl Pool {
         state.publish();
         drop(state);
         let streams = AtomicU64::new(1 << stream.0);
-        Ok(Block { pool: self.clone(), region, offset, bytes, id, owner, site, scope, streams })
+        Ok(Block { pool: self.clone(), region, place, offset, bytes, id, owner, site, scope, streams })
     }
 
     /// What is in use now, and was at most. Asks the driver for `driver_bytes`, where there is one.
@@ -184,7 +191,7 @@ impl Pool {
                 "set_budget: {wanted} is less than the {needed} in use"
             )));
         }
-        self.0.shrink(&mut state, wanted.saturating_sub(self.0.backing.overhead_bytes()), &(0..0))?;
+        self.0.shrink(&mut state, wanted.saturating_sub(self.0.backing.overhead_bytes()))?;
         state.budget_bytes = wanted;
         state.publish();
         Ok(())
@@ -208,7 +215,7 @@ impl Pool {
     /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
     pub fn release(&self) -> Result<u64> {
         let mut state = self.0.lock();
-        self.0.shrink(&mut state, 0, &(0..0))
+        self.0.shrink(&mut state, 0)
     }
 
     /// Gives everything back, addresses too, and begins anew: statistics are 0, and blocks will lie where they lay in
@@ -237,7 +244,7 @@ impl Pool {
         if let Some(holders) = state.owners.holders() {
             return Err(Error::shared(format!("reset: the pool still holds {holders}")));
         }
-        self.0.shrink(&mut state, 0, &(0..0))?;
+        self.0.shrink(&mut state, 0)?;
         self.0.backing.close()?;
         state.arena = Arena::new(self.0.span_bytes, self.0.granule_bytes);
         (state.stats, state.owners) = (Stats::default(), Owners::default());

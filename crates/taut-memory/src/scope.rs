@@ -66,6 +66,11 @@ impl ScopeId {
         index.and_then(|i| table().paths.get(i).copied()).unwrap_or("")
     }
 
+    /// Equal for equal scopes, and small.
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+
     fn child(self, name: &'static str) -> ScopeId {
         if let Some(&known) = table().children.get(&(self, name)) {
             return known;

@@ -68,21 +68,43 @@ impl Sub for Calls {
 }
 
 impl Stats {
+    #[inline]
     pub(crate) fn add(&mut self, kind: Kind, bytes: u64) {
-        self.live_by_kind[kind as usize] += bytes;
-        self.total();
+        self.live_bytes += bytes;
+        self.peak_live_bytes = self.peak_live_bytes.max(self.live_bytes);
+        self.add_kind(kind, bytes);
     }
 
+    #[inline]
     pub(crate) fn sub(&mut self, kind: Kind, bytes: u64) {
-        self.live_by_kind[kind as usize] -= bytes;
-        self.total();
+        self.live_bytes -= bytes;
+        self.sub_kind(kind, bytes);
     }
 
     /// From one kind to another, at once: the live bytes stay, so no peak of theirs moves.
     pub(crate) fn change(&mut self, from: Kind, to: Kind, bytes: u64) {
-        self.live_by_kind[from as usize] -= bytes;
-        self.live_by_kind[to as usize] += bytes;
-        self.total();
+        self.sub_kind(from, bytes);
+        self.add_kind(to, bytes);
+    }
+
+    #[inline]
+    fn add_kind(&mut self, kind: Kind, bytes: u64) {
+        let (live, peak) = (&mut self.live_by_kind[kind as usize], &mut self.peak_by_kind[kind as usize]);
+        *live += bytes;
+        *peak = (*live).max(*peak);
+        if kind == Kind::Workspace {
+            self.workspace_bytes += bytes;
+            self.peak_workspace_bytes = self.peak_workspace_bytes.max(self.workspace_bytes);
+        } else {
+            self.tensor_bytes += bytes;
+            self.peak_tensor_bytes = self.peak_tensor_bytes.max(self.tensor_bytes);
+        }
+    }
+
+    #[inline]
+    fn sub_kind(&mut self, kind: Kind, bytes: u64) {
+        self.live_by_kind[kind as usize] -= bytes;
+        *(if kind == Kind::Workspace { &mut self.workspace_bytes } else { &mut self.tensor_bytes }) -= bytes;
     }
 
     pub(crate) fn reserve(&mut self, reserved_bytes: u64) {
@@ -96,17 +118,5 @@ impl Stats {
         self.peak_workspace_bytes = self.workspace_bytes;
         self.peak_reserved_bytes = self.reserved_bytes;
         self.peak_by_kind = self.live_by_kind;
-    }
-
-    fn total(&mut self) {
-        self.live_bytes = self.live_by_kind.iter().sum();
-        self.workspace_bytes = self.live_by_kind[Kind::Workspace as usize];
-        self.tensor_bytes = self.live_bytes - self.workspace_bytes;
-        self.peak_live_bytes = self.peak_live_bytes.max(self.live_bytes);
-        self.peak_tensor_bytes = self.peak_tensor_bytes.max(self.tensor_bytes);
-        self.peak_workspace_bytes = self.peak_workspace_bytes.max(self.workspace_bytes);
-        for (peak, live) in self.peak_by_kind.iter_mut().zip(self.live_by_kind) {
-            *peak = live.max(*peak);
-        }
     }
 }

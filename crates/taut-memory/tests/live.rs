@@ -42,6 +42,12 @@ impl Backing for Shown {
     fn decommit(&self, pages: Range<u64>) -> Result<()> {
         self.0.decommit(pages)
     }
+    fn alias(&self, pages: Range<u64>, of: &[Range<u64>]) -> Result<()> {
+        self.0.alias(pages, of)
+    }
+    fn unalias(&self, pages: Range<u64>) -> Result<()> {
+        self.0.unalias(pages)
+    }
     fn order(&self, waiter: StreamId, after: StreamId) -> Result<()> {
         self.0.order(waiter, after)
     }

@@ -4,14 +4,38 @@
 //! which order, depends on the ranges alone and not on the order in which they came: so does the best fit.
 
 use crate::ALIGN_BYTES;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
-/// A free range, in the order in which they are wanted: the shortest first, the lowest on ties.
+/// A free range, in the order in which they are wanted: the shortest first, the lowest on ties. Length and start, in units
+/// of [`ALIGN_BYTES`], and the node are one number, which is compared at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub(super) len: u64,
-    pub(super) start: u64,
-    pub(super) node: u32,
+pub(super) struct Key(u128);
+
+/// Bits of a start, in units: spans are shorter than 2^56 bytes.
+const START_BITS: u32 = 48;
+
+impl Key {
+    pub(super) fn new(range: Range<u64>, node: u32) -> Key {
+        let (len, start) = ((range.end - range.start) / ALIGN_BYTES, range.start / ALIGN_BYTES);
+        Key(u128::from(len) << (START_BITS + 32) | u128::from(start) << 32 | u128::from(node))
+    }
+
+    pub(super) fn len(self) -> u64 {
+        (self.0 >> (START_BITS + 32)) as u64 * ALIGN_BYTES
+    }
+
+    pub(super) fn start(self) -> u64 {
+        (self.0 >> 32) as u64 % (1 << START_BITS) * ALIGN_BYTES
+    }
+
+    pub(super) fn node(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Before every range of this length or a longer one.
+    fn least(len: u64) -> Key {
+        Key(u128::from(len.div_ceil(ALIGN_BYTES)) << (START_BITS + 32))
+    }
 }
 
 /// Classes of lengths, and a bit for each that has a range.
@@ -54,14 +78,14 @@ impl Bins {
     }
 
     pub(super) fn insert(&mut self, key: Key) {
-        let class = class(key.len);
+        let class = class(key.len());
         self.bins[class].insert(key);
         self.filled[class / 64] |= 1 << (class % 64);
         self.words |= 1 << (class / 64);
     }
 
     pub(super) fn remove(&mut self, key: Key) {
-        let class = class(key.len);
+        let class = class(key.len());
         if self.bins[class].remove(key) {
             self.filled[class / 64] &= !(1 << (class % 64));
             if self.filled[class / 64] == 0 {
@@ -78,7 +102,7 @@ impl Bins {
             next = self.next_filled(class + 1);
             Some(class)
         });
-        classes.flat_map(|class| self.bins[class].keys()).filter(move |key| key.len >= len)
+        classes.flat_map(|class| self.bins[class].keys()).filter(move |key| key.len() >= len)
     }
 
     fn is_filled(&self, class: usize) -> bool {
@@ -110,8 +134,8 @@ fn class(len: u64) -> usize {
 impl Bin {
     fn first_from(&self, len: u64) -> Option<Key> {
         match self {
-            Bin::Few(keys) => keys.get(keys.partition_point(|key| key.len < len)).copied(),
-            Bin::Many(keys) => keys.range(Key { len, start: 0, node: 0 }..).next().copied(),
+            Bin::Few(keys) => keys.get(keys.partition_point(|key| *key < Key::least(len))).copied(),
+            Bin::Many(keys) => keys.range(Key::least(len)..).next().copied(),
         }
     }
 
@@ -162,7 +186,7 @@ mod tests {
 
     #[test]
     fn classes_grow_with_the_length() {
-        let lens = (1..5000).chain((12..56).flat_map(|log| [(1 << log) - 1, 1 << log, (1 << log) + 1]));
+        let lens = (1..5000).chain((13..56).flat_map(|log| [(1 << log) - 1, 1 << log, (1 << log) + 1]));
         let classes: Vec<usize> = lens.map(|units: u64| class(units * ALIGN_BYTES)).collect();
         assert!(classes.is_sorted() && classes[..64].is_sorted_by(|a, b| a < b));
         assert_eq!(class(u64::MAX - ALIGN_BYTES + 1), CLASSES - 1);
@@ -176,13 +200,13 @@ mod tests {
             let (mut bins, mut model) = (Bins::new(), BTreeSet::new());
             for (add, units, start) in steps {
                 let len = units * ALIGN_BYTES;
-                let key = Key { len, start, node: start as u32 };
+                let key = Key::new(start * ALIGN_BYTES..start * ALIGN_BYTES + len, start as u32);
                 match add {
                     true if model.insert(key) => bins.insert(key),
                     false if model.remove(&key) => bins.remove(key),
                     _ => {}
                 }
-                let wanted = |key: &&Key| key.len >= len;
+                let wanted = |key: &&Key| key.len() >= len;
                 prop_assert_eq!(bins.best(len), model.iter().find(wanted).copied());
                 prop_assert!(bins.from(len).eq(model.iter().filter(wanted).copied()));
             }

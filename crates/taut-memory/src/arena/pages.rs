@@ -25,10 +25,6 @@ impl Pages {
         self.touched.count
     }
 
-    pub(super) fn frontier(&self) -> u64 {
-        self.frontier
-    }
-
     /// Whether every page below the frontier is committed, and is older than those above it.
     pub(super) fn is_plain(&self) -> bool {
         self.committed.count == self.frontier && !self.refilled
@@ -198,13 +194,13 @@ mod tests {
         assert_eq!(pages.spare(), [2..5, 0..1]);
         pages.decommit(2..4);
         assert!(!pages.is_plain());
-        assert_eq!((pages.born(0..6), pages.frontier(), pages.committed()), (0, 6, 4));
+        assert_eq!((pages.born(0..6), pages.frontier, pages.committed()), (0, 6, 4));
         assert_eq!((pages.missing(0..8), pages.present(0..8)), (vec![2..4, 6..8], vec![0..2, 4..6]));
         pages.commit(2..4, 3);
         assert!(!pages.is_plain());
         assert_eq!((pages.born(0..2), pages.born(0..3)), (0, 3));
         pages.untouch(1..6);
         pages.decommit(1..6);
-        assert_eq!((pages.frontier(), pages.touched(), pages.is_plain()), (1, 0, true));
+        assert_eq!((pages.frontier, pages.touched(), pages.is_plain()), (1, 0, true));
     }
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -41,6 +41,10 @@ pub(crate) struct Log {
     pub(crate) orders: Vec<(u8, u8)>,
     pub(crate) committed: BTreeSet<u64>,
     pub(crate) commits: usize,
+    /// What each page of a view shows.
+    pub(crate) shown: BTreeMap<u64, u64>,
+    pub(crate) aliases: usize,
+    pub(crate) refuse_aliases: bool,
     pub(crate) decommits: Vec<Range<u64>>,
     /// Commits beyond so many pages fail.
     pub(crate) most_pages: usize,
@@ -62,6 +66,9 @@ impl Recorder {
             orders: Vec::new(),
             committed: BTreeSet::new(),
             commits: 0,
+            shown: BTreeMap::new(),
+            aliases: 0,
+            refuse_aliases: false,
             decommits: Vec::new(),
             most_pages: usize::MAX,
             refuse_orders: false,
@@ -116,6 +123,31 @@ impl Backing for Recorder {
         log.decommits.push(pages.clone());
         for page in pages {
             assert!(log.committed.remove(&page), "page {page} is not committed");
+            assert!(!log.shown.values().any(|&of| of == page), "page {page} is shown elsewhere");
+        }
+        Ok(())
+    }
+
+    fn alias(&self, pages: Range<u64>, of: &[Range<u64>]) -> Result<()> {
+        let mut log = self.log();
+        log.aliases += 1;
+        if log.refuse_aliases {
+            return Err(Error::out_of_memory("alias: refused"));
+        }
+        for (page, of) in pages.zip(of.iter().cloned().flatten()) {
+            assert!(log.committed.contains(&of), "page {of} is not committed");
+            assert!(log.shown.insert(page, of).is_none(), "page {page} is shown twice");
+        }
+        Ok(())
+    }
+
+    fn unalias(&self, pages: Range<u64>) -> Result<()> {
+        let mut log = self.log();
+        if log.refuse_decommits {
+            return Err(Error::driver("unalias: a fault"));
+        }
+        for page in pages {
+            assert!(log.shown.remove(&page).is_some(), "page {page} shows nothing");
         }
         Ok(())
     }

@@ -1,0 +1,123 @@
+//! Live and free ranges, a list in the order of their addresses that covers the whole span.
+
+/// The end of the span, which stands as a live range of no length before the first and behind the last.
+pub(super) const END: u32 = 0;
+
+/// A range is at least [`ALIGN_BYTES`](crate::ALIGN_BYTES) long, and no two free ones are neighbours.
+#[derive(Clone, Debug)]
+pub(super) struct Ranges {
+    nodes: Vec<Node>,
+    /// Nodes that are in no list.
+    unused: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    start: u64,
+    /// Of a free range. [`LIVE`] marks a live one.
+    used_end: u64,
+    streams: u64,
+    prev: u32,
+    next: u32,
+}
+
+const LIVE: u64 = u64::MAX;
+
+/// Who may still use a free range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Used {
+    /// Bit `s`: stream `s` may still use a byte of it.
+    pub(super) streams: u64,
+    /// No stream uses a byte from here on: without this, the last range, which never fills up, would never forget.
+    pub(super) end: u64,
+}
+
+impl Ranges {
+    /// One free range, which no stream has used; none if `span` is 0.
+    pub(super) fn new(span: u64) -> Ranges {
+        let end = Node { start: span, used_end: LIVE, streams: 0, prev: END, next: END };
+        let mut ranges = Ranges { nodes: vec![end], unused: Vec::new() };
+        if span > 0 {
+            let whole = ranges.insert_after(END, 0);
+            ranges.free(whole, Used::default());
+        }
+        ranges
+    }
+
+    pub(super) fn start(&self, node: u32) -> u64 {
+        self.nodes[node as usize].start
+    }
+
+    pub(super) fn end(&self, node: u32) -> u64 {
+        self.start(self.next(node))
+    }
+
+    pub(super) fn next(&self, node: u32) -> u32 {
+        self.nodes[node as usize].next
+    }
+
+    pub(super) fn prev(&self, node: u32) -> u32 {
+        self.nodes[node as usize].prev
+    }
+
+    /// Who may still use it, if it is free.
+    pub(super) fn used(&self, node: u32) -> Option<Used> {
+        let Node { used_end: end, streams, .. } = self.nodes[node as usize];
+        (end != LIVE).then_some(Used { streams, end })
+    }
+
+    pub(super) fn is_free(&self, node: u32) -> bool {
+        self.nodes[node as usize].used_end != LIVE
+    }
+
+    /// The free range at the end of the span.
+    pub(super) fn top(&self) -> Option<u32> {
+        let last = self.prev(END);
+        self.is_free(last).then_some(last)
+    }
+
+    /// A new live range behind `node`, to the start of what came next.
+    pub(super) fn insert_after(&mut self, node: u32, start: u64) -> u32 {
+        let next = self.next(node);
+        let new = Node { start, used_end: LIVE, streams: 0, prev: node, next };
+        let index = match self.unused.pop() {
+            Some(index) => {
+                self.nodes[index as usize] = new;
+                index
+            }
+            None => {
+                self.nodes.push(new);
+                // 2^32 ranges of 256 bytes are a whole span.
+                (self.nodes.len() - 1) as u32
+            }
+        };
+        self.nodes[node as usize].next = index;
+        self.nodes[next as usize].prev = index;
+        index
+    }
+
+    /// Takes a range out of the list; the one before it grows over it.
+    pub(super) fn remove(&mut self, node: u32) {
+        let Node { prev, next, .. } = self.nodes[node as usize];
+        self.nodes[prev as usize].next = next;
+        self.nodes[next as usize].prev = prev;
+        self.nodes[node as usize].used_end = LIVE;
+        self.unused.push(node);
+    }
+
+    pub(super) fn occupy(&mut self, node: u32) {
+        self.nodes[node as usize].used_end = LIVE;
+    }
+
+    /// Makes a range free; streams that use no byte of it are forgotten.
+    pub(super) fn free(&mut self, node: u32, used: Used) {
+        let node = &mut self.nodes[node as usize];
+        let streams = if used.end > node.start { used.streams } else { 0 };
+        (node.streams, node.used_end) = (streams, used.end.max(node.start));
+    }
+
+    /// Whether this is the number of a node, in the list or not.
+    pub(super) fn has(&self, node: u32) -> bool {
+        (node as usize) < self.nodes.len()
+    }
+}
