@@ -65,12 +65,14 @@ __device__ __forceinline__ u32 left_of(u64 have, u64 at, u32 most) {
     return at < have ? u32(min(have - at, u64(most))) : 0;
 }
 
-__device__ __forceinline__ bool is_aligned_16(const void* at) { return (reinterpret_cast<u64>(at) & 15) == 0; }
+template <u32 kBytes> __device__ __forceinline__ bool is_aligned(const void* at) {
+    return (reinterpret_cast<u64>(at) & (kBytes - 1)) == 0;
+}
 
 // Neighbours as f32; those from `count` on are 0 and not touched.
 template <u32 kLen, typename T> __device__ __forceinline__ void load_run(f32 (&run)[kLen], const T* from, u32 count) {
     constexpr u32 kPack = kLen * sizeof(T) < 16 ? kLen : 16 / sizeof(T);
-    if (count == kLen && is_aligned_16(from)) {
+    if (count == kLen && is_aligned<kPack * sizeof(T)>(from)) {
         #pragma unroll
         for (u32 i = 0; i < kLen; i += kPack) {
             const Pack<T, kPack> pack = load<kPack, Cache::Use>(from + i);
@@ -86,7 +88,7 @@ template <u32 kLen, typename T> __device__ __forceinline__ void load_run(f32 (&r
 // Rounds and stores the first `count` of a run.
 template <u32 kLen, typename T> __device__ __forceinline__ void store_run(T* to, const f32 (&run)[kLen], u32 count) {
     constexpr u32 kPack = kLen * sizeof(T) < 16 ? kLen : 16 / sizeof(T);
-    if (count == kLen && is_aligned_16(to)) {
+    if (count == kLen && is_aligned<kPack * sizeof(T)>(to)) {
         #pragma unroll
         for (u32 i = 0; i < kLen; i += kPack) {
             Pack<T, kPack> pack;

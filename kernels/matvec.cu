@@ -95,7 +95,7 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_columns(cons
 
     f32 sums[kLen] = {};
     u64 k = warp;
-    if (count == kLen && is_aligned_16(b) && p.b_k % kLen == 0) {
+    if (count == kLen && is_aligned<16>(b) && p.b_k % kLen == 0) {
         for (; k + (kAhead - 1) * kWarps < depth; k += kAhead * kWarps) {
             Pack<T, kLen> pack[kAhead];
             #pragma unroll

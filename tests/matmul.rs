@@ -182,10 +182,24 @@ fn all_tile_borders(at: &At) -> Check {
     Ok(())
 }
 
-/// Bias and activation in every tile of a layer with many outputs, exact, and rounded once.
+/// Layers of many outputs, or of few rows or columns and a long `k`: `m`, `n`, `k`.
+const LAYERS: [[usize; 3]; 10] = [
+    [3, 1031, 40],
+    [300, 520, 8],
+    [16, 24, 4104],
+    [5, 3000, 520],
+    [17, 1031, 2056],
+    [16, 9000, 72],
+    [33, 520, 776],
+    [64, 37, 8200],
+    [100, 130, 104],
+    [2000, 9, 264],
+];
+
+/// Bias and activation in every tile of a layer, exact, and rounded once.
 fn wide_layers(at: &At) -> Check {
     for dtype in at.floats() {
-        for [m, n, k] in [[3, 1031, 40], [300, 520, 8]] {
+        for [m, n, k] in LAYERS {
             let matrix = |shape: [usize; 2], seed| Case {
                 dtype,
                 geometry: Geometry::plain(&shape),

@@ -48,6 +48,11 @@ impl Kernel {
                 format!("matmul_mma<{dtype}, Major::{a:?}, Major::{b:?}, {}>", self.shape(tile))
             }
             Kernel::MatmulAny(dtype) => format!("matmul_any<{dtype}, {}>", self.shape(Tile::Small)),
+            Kernel::MatmulThin(dtype, thin) => {
+                let ((m, n), warps, ahead, blocks) =
+                    (thin.extent(), thin.warps(), thin.ahead(), thin.blocks());
+                format!("matmul_thin<{dtype}, Thin<{m}, {n}, {warps}, {ahead}, {blocks}>>")
+            }
             Kernel::MatmulF32(tile) => {
                 format!("matmul_f32<{}, {}>", tile.extent().0 / 16, self.shared_bytes())
             }
@@ -155,6 +160,7 @@ impl Kernel {
             Kernel::Attention(_, tile, width) => return warps(tile, width).0 * 32,
             Kernel::Matmul(_, _, tile) => tile,
             Kernel::MatmulAny(_) => Tile::Small,
+            Kernel::MatmulThin(_, thin) => return thin.warps() * 32,
             _ => return 256,
         };
         let ((m, n), (warp_m, warp_n)) = (tile.extent(), tile.warp());

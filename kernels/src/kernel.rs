@@ -5,7 +5,7 @@
 
 use crate::{
     expression::pack_len,
-    variant::{Access, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile, WIDTHS},
+    variant::{Access, Major, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile, WIDTHS},
 };
 use std::sync::LazyLock;
 use taut_core::{Binary, DType, Norm, Random, Reduce, Scan, Softmax, Unary};
@@ -37,6 +37,8 @@ pub enum Kernel {
     Matmul(DType, [Major; 2], Tile),
     /// `matmul_any.cu`: 16-bit operands with any strides, in small tiles.
     MatmulAny(DType),
+    /// `matmul_thin.cu`: few rows or columns, 16-bit operands along `k`.
+    MatmulThin(DType, Thin),
     /// `matmul_f32.cu`: medium or small tiles.
     MatmulF32(Tile),
     /// `attention.cu`: 16-bit operands with rows of at most so many elements, one of [`WIDTHS`](crate::WIDTHS).
@@ -150,6 +152,7 @@ impl Kernel {
                 all.extend(Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)));
             }
             all.push(Kernel::MatmulAny(dtype));
+            all.extend(Thin::ALL.map(|thin| Kernel::MatmulThin(dtype, thin)));
         }
         all.extend([Tile::Medium, Tile::Small].map(Kernel::MatmulF32));
         for width in WIDTHS {
@@ -202,6 +205,7 @@ impl Kernel {
             Kernel::Scan(..) => "scan.cu",
             Kernel::Matmul(..) => "matmul_mma.cu",
             Kernel::MatmulAny(_) => "matmul_any.cu",
+            Kernel::MatmulThin(..) => "matmul_thin.cu",
             Kernel::MatmulF32(_) => "matmul_f32.cu",
             Kernel::Attention(..) => "attention.cu",
             Kernel::AttentionF32(..) => "attention_f32.cu",
@@ -234,6 +238,7 @@ impl Kernel {
                 [7, tile as usize, dtype as usize, a as usize * 2 + b as usize]
             }
             Kernel::MatmulAny(dtype) => [8, 0, dtype as usize, 0],
+            Kernel::MatmulThin(dtype, thin) => [25, thin as usize, dtype as usize, 0],
             Kernel::MatmulF32(tile) => [9, tile as usize, DType::F32 as usize, 0],
             Kernel::MatmulReduce(dtype) => [10, 0, dtype as usize, 0],
             Kernel::Matvec(dtype, major) => [11, 0, dtype as usize, major as usize],
@@ -308,5 +313,7 @@ mod tests {
         assert_eq!(attention.expression(), "attention<f16, Shape<128, 4, 32, 64, 2>>");
         assert_eq!(Kernel::AttentionF32(Tile::Small, 256).expression(), "attention_f32<Shape<256, 1, 32>>");
         assert_eq!(Kernel::MatmulF32(Tile::Medium).expression(), "matmul_f32<8, 50688>");
+        let thin = Kernel::MatmulThin(DType::F16, Thin::Medium);
+        assert_eq!(thin.expression(), "matmul_thin<f16, Thin<16, 32, 8, 3, 2>>");
     }
 }

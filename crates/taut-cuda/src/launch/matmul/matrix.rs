@@ -1,7 +1,7 @@
 //! Which kernel computes products of matrices: a model of their times. Nothing is measured, so that equal problems
 //! always run alike.
 
-use super::{Way, vector::on_packs};
+use super::{Way, thin, vector::on_packs};
 use crate::Card;
 use taut_core::{DType, Layout, Products};
 use taut_kernels::{Kernel, Major, Tile, args::PARTIAL_PACK};
@@ -20,8 +20,8 @@ const MOST_WORKSPACE: u64 = 32 << 20;
 
 /// The way that should be the fastest; of equals the one with larger tiles and fewer parts.
 pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
-    let kernels = candidates(products, dtype);
-    let fits = kernels.into_iter().flatten().filter(|kernel| kernel.shared_bytes() <= card.shared_bytes);
+    let kernels = thin::candidates(products, dtype).into_iter().chain(candidates(products, dtype));
+    let fits = kernels.flatten().filter(|kernel| kernel.shared_bytes() <= card.shared_bytes);
     let best = fits.flat_map(|kernel| ways(kernel, products, card)).min_by_key(|(cycles, _)| *cycles);
     best.map_or(Way { kernel: Kernel::MatmulAny(dtype), blocks: 0, parts: 1 }, |(_, way)| way)
 }
@@ -40,7 +40,7 @@ fn candidates(products: &Products, dtype: DType) -> [Option<Kernel>; 3] {
 
 /// The axis along which chunks of 8 elements lie on 16 bytes in every product, if there is one. Axes are extents and
 /// strides; `outer` is the one that is not `k`.
-fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize)) -> Option<Major> {
+pub(super) fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize)) -> Option<Major> {
     let in_chunks = |along: (usize, usize), across: (usize, usize)| {
         (along.1 == 1 || along.0 <= 1) && (across.1.is_multiple_of(8) || across.0 <= 1)
     };
@@ -74,17 +74,17 @@ fn ways(kernel: Kernel, products: &Products, card: &Card) -> impl Iterator<Item 
 }
 
 /// How fast a kernel is. Cycles are estimates, and only their ratios matter.
-struct Pace {
+pub(super) struct Pace {
     /// Rows and columns of a tile.
-    extent: (u64, u64),
+    pub(super) extent: (u64, u64),
     /// Blocks that share a multiprocessor.
-    blocks: u64,
+    pub(super) blocks: u64,
     /// Cycles that a multiprocessor needs for one block and one step of [`STEP`], if it has enough blocks.
-    busy: u64,
+    pub(super) busy: u64,
     /// Cycles of a step that one block needs even if it is alone.
-    alone: u64,
+    pub(super) alone: u64,
     /// Cycles before the first and after the last step.
-    ends: u64,
+    pub(super) ends: u64,
 }
 
 fn pace(kernel: Kernel) -> Pace {
@@ -98,6 +98,7 @@ fn pace(kernel: Kernel) -> Pace {
             };
             Pace { extent: (m.into(), n.into()), blocks: tile.blocks().into(), busy, alone, ends }
         }
+        Kernel::MatmulThin(_, thin) => thin::pace(thin),
         Kernel::MatmulF32(Tile::Small) => {
             Pace { extent: (64, 64), blocks: 2, busy: 1600, alone: 2200, ends: 2000 }
         }

@@ -1,9 +1,10 @@
-//! Launches of `matmul_mma.cu`, `matmul_any.cu`, `matmul_f32.cu` and `matvec.cu`, and of `matmul_reduce.cu` where `k` is
+//! Launches of `matmul_mma.cu`, `matmul_thin.cu`, `matmul_any.cu`, `matmul_f32.cu` and `matvec.cu`, and of `matmul_reduce.cu` where `k` is
 //! split.
 
 mod matrix;
 #[cfg(test)]
 mod tests;
+mod thin;
 mod vector;
 
 use super::{

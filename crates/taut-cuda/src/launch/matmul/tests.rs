@@ -1,6 +1,6 @@
 use super::{matrix::MOST_PARTS, *};
 use taut_core::Shape;
-use taut_kernels::Tile;
+use taut_kernels::{Thin, Tile};
 
 fn layout(rows: usize, cols: usize) -> Layout {
     Layout::contiguous(Shape::new(&[rows, cols]).unwrap())
@@ -136,4 +136,43 @@ fn launches_hold_what_their_grids_can_count() {
     assert_eq!((dots.kernel, dots.product.lanes), (Kernel::Matvec(DType::F32, Major::K), 2));
     assert_eq!(blocks(&dots, 70_000).unwrap().blocks, [70_000 / 128 + 1, 1, 1]);
     assert!(limit(&dots) * dots.product.n <= WALK_LIMIT);
+}
+
+#[test]
+fn few_rows_or_columns_take_kernels_of_their_own() {
+    let choice = |m, n, k| plan(&layout(m, k), &transposed(k, n), DType::F16);
+    for (m, n, k, thin, blocks) in [
+        (16, 384, 384, Thin::Tiny, 48),
+        (2, 24, 8, Thin::Tiny, 3),
+        (16, 1536, 384, Thin::Small, 96),
+        (16, 4096, 4096, Thin::Medium, 128),
+        (16, 50_304, 768, Thin::Wide, 786),
+        (64, 1536, 384, Thin::Square, 96),
+        (8192, 10, 768, Thin::Tall, 128),
+    ] {
+        let choice = choice(m, n, k);
+        let found = (choice.kernel, choice.blocks, choice.product.splits, choice.workspace_bytes);
+        assert_eq!(found, (Kernel::MatmulThin(DType::F16, thin), blocks, 1, 0), "{m} x {n} x {k}");
+    }
+    // A long k is split, and the plan knows it.
+    let long = choice(16, 768, 50_304);
+    let Product { splits, part_step, k_part, .. } = long.product;
+    assert!(matches!(long.kernel, Kernel::MatmulThin(..)) && splits > 1 && k_part % STEP == 0);
+    assert_eq!((part_step, long.workspace_bytes), (16 * 768, u64::from(splits) * 16 * 768 * 4));
+}
+
+#[test]
+fn few_rows_that_lie_otherwise_take_the_other_kernels() {
+    let is_thin = |a: &Layout, b: &Layout, dtype| matches!(plan(a, b, dtype).kernel, Kernel::MatmulThin(..));
+    let (a, b) = (layout(16, 384), transposed(384, 384));
+    assert!(is_thin(&a, &b, DType::BF16));
+    assert!(!is_thin(&a, &b, DType::F32));
+    assert!(!is_thin(&a, &layout(384, 384), DType::F16));
+    assert!(!is_thin(&transposed(16, 384), &b, DType::F16));
+    // A part of a chunk, and rows that begin within one.
+    assert!(!is_thin(&a.sliced(1, 0..380).unwrap(), &b.sliced(0, 0..380).unwrap(), DType::F16));
+    assert!(!is_thin(&a.sliced(1, 4..380).unwrap(), &b.sliced(0, 4..380).unwrap(), DType::F16));
+    assert!(is_thin(&a.sliced(1, 8..64).unwrap(), &b.sliced(0, 0..56).unwrap(), DType::F16));
+    // What reads its operands too often.
+    assert!(!is_thin(&layout(64, 4096), &transposed(4096, 4096), DType::F16));
 }
