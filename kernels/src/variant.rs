@@ -196,3 +196,57 @@ impl Tile {
         }
     }
 }
+
+/// The part of a product of few rows or columns that a block of `matmul_thin.cu` computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Thin {
+    /// Few rows, and as many blocks as can be.
+    Tiny,
+    /// Few rows; in between.
+    Small,
+    /// Few rows; in between.
+    Medium,
+    /// Few rows, which are read the least often.
+    Wide,
+    /// Some rows.
+    Square,
+    /// Few columns.
+    Tall,
+}
+
+impl Thin {
+    /// Every one; `ALL[thin as usize] == thin`.
+    pub const ALL: [Thin; 6] = [Thin::Tiny, Thin::Small, Thin::Medium, Thin::Wide, Thin::Square, Thin::Tall];
+
+    /// Rows and columns of the output.
+    pub const fn extent(self) -> (u32, u32) {
+        match self {
+            Thin::Tiny => (16, 8),
+            Thin::Small => (16, 16),
+            Thin::Medium => (16, 32),
+            Thin::Wide => (16, 64),
+            Thin::Square => (32, 32),
+            Thin::Tall => (64, 16),
+        }
+    }
+
+    /// Warps that share `k`.
+    pub const fn warps(self) -> u32 {
+        if matches!(self, Thin::Tiny) { 16 } else { 8 }
+    }
+
+    /// Steps of a warp whose loads are on their way at once: as many as registers hold.
+    pub const fn ahead(self) -> u32 {
+        match self {
+            Thin::Tiny | Thin::Square => 2,
+            Thin::Small => 4,
+            Thin::Medium => 3,
+            Thin::Wide | Thin::Tall => 1,
+        }
+    }
+
+    /// Blocks that share a multiprocessor.
+    pub const fn blocks(self) -> u32 {
+        2
+    }
+}
