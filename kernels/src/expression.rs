@@ -259,12 +259,13 @@ fn elementwise(family: &str, arguments: &str, bytes: usize, access: Access) -> S
 fn rows(family: &str, op: &str, streams: usize, dtype: DType, part: RowPart, packs: bool) -> String {
     let len = if packs { pack_len(&[dtype]) } else { 1 };
     let (team, hold) = match part {
-        RowPart::Short | RowPart::Warp => ("Group", true),
-        RowPart::Block => ("Block", true),
-        RowPart::Long => ("Block", false),
-        RowPart::Columns => ("Columns", true),
-        RowPart::LongColumns => ("Columns", false),
+        RowPart::Short | RowPart::Warp => ("Group", "Row"),
+        RowPart::Block => ("Block", "Row"),
+        RowPart::Rush => ("Block", "All"),
+        RowPart::Long => ("Block", "Nothing"),
+        RowPart::Columns => ("Columns", "Row"),
+        RowPart::LongColumns => ("Columns", "Nothing"),
     };
     let (units, most) = (part.units(len, streams), part.most_threads(len));
-    format!("{family}_rows<{op}, {dtype}, Cut<{len}, {units}, {team}, {hold}, {most}>>")
+    format!("{family}_rows<{op}, {dtype}, Cut<{len}, {units}, {team}, Hold::{hold}, {most}>>")
 }

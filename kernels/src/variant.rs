@@ -69,6 +69,8 @@ pub enum RowPart {
     Warp,
     /// A block, which holds the row.
     Block,
+    /// A block, a unit each, with all that is beside the row: for few rows.
+    Rush,
     /// A block, which reads the row twice.
     Long,
     /// Neighbouring threads on neighbouring rows, which a part of the block holds.
@@ -79,19 +81,22 @@ pub enum RowPart {
 
 impl RowPart {
     /// Every part; `ALL[part as usize] == part`.
-    pub const ALL: [RowPart; 6] = [
+    pub const ALL: [RowPart; 7] = [
         RowPart::Short,
         RowPart::Warp,
         RowPart::Block,
+        RowPart::Rush,
         RowPart::Long,
         RowPart::Columns,
         RowPart::LongColumns,
     ];
 
-    /// The parts with the length of their units, of which `len` make a pack: packs lie along rows only.
+    /// The parts with the length of their units, of which `len` make a pack: packs lie along rows only, and few rows of
+    /// single units are worth no kernel.
     pub(crate) fn all(len: usize) -> impl Iterator<Item = (RowPart, bool)> {
         let packs = RowPart::ALL.into_iter().filter(move |part| len > 1 && !part.is_columns());
-        packs.map(|part| (part, true)).chain(RowPart::ALL.map(|part| (part, false)))
+        let single = RowPart::ALL.into_iter().filter(|&part| part != RowPart::Rush);
+        packs.map(|part| (part, true)).chain(single.map(|part| (part, false)))
     }
 
     /// Whether neighbouring threads take neighbouring rows.
@@ -107,6 +112,7 @@ impl RowPart {
             RowPart::Short if len > 1 => 1,
             RowPart::Short => 4,
             RowPart::Warp => held / 2,
+            RowPart::Rush => 1,
             RowPart::Block | RowPart::Columns => held / streams,
             RowPart::Long | RowPart::LongColumns => held / 2 / streams,
         }
