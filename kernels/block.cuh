@@ -31,15 +31,15 @@ struct Group {
     u32 size;
 
     __device__ Group(u32 side) : size(side) {}
-    __device__ u32 lane() const { return threadIdx.x % size; }
-    __device__ u64 index() const { return u64(blockIdx.x) * (blockDim.x / size) + threadIdx.x / size; }
+    // A power of two is no divisor for the hardware: that would be a division.
+    __device__ u32 lane() const { return threadIdx.x & (size - 1); }
+    __device__ u64 index() const { return (u64(blockIdx.x) * blockDim.x + threadIdx.x) >> (31 - __clz(size)); }
 
     // What all threads of the group know together, to each of them. Every thread of the block takes part.
     template <typename Op> __device__ __forceinline__ typename Op::Stat join(typename Op::Stat own) const {
         #pragma unroll
         for (u32 by = kWarp / 2; by > 0; by /= 2) {
-            const auto other = shuffle_down(own, by);
-            if (by < size) own = Op::join(own, other);
+            if (by < size) own = Op::join(own, shuffle_down(own, by));
         }
         return shuffle_from(own, threadIdx.x % kWarp & ~(size - 1));
     }
@@ -61,7 +61,10 @@ struct Block {
         own = warp.join<Op>(own);
         if (warp.lane() == 0) of_warp[threadIdx.x / kWarp] = own;
         __syncthreads();
-        return warp.join<Op>(warp.lane() < size / kWarp ? of_warp[warp.lane()] : Op::empty());
+        // In every warp groups of as many threads as there are warps, all with the same to join.
+        const u32 n_warps = size / kWarp;
+        const Group warps(n_warps > 1 ? 1u << (32 - __clz(n_warps - 1)) : 1);
+        return warps.join<Op>(warps.lane() < n_warps ? of_warp[warps.lane()] : Op::empty());
     }
 };
 

@@ -30,6 +30,9 @@ __device__ __forceinline__ u64 partial_stride(const Product& p) {
     return (p.n + kPartialPack - 1) / kPartialPack * kPartialPack;
 }
 
+// The axis along which an operand is contiguous.
+enum class Major { K, Outer };
+
 // Where the operands of one product lie.
 template <typename T> struct Factors {
     const T* a;
@@ -43,20 +46,25 @@ template <typename T> __device__ __forceinline__ Factors<T> factors_of(const Pro
     return {static_cast<const T*>(p.a) + place[0].of[0], static_cast<const T*>(p.b) + place[0].of[1]};
 }
 
-// The block's tile of a product, and its part of k.
+// A tile of a product, and a part of k.
 struct Tile {
     u64 m0, n0, k0, depth;
 };
 
-// Tiles go down in groups of 8 rows of tiles and then right, so that blocks that run together share operands in L2.
-__device__ __forceinline__ Tile tile_of_block(const Product& p, u32 tile_m, u32 tile_n) {
+// The tiles of a product.
+__device__ __forceinline__ u32 tiles_of(const Product& p, u32 tile_m, u32 tile_n) {
+    return u32((p.m + tile_m - 1) / tile_m) * u32((p.n + tile_n - 1) / tile_n);
+}
+
+// Tiles go down in groups of 8 rows of tiles and then right, so that those of neighbouring indices share operands in L2.
+__device__ __forceinline__ Tile tile_at(const Product& p, u32 tile_m, u32 tile_n, u32 index, u32 part) {
     constexpr u32 kGroup = 8;
     const u32 n_down = u32((p.m + tile_m - 1) / tile_m);
     const u32 n_right = u32((p.n + tile_n - 1) / tile_n);
-    const u32 group = blockIdx.x / (kGroup * n_right);
-    const u32 within = blockIdx.x % (kGroup * n_right);
+    const u32 group = index / (kGroup * n_right);
+    const u32 within = index % (kGroup * n_right);
     const u32 height = min(n_down - kGroup * group, kGroup);
-    const u64 k0 = blockIdx.y * p.k_part;
+    const u64 k0 = part * p.k_part;
     return {u64(kGroup * group + within % height) * tile_m, u64(within / height) * tile_n, k0, min(p.k - k0, p.k_part)};
 }
 
@@ -65,12 +73,14 @@ __device__ __forceinline__ u32 left_of(u64 have, u64 at, u32 most) {
     return at < have ? u32(min(have - at, u64(most))) : 0;
 }
 
-__device__ __forceinline__ bool is_aligned_16(const void* at) { return (reinterpret_cast<u64>(at) & 15) == 0; }
+template <u32 kBytes> __device__ __forceinline__ bool is_aligned(const void* at) {
+    return (reinterpret_cast<u64>(at) & (kBytes - 1)) == 0;
+}
 
 // Neighbours as f32; those from `count` on are 0 and not touched.
 template <u32 kLen, typename T> __device__ __forceinline__ void load_run(f32 (&run)[kLen], const T* from, u32 count) {
     constexpr u32 kPack = kLen * sizeof(T) < 16 ? kLen : 16 / sizeof(T);
-    if (count == kLen && is_aligned_16(from)) {
+    if (count == kLen && is_aligned<kPack * sizeof(T)>(from)) {
         #pragma unroll
         for (u32 i = 0; i < kLen; i += kPack) {
             const Pack<T, kPack> pack = load<kPack, Cache::Use>(from + i);
@@ -86,7 +96,7 @@ template <u32 kLen, typename T> __device__ __forceinline__ void load_run(f32 (&r
 // Rounds and stores the first `count` of a run.
 template <u32 kLen, typename T> __device__ __forceinline__ void store_run(T* to, const f32 (&run)[kLen], u32 count) {
     constexpr u32 kPack = kLen * sizeof(T) < 16 ? kLen : 16 / sizeof(T);
-    if (count == kLen && is_aligned_16(to)) {
+    if (count == kLen && is_aligned<kPack * sizeof(T)>(to)) {
         #pragma unroll
         for (u32 i = 0; i < kLen; i += kPack) {
             Pack<T, kPack> pack;
@@ -138,12 +148,12 @@ __device__ __forceinline__ void finish(const Product& p, f32 (&run)[kLen], u64 r
     else store_dst<T>(p, run, at, count);
 }
 
-// Stores sums over the block's part of k: through the epilogue if that is all of k, else for matmul_reduce. What lies
+// Stores sums over a part of k: through the epilogue if that is all of k, else for matmul_reduce. What lies
 // outside of the product is dropped.
 template <typename T, u32 kLen>
-__device__ __forceinline__ void store_sums(const Product& p, f32 (&run)[kLen], u32 product, u64 row, u64 col) {
+__device__ __forceinline__ void store_sums(const Product& p, f32 (&run)[kLen], u32 product, u32 part, u64 row, u64 col) {
     if (row >= p.m || col >= p.n) return;
     row += product * p.m;
     if (p.partial == nullptr) finish<T>(p, run, row, col);
-    else store_run(p.partial + blockIdx.y * p.part_step + row * partial_stride(p) + col, run, kLen);
+    else store_run(p.partial + part * p.part_step + row * partial_stride(p) + col, run, kLen);
 }

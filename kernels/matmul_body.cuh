@@ -39,7 +39,7 @@ __device__ __forceinline__ void store_warp(const Product& p, Sums<S>& sums, f32*
             const float4* from = reinterpret_cast<const float4*>(stage + row * kStride + col);
             const float4 low = from[0], high = from[1];
             f32 run[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-            store_sums<T>(p, run, blockIdx.z, row0 + i * 16 + row, col0 + col);
+            store_sums<T>(p, run, blockIdx.z, blockIdx.y, row0 + i * 16 + row, col0 + col);
         }
         __syncwarp();
     }
@@ -60,7 +60,7 @@ __device__ __forceinline__ void multiply(const Product& p) {
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const u32 warp_m = warp % (S::kM / S::kWarpM) * S::kWarpM;
     const u32 warp_n = warp / (S::kM / S::kWarpM) * S::kWarpN;
-    const Tile tile = tile_of_block(p, S::kM, S::kN);
+    const Tile tile = tile_at(p, S::kM, S::kN, blockIdx.x, blockIdx.y);
     const u32 n_tiles = u32((tile.depth + kDepth - 1) / kDepth);
     const u32 last_left = u32(tile.depth - u64(n_tiles - 1) * kDepth);
 

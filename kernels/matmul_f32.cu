@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(256, kBlocks) matmul_f32(const __grid_constant
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const u32 row = warp % 4 * (4 * kPer) + lane / 8 * 4;
     const u32 col = warp / 4 * (8 * kPer) + lane % 8 * 4;
-    const Tile tile = tile_of_block(p, kTile, kTile);
+    const Tile tile = tile_at(p, kTile, kTile, blockIdx.x, blockIdx.y);
     const u32 n_tiles = u32((tile.depth + kDepth - 1) / kDepth);
     const u32 last_left = u32(tile.depth - u64(n_tiles - 1) * kDepth);
 
@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(256, kBlocks) matmul_f32(const __grid_constant
         #pragma unroll
         for (u32 j = 0; j < kPer; j += 4) {
             f32 run[4] = {sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]};
-            store_sums<f32>(p, run, blockIdx.z, tile.m0 + row + i / 4 * 16 + i % 4, tile.n0 + col + j * 8);
+            store_sums<f32>(p, run, blockIdx.z, blockIdx.y, tile.m0 + row + i / 4 * 16 + i % 4, tile.n0 + col + j * 8);
         }
     }
 }

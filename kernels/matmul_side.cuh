@@ -11,9 +11,6 @@
 // Elements along k in a tile.
 constexpr u32 kDepth = 32;
 
-// The axis along which an operand is contiguous.
-enum class Major { K, Outer };
-
 // Where tiles of an operand's dtype lie in shared memory, by the axis that is contiguous there. Places in bytes.
 template <Major kMajor, u32 kExtent> struct Swizzle {
     static constexpr u32 kBytes = kExtent * kDepth * 2;

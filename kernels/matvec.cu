@@ -73,7 +73,7 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_rows(const _
     for (u32 apart = p.lanes / 2; apart > 0; apart /= 2) sum += __shfl_xor_sync(~0u, sum, apart);
     if (first == 0 && inside) {
         f32 run[1] = {sum};
-        store_sums<T>(p, run, product, 0, col);
+        store_sums<T>(p, run, product, blockIdx.y, 0, col);
     }
 }
 
@@ -95,7 +95,7 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_columns(cons
 
     f32 sums[kLen] = {};
     u64 k = warp;
-    if (count == kLen && is_aligned_16(b) && p.b_k % kLen == 0) {
+    if (count == kLen && is_aligned<16>(b) && p.b_k % kLen == 0) {
         for (; k + (kAhead - 1) * kWarps < depth; k += kAhead * kWarps) {
             Pack<T, kLen> pack[kAhead];
             #pragma unroll
@@ -125,6 +125,6 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_columns(cons
         f32 run[1] = {};
         #pragma unroll
         for (u32 w = 0; w < kWarps; ++w) run[0] += parts[w][threadIdx.x];
-        store_sums<T>(p, run, blockIdx.z, 0, col0 + threadIdx.x);
+        store_sums<T>(p, run, blockIdx.z, blockIdx.y, 0, col0 + threadIdx.x);
     }
 }

@@ -97,9 +97,30 @@ struct Affine {
     const void* at;
     u32 wide;
 
+    // A unit as it lies in memory, of either dtype.
+    template <u32 kLen> struct Raw { u32x4 word[kLen < 4 ? 1 : kLen / 4]; };
+
     template <typename T, u32 kLen> __device__ __forceinline__ void load(u64 index, f32 (&x)[kLen]) const {
         if (kSame<T, f32> || wide) read<f32>(index, x);
         else read<T>(index, x);
+    }
+
+    // Loads a pack and leaves it as it is: to make f32 of it would be to wait for it.
+    template <typename T, u32 kLen> __device__ __forceinline__ void start(u64 index, Raw<kLen>& raw) const {
+        if (!at) return;
+        const u64 bytes = index * (wide ? sizeof(f32) : sizeof(T));
+        const auto* words = reinterpret_cast<const u32x4*>(static_cast<const u8*>(at) + bytes);
+        raw.word[0] = ld_global(words);
+        if constexpr (!kSame<T, f32>) {
+            if (wide) raw.word[1] = ld_global(words + 1);
+        }
+    }
+
+    template <typename T, u32 kLen> __device__ __forceinline__ void widen(const Raw<kLen>& raw, f32 (&x)[kLen]) const {
+        const auto wide_lanes = bits_as<Pack<f32, sizeof(raw) / sizeof(f32)>>(raw);
+        const auto lanes = bits_as<Pack<T, kPackLen<T>>>(raw.word[0]);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) x[l] = kSame<T, f32> || wide ? wide_lanes.lane[l] : to_f32(lanes.lane[l]);
     }
 
   private:
@@ -121,12 +142,21 @@ template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
     static constexpr u32 kLen = kLength;
     static constexpr f32 kPad = 0.0f;
     struct Raw { Pack<T, kLen> x, residual; };
+    struct Beside { Affine::Raw<kLen> weight, bias; };
 
     const T *in, *residual;
     T *sum, *out;
     u64 in_step, residual_step, sum_step, out_step;
     Affine weight, bias;
-    f32 eps, n, origin;
+    f32 eps, n;
+    T first, first_residual;  // of the row
+
+    // What deviations are counted from: made where it is needed, so that other loads do not wait for those of its parts.
+    __device__ __forceinline__ f32 origin() const {
+        if constexpr (!Op::kCentered) return 0.0f;
+        else if constexpr (kAdds) return to_f32(from_f32<T>(to_f32(first) + to_f32(first_residual)));
+        else return to_f32(first);
+    }
 
     template <bool kAgain> __device__ __forceinline__ Raw load(u64 unit) const {
         Raw raw;
@@ -152,27 +182,37 @@ template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
     }
 
     template <typename Chunk> __device__ __forceinline__ typename Op::Stat find(const Chunk& chunk) const {
-        return Op::find(chunk, origin);
+        return Op::find(chunk, origin());
     }
 
     __device__ __forceinline__ auto prescribe(typename Op::Stat total, typename Op::Stat) const {
         return Op::prescribe(total, n, eps);
     }
 
+    __device__ __forceinline__ Beside beside(u64 unit) const {
+        Beside loaded;
+        weight.start<T>(unit * kLen, loaded.weight);
+        bias.start<T>(unit * kLen, loaded.bias);
+        return loaded;
+    }
+
     template <typename Prescription>
-    __device__ __forceinline__ void finish(u64 unit, const f32 (&x)[kLen], Prescription by) const {
+    __device__ __forceinline__
+    void finish(u64 unit, const f32 (&x)[kLen], Prescription by, const Beside* loaded) const {
         f32 y[kLen];
         #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) y[l] = Op::value(x[l], origin, by);
+        for (u32 l = 0; l < kLen; ++l) y[l] = Op::value(x[l], origin(), by);
         if (weight.at) {
             f32 w[kLen];
-            weight.load<T>(unit * kLen, w);
+            if (loaded) weight.widen<T>(loaded->weight, w);
+            else weight.load<T>(unit * kLen, w);
             #pragma unroll
             for (u32 l = 0; l < kLen; ++l) y[l] *= w[l];
         }
         if (bias.at) {
             f32 b[kLen];
-            bias.load<T>(unit * kLen, b);
+            if (loaded) bias.widen<T>(loaded->bias, b);
+            else bias.load<T>(unit * kLen, b);
             #pragma unroll
             for (u32 l = 0; l < kLen; ++l) y[l] += b[l];
         }
@@ -214,9 +254,9 @@ norm_rows(const T* in, const T* residual, T* sum, T* out, const void* weight, co
 
     if constexpr (Kind::kCentered) {
         // Where rows hold it, nothing is written before every thread has read this.
-        if (units > 0) line.origin = to_f32(line.in[0]);
+        if (units > 0) line.first = line.in[0];
         if constexpr (kAdds) {
-            if (units > 0) line.origin = to_f32(from_f32<T>(line.origin + to_f32(line.residual[0])));
+            if (units > 0) line.first_residual = line.residual[0];
             if constexpr (!Cut::kHold) __syncthreads();
         }
     }

@@ -1,4 +1,4 @@
-// ptx.cuh: one function an instruction. Inline PTX stands here and in mma.cuh, and nowhere else.
+// ptx.cuh: one function an instruction. Inline PTX stands here, in mma.cuh and in hopper.cuh, and nowhere else.
 //
 // Loads and stores are volatile, so that they keep the order in which a kernel writes them: loads of a thread first,
 // all in flight together, then its stores. In-place kernels depend on no more than that.

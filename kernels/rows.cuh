@@ -12,7 +12,9 @@
 //     void leave(u64 unit, x)                        // stores what is asked for beside the result
 //     Op::Stat find(chunk)                           // of the units of a chunk; may replace their x
 //     auto prescribe(Op::Stat total, Op::Stat own)   // what finish needs, where find has found own
-//     void finish(u64 unit, x, prescription)         // stores the result
+//     using Beside;                                  // what else finish needs of a unit
+//     Beside beside(u64 unit)                        // loads it
+//     void finish(u64 unit, x, prescription, const Beside*)  // stores the result; loads what is beside if that is null
 #pragma once
 #include "block.cuh"
 
@@ -83,7 +85,7 @@ template <typename Line, typename Team, u32 kCount> struct Chunk {
     __device__ __forceinline__ void finish(const Line& line, const Prescription& prescription) const {
         #pragma unroll
         for (u32 j = 0; j < kUnits; ++j) {
-            if (has(j)) line.finish(unit(j), x[j], prescription);
+            if (has(j)) line.finish(unit(j), x[j], prescription, nullptr);
         }
     }
 };
@@ -97,6 +99,21 @@ __device__ __forceinline__ void hold_row(const Line& line, const Team& team, u64
     const auto total = team.template join<typename Line::Op>(own);
     chunk.leave(line);
     chunk.finish(line, line.prescribe(total, own));
+}
+
+// A row of at most a unit for each thread, where rows are few and nothing is there to do while one waits: all that is
+// needed is loaded at once. Where rows are many, the registers that this takes are better used by more threads.
+template <typename Line, typename Team>
+__device__ __forceinline__ void rush_row(const Line& line, const Team& team, u64 units) {
+    Chunk<Line, Team, 1> chunk(team, 0, units);
+    typename Line::Beside beside;
+    if (chunk.has(0)) beside = line.beside(chunk.unit(0));
+    chunk.template load<false>(line);
+    const auto own = line.find(chunk);
+    const auto total = team.template join<typename Line::Op>(own);
+    chunk.leave(line);
+    const auto prescription = line.prescribe(total, own);
+    if (chunk.has(0)) line.finish(chunk.unit(0), chunk.x[0], prescription, &beside);
 }
 
 // A row of any length: it is read twice, kUnits units for each thread at a time.
@@ -121,17 +138,21 @@ __device__ __forceinline__ void stream_row(const Line& line, const Team& team, u
     }
 }
 
+// What threads hold: nothing of a row, the row, or with it all that is beside it.
+enum class Hold { Nothing, Row, All };
+
 // How a kernel does rows: units of kLen elements, kUnits of them for a thread of a team at a time, in blocks of at most
 // kMost threads.
-template <u32 kLength, u32 kCount, typename TeamOf, bool kHolds, u32 kThreadsAtMost> struct Cut {
+template <u32 kLength, u32 kCount, typename TeamOf, Hold kHolds, u32 kThreadsAtMost> struct Cut {
     static constexpr u32 kLen = kLength, kUnits = kCount, kMost = kThreadsAtMost;
-    static constexpr bool kHold = kHolds;
+    static constexpr bool kHold = kHolds != Hold::Nothing;
     using Team = TeamOf;
     // What leaves a thread 64 registers, or 128 where units are single elements: their places take registers too.
     static constexpr u32 kBlocks = kMostThreads / (kLen > 1 ? 1 : 2) / kMost;
 
     template <typename Line> static __device__ __forceinline__ void run(const Line& line, const Team& team, u64 units) {
-        if constexpr (kHolds) hold_row<kUnits>(line, team, units);
+        if constexpr (kHolds == Hold::All) rush_row(line, team, units);
+        else if constexpr (kHolds == Hold::Row) hold_row<kUnits>(line, team, units);
         else stream_row<kUnits>(line, team, units);
     }
 };

@@ -89,6 +89,7 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     static constexpr u32 kLen = kLength, kIn = 0, kMask = 1, kOut = Kind::kMasked ? 2 : 1;
     static constexpr f32 kPad = -kInf;
     struct Raw { Pack<T, kLen> x; Pack<u8, kLen> mask; };
+    struct Beside {};
 
     const T* in;
     const u8* mask;
@@ -119,8 +120,10 @@ template <typename Kind, typename T, u32 kLength> struct Line {
         return Kind::prescribe(total, own, nothing);
     }
 
+    __device__ __forceinline__ Beside beside(u64) const { return {}; }
+
     template <typename Prescription>
-    __device__ __forceinline__ void finish(u64 unit, const f32 (&x)[kLen], Prescription by) const {
+    __device__ __forceinline__ void finish(u64 unit, const f32 (&x)[kLen], Prescription by, const Beside*) const {
         Pack<T, kLen> y;
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) y.lane[l] = from_f32<T>(Kind::value(x[l], by));

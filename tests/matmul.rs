@@ -164,7 +164,18 @@ fn whole_products_are_exact(at: &At) -> Check {
 /// Sizes just off the largest tiles, transposed or not, exact.
 fn all_tile_borders(at: &At) -> Check {
     for dtype in at.floats() {
-        for [m, n, k] in [[257, 259, 1025], [128, 256, 64], [1, 1031, 2050], [600, 1, 333], [129, 130, 4]] {
+        // The last ones lie on 16 bytes, as kernels of the largest tiles want it, and are large enough for them.
+        for [m, n, k] in [
+            [257, 259, 1025],
+            [128, 256, 64],
+            [1, 1031, 2050],
+            [600, 1, 333],
+            [129, 130, 4],
+            [2056, 1544, 72],
+            [1160, 520, 264],
+            [520, 648, 136],
+            [72, 136, 2056],
+        ] {
             for turned in [0, 1, 2, 3] {
                 let matrix = |shape: [usize; 2], turn: bool, seed| {
                     let steps: &[[usize; 4]] = if turn { &[[3, 0, 1, 0]] } else { &[] };
@@ -182,10 +193,24 @@ fn all_tile_borders(at: &At) -> Check {
     Ok(())
 }
 
-/// Bias and activation in every tile of a layer with many outputs, exact, and rounded once.
+/// Layers of many outputs, or of few rows or columns and a long `k`: `m`, `n`, `k`.
+const LAYERS: [[usize; 3]; 10] = [
+    [3, 1031, 40],
+    [300, 520, 8],
+    [16, 24, 4104],
+    [5, 3000, 520],
+    [17, 1031, 2056],
+    [16, 9000, 72],
+    [33, 520, 776],
+    [64, 37, 8200],
+    [100, 130, 104],
+    [2000, 9, 264],
+];
+
+/// Bias and activation in every tile of a layer, exact, and rounded once.
 fn wide_layers(at: &At) -> Check {
     for dtype in at.floats() {
-        for [m, n, k] in [[3, 1031, 40], [300, 520, 8]] {
+        for [m, n, k] in LAYERS {
             let matrix = |shape: [usize; 2], seed| Case {
                 dtype,
                 geometry: Geometry::plain(&shape),

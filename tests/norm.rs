@@ -10,6 +10,7 @@ use taut_tests::{
 pub(crate) fn trials(suite: &mut Suite) {
     suite.real("norm::rows_of_any_length", rows_of_any_length);
     suite.real("norm::sums_of_any_length", sums_of_any_length);
+    suite.real("norm::many_rows", many_rows);
     suite.real("norm::squares_beyond_f16", squares_beyond_f16);
     suite.real("norm::rows_of_one_number_are_the_bias", rows_of_one_number_are_the_bias);
     suite.real("norm::a_large_mean_does_no_harm", a_large_mean_does_no_harm);
@@ -103,6 +104,33 @@ fn sums_of_any_length(at: &At) -> Check {
                         same(&got.1, &sum)?;
                     }
                 }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Of each length more rows than a card has at once, three of them again and again.
+fn many_rows(at: &At) -> Check {
+    for (times, n) in [(700, 64), (370, 384), (180, 1000), (47, 4096)] {
+        for dtype in at.floats() {
+            let values = Fill::Tame.values(3 * n, dtype, 1);
+            let floats: Vec<f64> = values.iter().map(|x| x.float()).collect();
+            let Along { tensors: [weight, bias], affine } = along(n, dtype, at)?;
+            let want = |f: &dyn Fn(&[f64]) -> Vec<Interval>| by_rows(&[3, n], 1, &floats, |row, _| f(row));
+            let layer = want(&|row| layer_norm(row, EPS, &affine, dtype));
+            let rms = want(&|row| scale_norm(row, EPS, true, &affine, dtype));
+            let again = |three: Tensor| three.reshape([1, 3, n])?.broadcast_to([times, 3, n]);
+            let x = again(upload(&values, &[3, n], dtype, &at.device)?)?.contiguous()?;
+            let none = Tensor::zeros([times, 3, n], dtype, &at.device)?;
+            for (got, want) in [
+                (x.clone().layer_norm(Some(&weight), Some(&bias), EPS)?, &layer),
+                (x.clone().add_layer_norm(&none, Some(&weight), Some(&bias), EPS)?.0, &layer),
+                (x.rms_norm(Some(&weight), EPS)?, &rms),
+            ] {
+                let three = got.clone().slice(0, 0..1)?.reshape([3, n])?;
+                within(&three, want)?;
+                same_tensors(&got, &again(three)?)?;
             }
         }
     }

@@ -10,6 +10,7 @@ use taut_tests::{
 pub(crate) fn trials(suite: &mut Suite) {
     suite.real("softmax::rows_of_any_length", rows_of_any_length);
     suite.real("softmax::masked_rows_of_any_length", masked_rows_of_any_length);
+    suite.real("softmax::many_rows", many_rows);
     suite.real("softmax::ends_of_the_range", ends_of_the_range);
     suite.real("softmax::equal_elements_share_alike", equal_elements_share_alike);
     suite.real("softmax::nan_and_infinity_spoil_their_row", nan_and_infinity_spoil_their_row);
@@ -75,6 +76,31 @@ fn masked_rows_of_any_length(at: &At) -> Check {
                 poison(&at.device, &[3 * n * dtype.size()])?;
                 within(&x.clone().softmax_with(1, scale, Some(mask))?, &want)?;
                 within(&x.copy()?.softmax_with(1, scale, Some(&masks[0]))?, &want)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Of each length more rows than a card has at once, three of them again and again.
+fn many_rows(at: &At) -> Check {
+    for (times, n) in [(700, 64), (370, 384), (180, 1000), (47, 4096)] {
+        for dtype in at.floats() {
+            let values = Fill::Tame.values(3 * n, dtype, 1);
+            let floats: Vec<f64> = values.iter().map(|x| x.float()).collect();
+            let want = by_rows(&[3, n], 1, &floats, |row, _| softmax(row, f64::NAN, dtype));
+            let want_log = by_rows(&[3, n], 1, &floats, |row, _| log_softmax(row, dtype));
+            let again = |three: Tensor| three.reshape([1, 3, n])?.broadcast_to([times, 3, n]);
+            let x = again(upload(&values, &[3, n], dtype, &at.device)?)?.contiguous()?;
+            let mask = Tensor::full([1], 1.0, DType::Bool, &at.device)?;
+            for (got, want) in [
+                (x.clone().softmax(2)?, &want),
+                (x.clone().softmax_with(2, 1.0, Some(&mask))?, &want),
+                (x.log_softmax(2)?, &want_log),
+            ] {
+                let three = got.clone().slice(0, 0..1)?.reshape([3, n])?;
+                within(&three, want)?;
+                same_tensors(&got, &again(three)?)?;
             }
         }
     }

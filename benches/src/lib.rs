@@ -9,6 +9,7 @@ pub mod host;
 pub mod memory;
 pub mod model;
 pub mod page;
+pub mod products;
 pub mod progress;
 pub mod table;
 pub mod throughput;

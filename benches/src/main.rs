@@ -2,13 +2,14 @@
 
 use std::{path::PathBuf, process::ExitCode};
 use taut::Device;
-use taut_benches::{Bench, encoder, figures, host, memory, model, page, throughput};
+use taut_benches::{Bench, encoder, figures, host, memory, model, page, products, throughput};
 
 const HELP: &str = "\
 taut-bench [--quick] [--only GROUP].. [--ops OP,..] [--device cpu|cuda] [--data DIR] [--out DIR]
 
-Groups: host, throughput, memory, model, encoder. Without --only, all of them.
---ops limits the throughput to the methods of these names: relu,sum,matmul.
+Groups: host, throughput, products, memory, model, encoder. Without --only, all of them.
+--ops limits the throughput to the methods of these names: relu,sum,matmul; and products to rows with one of these in
+their name: '512 x 4096,TN'.
 ";
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -53,7 +54,8 @@ fn parse() -> Outcome<Option<Options>> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let known = [host::GROUP, throughput::GROUP, memory::GROUP, model::GROUP, encoder::GROUP];
+    let known =
+        [host::GROUP, throughput::GROUP, products::GROUP, memory::GROUP, model::GROUP, encoder::GROUP];
     match options.only.iter().find(|group| !known.contains(&group.as_str())) {
         Some(group) => Err(format!("there is no group `{group}`; there are {}", known.join(", ")).into()),
         None => Ok(Some(options)),
@@ -82,6 +84,9 @@ fn run(options: Options) -> Outcome<()> {
     if wanted(throughput::GROUP) {
         throughput::measure(&mut bench)?;
     }
+    if wanted(products::GROUP) {
+        products::measure(&mut bench)?;
+    }
     if wanted(model::GROUP) {
         model::measure(&mut bench)?;
     }
@@ -95,7 +100,14 @@ fn run(options: Options) -> Outcome<()> {
         bench.report.keep(old);
     }
     bench.report.write(&json)?;
-    let sections = [model::section, encoder::section, memory::section, throughput::section, host::section];
+    let sections = [
+        model::section,
+        encoder::section,
+        memory::section,
+        throughput::section,
+        products::section,
+        host::section,
+    ];
     let sections: Vec<_> = sections.iter().map(|section| section(&bench)).collect();
     page::write(&options.out.join("index.html"), &bench.report, &sections)?;
     Ok(())

@@ -88,10 +88,11 @@ impl Job {
 /// Images of every file for every target: from the cache, or compiled in as many processes as there are cores.
 pub(crate) fn all(nvrtc: &Nvrtc, targets: &[Target], folder: &Path) -> Result<Vec<Entry>> {
     fs::create_dir_all(folder)?;
-    let files: BTreeSet<_> = Kernel::all().into_iter().map(Kernel::file).collect();
+    let files: BTreeSet<_> =
+        Kernel::all().into_iter().map(|kernel| (kernel.file(), kernel.only_on())).collect();
     let (mut entries, mut left) = (Vec::new(), Vec::new());
-    for file in files {
-        for target in targets {
+    for (file, only_on) in files {
+        for target in targets.iter().filter(|target| target.has(only_on)) {
             let job = Job::new(file, *target)?;
             let entry = Entry::new(folder, job.key(nvrtc)?, file, target.name());
             if !entry.exists() {

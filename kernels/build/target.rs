@@ -65,6 +65,11 @@ impl Target {
         Ok(target)
     }
 
+    /// Whether there is code for this target that may use what only the capability `only_on` has.
+    pub(crate) fn has(&self, only_on: Option<(u32, u32)>) -> bool {
+        only_on.is_none_or(|capability| self.own() && capability == (self.major, self.minor))
+    }
+
     /// Whether the code uses what only this one capability has.
     fn own(&self) -> bool {
         !self.ptx && (self.major, self.minor) == (9, 0)

@@ -58,6 +58,7 @@ pub const TWINS: &[(&str, &str, usize)] = &[
     ("rows.cuh", "Rows<3>", size_of::<Rows<3>>()),
     ("rows.cuh", "Rows<4>", size_of::<Rows<4>>()),
     ("matmul.cuh", "Product", size_of::<Product>()),
+    ("hopper.cuh", "TensorMap", size_of::<TensorMap>()),
     ("attention.cuh", "Attention", size_of::<Attention>()),
     ("fault.cuh", "Fault", size_of::<Fault>()),
     ("sort.cu", "Sort", size_of::<Sort>()),
@@ -154,6 +155,14 @@ pub struct Rows<const N: usize> {
     pub units: u64,
     /// From unit to unit, in elements, for each operand.
     pub step: [u64; N],
+}
+
+/// An operand as the copy engine of compute 9.0 sees it: what the driver encodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct TensorMap {
+    /// Opaque.
+    pub words: [u64; 16],
 }
 
 /// A batch of products of matrices and their epilogue. Pointers are addresses, strides are in elements.

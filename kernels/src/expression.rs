@@ -47,7 +47,17 @@ impl Kernel {
             Kernel::Matmul(dtype, [a, b], tile) => {
                 format!("matmul_mma<{dtype}, Major::{a:?}, Major::{b:?}, {}>", self.shape(tile))
             }
+            Kernel::MatmulWgmma(dtype, [a, b], tile) => {
+                let (m, n) = self.extent();
+                let shape = format!("Shape<{m}, {n}, {}, {}>", team(tile), stages(tile));
+                format!("matmul_wgmma<{dtype}, Major::{a:?}, Major::{b:?}, {shape}>")
+            }
             Kernel::MatmulAny(dtype) => format!("matmul_any<{dtype}, {}>", self.shape(Tile::Small)),
+            Kernel::MatmulThin(dtype, thin) => {
+                let ((m, n), warps, ahead, blocks) =
+                    (thin.extent(), thin.warps(), thin.ahead(), thin.blocks());
+                format!("matmul_thin<{dtype}, Thin<{m}, {n}, {warps}, {ahead}, {blocks}>>")
+            }
             Kernel::MatmulF32(tile) => {
                 format!("matmul_f32<{}, {}>", tile.extent().0 / 16, self.shared_bytes())
             }
@@ -96,12 +106,30 @@ impl Kernel {
         format!("Shape<{m}, {n}, {warp_m}, {warp_n}, {}, {}>", self.shared_bytes(), tile.blocks())
     }
 
+    /// Rows and columns of a tile of a product; 0 for all else.
+    pub const fn extent(self) -> (u32, u32) {
+        match self {
+            Kernel::MatmulWgmma(_, _, Tile::Small) => (64, 128),
+            Kernel::Matmul(_, _, tile) | Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulF32(tile) => {
+                tile.extent()
+            }
+            Kernel::MatmulAny(_) => Tile::Small.extent(),
+            Kernel::MatmulThin(_, thin) => thin.extent(),
+            _ => (0, 0),
+        }
+    }
+
     /// The dynamic shared memory of a block. The sources check that it holds whole stages.
     pub const fn shared_bytes(self) -> u32 {
         match self {
             // Of 32 * 2 bytes for each row and column: 4 stages, which for the largest tile is the most that cards of
             // 8.6, 8.9 and 12.0 give.
             Kernel::Matmul(_, _, tile) => 4 * 64 * (tile.extent().0 + tile.extent().1),
+            // Two stages of 8 KiB for each of two warpgroups that store, and 1 KiB to begin on a multiple of that.
+            Kernel::MatmulWgmma(_, _, tile) => {
+                let (m, n) = self.extent();
+                stages(tile) * 128 * (m + n) + 33 * 1024
+            }
             // Elements come by way of registers: more than 2 stages would hide nothing.
             Kernel::MatmulAny(_) => 2 * 64 * (64 + 64),
             // The rows, and two stages of keys and values.
@@ -155,10 +183,26 @@ impl Kernel {
             Kernel::Attention(_, tile, width) => return warps(tile, width).0 * 32,
             Kernel::Matmul(_, _, tile) => tile,
             Kernel::MatmulAny(_) => Tile::Small,
+            Kernel::MatmulWgmma(..) => return 384,
+            Kernel::MatmulThin(_, thin) => return thin.warps() * 32,
             _ => return 256,
         };
         let ((m, n), (warp_m, warp_n)) = (tile.extent(), tile.warp());
         m / warp_m * (n / warp_n) * 32
+    }
+}
+
+/// Warpgroups that share a tile of `matmul_wgmma.cu`. Those of smaller tiles have one each, in turn.
+const fn team(tile: Tile) -> u32 {
+    if matches!(tile, Tile::Large) { 2 } else { 1 }
+}
+
+/// Stages of `matmul_wgmma.cu`: as many as there is room for.
+const fn stages(tile: Tile) -> u32 {
+    match tile {
+        Tile::Large => 4,
+        Tile::Medium => 6,
+        Tile::Small => 8,
     }
 }
 
@@ -215,12 +259,13 @@ fn elementwise(family: &str, arguments: &str, bytes: usize, access: Access) -> S
 fn rows(family: &str, op: &str, streams: usize, dtype: DType, part: RowPart, packs: bool) -> String {
     let len = if packs { pack_len(&[dtype]) } else { 1 };
     let (team, hold) = match part {
-        RowPart::Short | RowPart::Warp => ("Group", true),
-        RowPart::Block => ("Block", true),
-        RowPart::Long => ("Block", false),
-        RowPart::Columns => ("Columns", true),
-        RowPart::LongColumns => ("Columns", false),
+        RowPart::Short | RowPart::Warp => ("Group", "Row"),
+        RowPart::Block => ("Block", "Row"),
+        RowPart::Rush => ("Block", "All"),
+        RowPart::Long => ("Block", "Nothing"),
+        RowPart::Columns => ("Columns", "Row"),
+        RowPart::LongColumns => ("Columns", "Nothing"),
     };
     let (units, most) = (part.units(len, streams), part.most_threads(len));
-    format!("{family}_rows<{op}, {dtype}, Cut<{len}, {units}, {team}, {hold}, {most}>>")
+    format!("{family}_rows<{op}, {dtype}, Cut<{len}, {units}, {team}, Hold::{hold}, {most}>>")
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     expression::pack_len,
-    variant::{Access, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile, WIDTHS},
+    variant::{Access, Major, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile, WIDTHS},
 };
 use std::sync::LazyLock;
 use taut_core::{Binary, DType, Norm, Random, Reduce, Scan, Softmax, Unary};
@@ -35,8 +35,12 @@ pub enum Kernel {
     Scan(Scan, DType, ScanPart),
     /// `matmul_mma.cu`: 16-bit operands, each contiguous along an axis.
     Matmul(DType, [Major; 2], Tile),
+    /// `matmul_wgmma.cu`: the same on cards of 9.0.
+    MatmulWgmma(DType, [Major; 2], Tile),
     /// `matmul_any.cu`: 16-bit operands with any strides, in small tiles.
     MatmulAny(DType),
+    /// `matmul_thin.cu`: few rows or columns, 16-bit operands along `k`.
+    MatmulThin(DType, Thin),
     /// `matmul_f32.cu`: medium or small tiles.
     MatmulF32(Tile),
     /// `attention.cu`: 16-bit operands with rows of at most so many elements, one of [`WIDTHS`](crate::WIDTHS).
@@ -148,8 +152,10 @@ impl Kernel {
         for dtype in halves {
             for (a, b) in Major::ALL.into_iter().flat_map(|a| Major::ALL.map(|b| (a, b))) {
                 all.extend(Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)));
+                all.extend(Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile)));
             }
             all.push(Kernel::MatmulAny(dtype));
+            all.extend(Thin::ALL.map(|thin| Kernel::MatmulThin(dtype, thin)));
         }
         all.extend([Tile::Medium, Tile::Small].map(Kernel::MatmulF32));
         for width in WIDTHS {
@@ -201,7 +207,9 @@ impl Kernel {
             },
             Kernel::Scan(..) => "scan.cu",
             Kernel::Matmul(..) => "matmul_mma.cu",
+            Kernel::MatmulWgmma(..) => "matmul_wgmma.cu",
             Kernel::MatmulAny(_) => "matmul_any.cu",
+            Kernel::MatmulThin(..) => "matmul_thin.cu",
             Kernel::MatmulF32(_) => "matmul_f32.cu",
             Kernel::Attention(..) => "attention.cu",
             Kernel::AttentionF32(..) => "attention_f32.cu",
@@ -220,6 +228,14 @@ impl Kernel {
         }
     }
 
+    /// The only compute capability that has the instructions of this file; `None`: any.
+    pub const fn only_on(self) -> Option<(u32, u32)> {
+        match self {
+            Kernel::MatmulWgmma(..) => Some((9, 0)),
+            _ => None,
+        }
+    }
+
     const fn code(self) -> Code {
         match self {
             Kernel::Unary(op, dtype, access) => [0, op.index(), dtype as usize, access as usize],
@@ -233,7 +249,11 @@ impl Kernel {
             Kernel::Matmul(dtype, [a, b], tile) => {
                 [7, tile as usize, dtype as usize, a as usize * 2 + b as usize]
             }
+            Kernel::MatmulWgmma(dtype, [a, b], tile) => {
+                [25, tile as usize, dtype as usize, a as usize * 2 + b as usize]
+            }
             Kernel::MatmulAny(dtype) => [8, 0, dtype as usize, 0],
+            Kernel::MatmulThin(dtype, thin) => [26, thin as usize, dtype as usize, 0],
             Kernel::MatmulF32(tile) => [9, tile as usize, DType::F32 as usize, 0],
             Kernel::MatmulReduce(dtype) => [10, 0, dtype as usize, 0],
             Kernel::Matvec(dtype, major) => [11, 0, dtype as usize, major as usize],
@@ -304,9 +324,13 @@ mod tests {
         let product = Kernel::Matmul(DType::BF16, [Major::K, Major::Outer], Tile::Large);
         let shape = "Shape<128, 256, 64, 64, 98304, 1>";
         assert_eq!(product.expression(), format!("matmul_mma<bf16, Major::K, Major::Outer, {shape}>"));
+        let product = Kernel::MatmulWgmma(DType::F16, [Major::K, Major::K], Tile::Medium);
+        assert_eq!(product.expression(), "matmul_wgmma<f16, Major::K, Major::K, Shape<128, 128, 1, 6>>");
         let attention = Kernel::Attention(DType::F16, Tile::Large, 128);
         assert_eq!(attention.expression(), "attention<f16, Shape<128, 4, 32, 64, 2>>");
         assert_eq!(Kernel::AttentionF32(Tile::Small, 256).expression(), "attention_f32<Shape<256, 1, 32>>");
         assert_eq!(Kernel::MatmulF32(Tile::Medium).expression(), "matmul_f32<8, 50688>");
+        let thin = Kernel::MatmulThin(DType::F16, Thin::Medium);
+        assert_eq!(thin.expression(), "matmul_thin<f16, Thin<16, 32, 8, 3, 2>>");
     }
 }

@@ -69,6 +69,8 @@ pub enum RowPart {
     Warp,
     /// A block, which holds the row.
     Block,
+    /// A block, a unit each, with all that is beside the row: for few rows.
+    Rush,
     /// A block, which reads the row twice.
     Long,
     /// Neighbouring threads on neighbouring rows, which a part of the block holds.
@@ -79,19 +81,22 @@ pub enum RowPart {
 
 impl RowPart {
     /// Every part; `ALL[part as usize] == part`.
-    pub const ALL: [RowPart; 6] = [
+    pub const ALL: [RowPart; 7] = [
         RowPart::Short,
         RowPart::Warp,
         RowPart::Block,
+        RowPart::Rush,
         RowPart::Long,
         RowPart::Columns,
         RowPart::LongColumns,
     ];
 
-    /// The parts with the length of their units, of which `len` make a pack: packs lie along rows only.
+    /// The parts with the length of their units, of which `len` make a pack: packs lie along rows only, and few rows of
+    /// single units are worth no kernel.
     pub(crate) fn all(len: usize) -> impl Iterator<Item = (RowPart, bool)> {
         let packs = RowPart::ALL.into_iter().filter(move |part| len > 1 && !part.is_columns());
-        packs.map(|part| (part, true)).chain(RowPart::ALL.map(|part| (part, false)))
+        let single = RowPart::ALL.into_iter().filter(|&part| part != RowPart::Rush);
+        packs.map(|part| (part, true)).chain(single.map(|part| (part, false)))
     }
 
     /// Whether neighbouring threads take neighbouring rows.
@@ -107,6 +112,7 @@ impl RowPart {
             RowPart::Short if len > 1 => 1,
             RowPart::Short => 4,
             RowPart::Warp => held / 2,
+            RowPart::Rush => 1,
             RowPart::Block | RowPart::Columns => held / streams,
             RowPart::Long | RowPart::LongColumns => held / 2 / streams,
         }
@@ -194,5 +200,59 @@ impl Tile {
             Tile::Medium => 2,
             Tile::Small => 4,
         }
+    }
+}
+
+/// The part of a product of few rows or columns that a block of `matmul_thin.cu` computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Thin {
+    /// Few rows, and as many blocks as can be.
+    Tiny,
+    /// Few rows; in between.
+    Small,
+    /// Few rows; in between.
+    Medium,
+    /// Few rows, which are read the least often.
+    Wide,
+    /// Some rows.
+    Square,
+    /// Few columns.
+    Tall,
+}
+
+impl Thin {
+    /// Every one; `ALL[thin as usize] == thin`.
+    pub const ALL: [Thin; 6] = [Thin::Tiny, Thin::Small, Thin::Medium, Thin::Wide, Thin::Square, Thin::Tall];
+
+    /// Rows and columns of the output.
+    pub const fn extent(self) -> (u32, u32) {
+        match self {
+            Thin::Tiny => (16, 8),
+            Thin::Small => (16, 16),
+            Thin::Medium => (16, 32),
+            Thin::Wide => (16, 64),
+            Thin::Square => (32, 32),
+            Thin::Tall => (64, 16),
+        }
+    }
+
+    /// Warps that share `k`.
+    pub const fn warps(self) -> u32 {
+        if matches!(self, Thin::Tiny) { 16 } else { 8 }
+    }
+
+    /// Steps of a warp whose loads are on their way at once: as many as registers hold.
+    pub const fn ahead(self) -> u32 {
+        match self {
+            Thin::Tiny | Thin::Square => 2,
+            Thin::Small => 4,
+            Thin::Medium => 3,
+            Thin::Wide | Thin::Tall => 1,
+        }
+    }
+
+    /// Blocks that share a multiprocessor.
+    pub const fn blocks(self) -> u32 {
+        2
     }
 }

@@ -15,6 +15,8 @@ pub struct Card {
     pub memory_bytes: u64,
     /// What was in use on the card when it was opened: this process's context, and all of other processes.
     pub context_bytes: u64,
+    /// Whether this build has the kernels that are made for cards of this capability alone.
+    pub own_kernels: bool,
     /// The most dynamic shared memory that one block can ask for.
     pub shared_bytes: u32,
 }
@@ -29,6 +31,7 @@ impl Card {
             l2_bytes: 60 << 20,
             memory_bytes: 150_121_545_728,
             context_bytes: 552 << 20,
+            own_kernels: true,
             shared_bytes: 232_448,
         }
     }

@@ -75,6 +75,7 @@ impl Context {
             l2_bytes: u64::from(attribute(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?),
             memory_bytes: total,
             context_bytes: total - free,
+            own_kernels: has_own_kernels(capability),
             shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
         };
         let functions = Functions::new(&card)?;
@@ -134,6 +135,12 @@ impl Context {
         }
         result
     }
+}
+
+/// Whether there is machine code for cards of this capability alone.
+fn has_own_kernels((major, minor): (u32, u32)) -> bool {
+    let arch = format!("{major}.{minor}a");
+    taut_kernels::modules().iter().any(|module| module.arch == arch)
 }
 
 impl Drop for Context {

@@ -1,6 +1,7 @@
 //! BERT's encoder, and sentence vectors made by it.
 
 use crate::{Builder, Embedding, FusedLinear, Layer, LayerNorm, Linear, Module, Parameter};
+use std::ops::RangeInclusive;
 use taut::{Activation, Attention, DType, Device, Error, ErrorKind, Result, Sequences, Tensor, scope};
 
 /// The sizes of a [`Bert`].
@@ -63,12 +64,27 @@ impl BertConfig {
 }
 
 /// Sequences of tokens, one after the other without padding, on a device.
+///
+/// A long batch goes through an encoder in parts, one after the other, since sequences do not see each other: what an
+/// encoder holds beside its weights is what its largest part takes, and between two ops that stays in the caches.
 #[derive(Clone, Debug)]
 pub struct Tokens {
+    /// At least one.
+    parts: Vec<Part>,
+}
+
+/// Sequences that go together.
+#[derive(Clone, Debug)]
+struct Part {
     /// The numbers of the words, and behind them those of the positions: i64, `[2, tokens]`.
     numbers: Tensor,
     sequences: Sequences,
 }
+
+/// Tokens of a part: enough to keep a large card busy, and no more than its caches hold of what they become.
+const PART: RangeInclusive<usize> = 2048..=16_384;
+/// Parts of a batch that could be of either size.
+const PARTS: usize = 4;
 
 impl Tokens {
     /// The sequences `batch` of numbers of words.
@@ -83,14 +99,38 @@ impl Tokens {
         let positions = lengths.iter().flat_map(|&length| (0i64..).take(length));
         let numbers: Vec<i64> = ids.chain(positions).collect();
         let numbers = Tensor::from_slice(&numbers, [2, numbers.len() / 2], device)?;
-        Ok(Tokens { numbers, sequences: Sequences::new(&lengths, device)? })
+        let mut first = 0;
+        let parts = parts(&lengths).map(|lengths| {
+            let sequences = Sequences::new(lengths, device)?;
+            let tokens = first..first + sequences.tokens();
+            first = tokens.end;
+            Ok(Part { numbers: numbers.clone().slice(1, tokens)?, sequences })
+        });
+        Ok(Tokens { parts: parts.collect::<Result<_>>()? })
     }
+}
 
-    /// Where the sequences begin and end.
-    pub fn sequences(&self) -> &Sequences {
-        &self.sequences
-    }
+/// Cuts sequences into parts of about as many tokens each. No sequence at all is one part too.
+fn parts(lengths: &[usize]) -> impl Iterator<Item = &[usize]> {
+    let tokens: usize = lengths.iter().sum();
+    let count = tokens.div_ceil(tokens.div_ceil(PARTS).clamp(*PART.start(), *PART.end())).max(1);
+    let enough = tokens.div_ceil(count).max(1);
+    let mut rest = Some(lengths);
+    std::iter::from_fn(move || {
+        let lengths = rest.take()?;
+        let mut tokens = 0;
+        let more = |length: &&usize| {
+            let more = tokens < enough;
+            tokens += **length;
+            more
+        };
+        let (part, left) = lengths.split_at(lengths.iter().take_while(more).count());
+        rest = (!left.is_empty()).then_some(left);
+        Some(part)
+    })
+}
 
+impl Part {
     fn row(&self, row: usize) -> Result<Tensor> {
         self.numbers.clone().slice(0, row..row + 1)?.reshape([self.sequences.tokens()])
     }
@@ -133,12 +173,8 @@ impl Bert {
     /// [`Shape`](ErrorKind::Shape) if a sequence is longer than the positions go; a token that is no word is one at the next
     /// call that waits for the device. As the ops that it is made of.
     pub fn forward(&self, tokens: &Tokens) -> Result<Tensor> {
-        let (longest, positions) = (tokens.sequences.longest(), self.positions);
-        if longest > positions {
-            return Err(Error::shape(format!("bert: a sequence of {longest} tokens, at most {positions}")));
-        }
-        let x = self.embeddings.forward(tokens)?;
-        self.layers.iter().try_fold(x, |x, layer| layer.forward(x, &tokens.sequences))
+        let parts = tokens.parts.iter().map(|part| self.forward_part(part));
+        together(parts.collect::<Result<Vec<_>>>()?)
     }
 
     /// A vector of length 1 for each sequence, `[sequences, hidden]`: the mean of those of its tokens, which sentence
@@ -150,9 +186,29 @@ impl Bert {
     ///
     /// As [`forward`](Self::forward).
     pub fn embed(&self, tokens: &Tokens) -> Result<Tensor> {
-        let x = self.forward(tokens)?;
-        let _scope = scope("pooling");
-        x.mean_packed(&tokens.sequences)?.cast(DType::F32)?.l2_normalize(1, 1e-12)
+        let parts = tokens.parts.iter().map(|part| {
+            let x = self.forward_part(part)?;
+            let _scope = scope("pooling");
+            x.mean_packed(&part.sequences)?.cast(DType::F32)?.l2_normalize(1, 1e-12)
+        });
+        together(parts.collect::<Result<Vec<_>>>()?)
+    }
+
+    fn forward_part(&self, part: &Part) -> Result<Tensor> {
+        let (longest, positions) = (part.sequences.longest(), self.positions);
+        if longest > positions {
+            return Err(Error::shape(format!("bert: a sequence of {longest} tokens, at most {positions}")));
+        }
+        let x = self.embeddings.forward(part)?;
+        self.layers.iter().try_fold(x, |x, layer| layer.forward(x, &part.sequences))
+    }
+}
+
+/// The rows of the parts, one after the other.
+fn together(mut parts: Vec<Tensor>) -> Result<Tensor> {
+    match parts.len() {
+        1 => Ok(parts.swap_remove(0)),
+        _ => Tensor::cat(&parts, 0),
     }
 }
 
@@ -182,10 +238,10 @@ impl Embeddings {
         })
     }
 
-    fn forward(&self, tokens: &Tokens) -> Result<Tensor> {
+    fn forward(&self, part: &Part) -> Result<Tensor> {
         let _scope = scope("embeddings");
-        let words = self.words.forward(tokens.row(0)?)?;
-        let positions = self.positions.forward(tokens.row(1)?)?;
+        let words = self.words.forward(part.row(0)?)?;
+        let positions = self.positions.forward(part.row(1)?)?;
         let kind = self.types.weight().clone().slice(0, 0..1)?;
         self.norm.forward_sum(words.add(&kind)?, &positions)
     }
@@ -262,5 +318,27 @@ impl Module for EncoderLayer {
         self.intermediate.visit(f);
         self.output.visit(f);
         self.output_norm.visit(f);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PART, PARTS, parts};
+
+    #[test]
+    fn parts_are_all_of_the_batch_and_bounded() {
+        for (count, length) in
+            [(0, 0), (3, 0), (1, 16), (256, 16), (255, 17), (4, 512), (7, 3000), (9000, 40)]
+        {
+            // From 0 to twice the length.
+            let lengths: Vec<usize> = (0..count).map(|i| i * 7919 % (2 * length + 1)).collect();
+            let cut: Vec<&[usize]> = parts(&lengths).collect();
+            assert_eq!(cut.concat(), lengths);
+            assert!(!cut.is_empty());
+            let tokens: usize = lengths.iter().sum();
+            let most = tokens.div_ceil(PARTS).clamp(*PART.start(), *PART.end()) + 2 * length;
+            assert!(cut.iter().all(|part| part.iter().sum::<usize>() <= most), "{count} x {length}");
+        }
+        assert_eq!(parts(&[16; 256]).map(<[usize]>::len).collect::<Vec<_>>(), [128, 128]);
     }
 }

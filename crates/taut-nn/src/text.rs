@@ -5,10 +5,6 @@ use std::{cmp::Reverse, fs, path::Path};
 use taut::{DType, Device, Error, ErrorKind, Kind, Result, Tensor, scope};
 use tokenizers::{Tokenizer, TruncationParams};
 
-/// Sentences that go together at most, and tokens: what an encoder holds beside its weights does not grow with the text.
-const MOST_SENTENCES: usize = 256;
-const MOST_TOKENS: usize = 1 << 14;
-
 /// A sentence transformer: its tokenizer and its encoder.
 #[derive(Debug)]
 pub struct SentenceEncoder {
@@ -84,18 +80,12 @@ impl SentenceEncoder {
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|&i| Reverse(texts[i].len()));
         let sorted: Vec<&[u32]> = order.iter().map(|&i| &*texts[i]).collect();
-        let mut parts = batches(&sorted).map(|batch| self.bert.embed(&Tokens::new(batch, &self.device)?));
-        let parts = parts.by_ref().collect::<Result<Vec<_>>>()?;
-        if parts.is_empty() {
-            return self.bert.embed(&Tokens::new::<&[u32]>(&[], &self.device)?);
-        }
-        let together = Tensor::cat(&parts, 0)?;
-        drop(parts);
+        let sorted = self.bert.embed(&Tokens::new(&sorted, &self.device)?)?;
         // Where each text went.
         let mut places = vec![0i64; order.len()];
         (0i64..).zip(&order).for_each(|(place, &i)| places[i] = place);
         let places = Tensor::from_slice(&places, [places.len()], &self.device)?;
-        together.index_select(0, &places)?.with_kind(Kind::Output)
+        sorted.index_select(0, &places)?.with_kind(Kind::Output)
     }
 }
 
@@ -103,14 +93,4 @@ impl Module for SentenceEncoder {
     fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Parameter)) {
         self.bert.visit(f);
     }
-}
-
-/// Cuts texts, the longest first, into batches of at most so many sentences and tokens, but at least one sentence.
-fn batches<'a, 't>(mut texts: &'a [&'t [u32]]) -> impl Iterator<Item = &'a [&'t [u32]]> {
-    std::iter::from_fn(move || {
-        let most = MOST_TOKENS / texts.first()?.len().max(1);
-        let (batch, rest) = texts.split_at(texts.len().min(most.clamp(1, MOST_SENTENCES)));
-        texts = rest;
-        Some(batch)
-    })
 }

@@ -11,6 +11,10 @@ use taut_kernels::{
 
 const WARP: usize = 32;
 
+/// Threads that any card has at once. Rows that take no more with a unit for each are few: what counts is how soon one of
+/// them is done.
+const FEW_THREADS: usize = 1 << 16;
+
 // SAFETY: `Rows` is `repr(C)`, and the build checks its size against that of its twin.
 unsafe impl<const N: usize> Param for Rows<N> {}
 
@@ -55,7 +59,7 @@ pub(crate) fn choose<const N: usize>(
     let columns = !packs && outer[N - 1].strides().last().is_some_and(|&stride| stride < steps[N - 1]);
     let units = n / len;
     let Team { part, threads, side, teams } =
-        if columns { column(n, streams) } else { row(units, len, streams) };
+        if columns { column(n, streams) } else { row(outer[0].numel(), units, len, streams) };
     let rows = Rows {
         walk: Walk::wide(&outer, 1),
         units: units as u64,
@@ -88,7 +92,11 @@ struct Team {
 }
 
 /// Neighbouring threads on neighbouring units of a row.
-fn row(units: usize, len: usize, streams: usize) -> Team {
+fn row(rows: usize, units: usize, len: usize, streams: usize) -> Team {
+    let threads = units.next_multiple_of(WARP);
+    if len > 1 && threads <= MOST_THREADS as usize && rows.saturating_mul(threads) <= FEW_THREADS {
+        return Team { part: RowPart::Rush, threads, side: 1, teams: 1 };
+    }
     let holds = |part: RowPart, threads: usize| units <= threads * part.units(len, streams);
     let most = |part: RowPart| part.most_threads(len) as usize;
     let group = |part, side| {
@@ -147,7 +155,7 @@ mod tests {
             (32_768, RowPart::Block, 1024),
             (131_072, RowPart::Long, 512),
         ] {
-            let choice = pair(&layout(&[7, n]), DType::F16, 1);
+            let choice = pair(&layout(&[7000, n]), DType::F16, 1);
             assert_eq!((choice.part, choice.packs, choice.threads), (part, true, threads), "{n}");
         }
         for (n, part) in [
@@ -159,6 +167,23 @@ mod tests {
         ] {
             let choice = pair(&layout(&[7, n]), DType::F16, 1);
             assert_eq!((choice.part, choice.packs), (part, false), "{n}");
+        }
+    }
+
+    #[test]
+    fn few_rows_take_a_thread_for_each_unit() {
+        for (rows, n, dtype, threads) in [
+            (16, 384, DType::F16, 64),
+            (1, 8, DType::BF16, 32),
+            (16, 4096, DType::F32, 1024),
+            (64, 8192, DType::F16, 1024),
+            (1024, 384, DType::F16, 64),
+        ] {
+            let choice = pair(&layout(&[rows, n]), dtype, 1);
+            assert_eq!((choice.part, choice.threads), (RowPart::Rush, threads), "{rows} x {n}");
+        }
+        for (rows, n) in [(1025, 384), (65, 8192), (1, 8200), (1, 12)] {
+            assert_ne!(pair(&layout(&[rows, n]), DType::F16, 1).part, RowPart::Rush, "{rows} x {n}");
         }
     }
 
@@ -202,7 +227,7 @@ mod tests {
         }
         assert_eq!(pair(&layout(&[4096, 50]), DType::F32, 0).part, RowPart::LongColumns);
         // Alone, a column is a row.
-        assert_eq!(pair(&layout(&[100, 1]), DType::F32, 0).part, RowPart::Short);
+        assert_eq!(pair(&layout(&[100, 1]), DType::F32, 0).part, RowPart::Rush);
     }
 
     #[test]
@@ -210,15 +235,17 @@ mod tests {
         for streams in [1, 2] {
             for n in (1..600).chain((1..40).map(|i| i * 997)) {
                 for len in [1, 4, 8] {
-                    let Team { part, threads, side, teams } = row(n, len, streams);
-                    let team = match part {
-                        RowPart::Short | RowPart::Warp => side,
-                        _ => threads,
-                    };
-                    let held = team * part.units(len, streams);
-                    assert!(n <= held || part == RowPart::Long, "{n} {len}");
-                    assert!(threads.is_multiple_of(WARP) && threads <= part.most_threads(len) as usize);
-                    assert!(side.is_power_of_two() && (teams == 1 || teams * side == threads));
+                    for rows in [1, 1000, 100_000] {
+                        let Team { part, threads, side, teams } = row(rows, n, len, streams);
+                        let team = match part {
+                            RowPart::Short | RowPart::Warp => side,
+                            _ => threads,
+                        };
+                        let held = team * part.units(len, streams);
+                        assert!(n <= held || part == RowPart::Long, "{n} {len}");
+                        assert!(threads.is_multiple_of(WARP) && threads <= part.most_threads(len) as usize);
+                        assert!(side.is_power_of_two() && (teams == 1 || teams * side == threads));
+                    }
                 }
                 let Team { part, threads, side, teams } = column(n, streams);
                 let sharing = threads / side;

@@ -23,7 +23,7 @@ fn run<T: Pod + Send + Sync>(axes: &[usize], src: View<'_>, mut dst: ViewMut<'_>
     let step = from.strides().last().copied().unwrap_or(1);
     let backwards = turned.strides().last().is_some_and(|&stride| stride != 0);
     let (data, len) = (src.data::<T>()?, to.shape().last().copied().unwrap_or(1));
-    each_run(dst.data()?, &to, |first, run| {
+    each_run(dst.data()?, &to, &|first, run| {
         each_row(first, run, len, |row, column, out| {
             let start = from.row_position(row) + farthest - 2 * turned.row_position(row);
             if backwards {

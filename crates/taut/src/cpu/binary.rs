@@ -26,7 +26,7 @@ fn combine<T: Word>(op: Binary, a: Option<View<'_>>, b: View<'_>, mut dst: ViewM
     let [first, second, to] = Layout::collapse_by_last(layouts);
     let a = a.map(|a| Ok(Source::new(a.data::<T>()?, &first))).transpose()?;
     let b = Source::new(b.data::<T>()?, &second);
-    each_run(dst.data::<T>()?, &to, |start, run| {
+    each_run(dst.data::<T>()?, &to, &|start, run| {
         let (mut narrow, mut other) = ([T::zeroed(); BLOCK], [T::zeroed(); BLOCK]);
         let (mut left, mut right) = ([T::Work::zeroed(); BLOCK], [T::Work::zeroed(); BLOCK]);
         let mut out = [T::Work::zeroed(); BLOCK];
@@ -54,7 +54,7 @@ fn combine<T: Word>(op: Binary, a: Option<View<'_>>, b: View<'_>, mut dst: ViewM
 fn compare<T: Word>(op: Binary, a: View<'_>, b: View<'_>, mut dst: ViewMut<'_>) -> Result<()> {
     let [first, second, to] = Layout::collapse_by_last([*a.layout, *b.layout, *dst.layout]);
     let (a, b) = (Source::new(a.data::<T>()?, &first), Source::new(b.data::<T>()?, &second));
-    each_run(dst.data::<u8>()?, &to, |start, run| {
+    each_run(dst.data::<u8>()?, &to, &|start, run| {
         let (mut narrow, mut other) = ([T::zeroed(); BLOCK], [T::zeroed(); BLOCK]);
         let (mut left, mut right) = ([T::Work::zeroed(); BLOCK], [T::Work::zeroed(); BLOCK]);
         let (a, b) = (a.part(start, run.len()), b.part(start, run.len()));

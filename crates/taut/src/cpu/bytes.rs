@@ -1,8 +1,7 @@
 //! Elements that lie as bytes anywhere: a part of a file, at whatever address.
 
-use super::{BLOCK, Scalar, TASK, copy::Casts, with_scalar};
+use super::{BLOCK, Scalar, TASK, copy::Casts, tasks::each_chunk, with_scalar};
 use bytemuck::Zeroable;
-use rayon::prelude::*;
 use taut_core::{DType, Result};
 
 /// Bytes that one task copies.
@@ -24,9 +23,7 @@ fn copy(src: &[u8], dst: &mut [u8]) {
         // Not worth waking the threads: rows that are gathered are short.
         return dst.copy_from_slice(src);
     }
-    dst.par_chunks_mut(COPY_BYTES).zip(src.par_chunks(COPY_BYTES)).for_each(|(dst, src)| {
-        dst.copy_from_slice(src);
-    });
+    each_chunk(dst, COPY_BYTES, &|task, dst| dst.copy_from_slice(&src[task * COPY_BYTES..][..dst.len()]));
 }
 
 fn cast_from<S: Scalar>(src: &[u8], dst: &mut [u8], dtype: DType) -> Result<()> {
@@ -38,9 +35,9 @@ fn cast_to<S: Scalar, D: Scalar>(src: &[u8], dst: &mut [D]) {
     if dst.len() <= TASK {
         return cast_run::<S, D>(src, dst);
     }
-    dst.par_chunks_mut(TASK)
-        .zip(src.par_chunks(TASK * size_of::<S>()))
-        .for_each(|(dst, src)| cast_run::<S, D>(src, dst));
+    each_chunk(dst, TASK, &|task, dst| {
+        cast_run::<S, D>(&src[task * TASK * size_of::<S>()..][..dst.len() * size_of::<S>()], dst);
+    });
 }
 
 fn cast_run<S: Scalar, D: Scalar>(src: &[u8], dst: &mut [D]) {

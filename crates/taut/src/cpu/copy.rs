@@ -29,7 +29,7 @@ fn cast_from<S: Scalar>(src: View<'_>, mut dst: ViewMut<'_>, layouts: [Layout; 2
 
 fn cast<S: Scalar, D: Scalar>(src: &[S], dst: &mut [D], [from, to]: [Layout; 2]) {
     let src = Source::new(src, &from);
-    each_run(dst, &to, |first, run| {
+    each_run(dst, &to, &|first, run| {
         let (mut narrow, mut wide) = ([S::zeroed(); BLOCK], [S::Acc::zeroed(); BLOCK]);
         let src = src.part(first, run.len());
         for (i, out) in run.chunks_mut(BLOCK).enumerate() {
@@ -68,7 +68,7 @@ fn move_elements<T: Pod + Send + Sync>(src: &[T], dst: &mut [T], [from, to]: [La
         Some(crossing) => crossing.run(&src[from.offset()..], &mut dst[to.offset()..], 0),
         None => {
             let src = Source::new(src, &from);
-            each_run(dst, &to, |first, run| src.read(first, run));
+            each_run(dst, &to, &|first, run| src.read(first, run));
         }
     }
 }

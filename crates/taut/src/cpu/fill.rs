@@ -1,9 +1,8 @@
 //! The twin of `fill.cu`.
 
-use super::{Scalar, TASK, runs::each_run, vectorized, with_scalar};
+use super::{Scalar, TASK, runs::each_run, tasks::each_chunk, vectorized, with_scalar};
 use crate::tensor::ViewMut;
 use bytemuck::Pod;
-use rayon::prelude::*;
 use taut_core::{DType, Layout, Result};
 
 /// The bits of an element of `value`, in the low bytes.
@@ -29,7 +28,7 @@ pub(crate) fn fill(bits: u64, dst: ViewMut<'_>) -> Result<()> {
 
 fn run<T: Pod + Send + Sync>(element: T, mut dst: ViewMut<'_>) -> Result<()> {
     let [layout] = Layout::collapse_by_last([*dst.layout]);
-    each_run(dst.data::<T>()?, &layout, |_, run| run.fill(element));
+    each_run(dst.data::<T>()?, &layout, &|_, run| run.fill(element));
     Ok(())
 }
 
@@ -38,8 +37,7 @@ pub(crate) fn arange(start: f64, step: f64, mut dst: ViewMut<'_>) -> Result<()> 
     with_scalar!(dst.dtype, T => {
         // 16-bit floats go through f32, as on CUDA.
         let short = matches!(dst.dtype, DType::F16 | DType::BF16);
-        let tasks = dst.flat::<T>()?.par_chunks_mut(TASK).enumerate();
-        tasks.for_each(|(task, chunk)| {
+        each_chunk(dst.flat::<T>()?, TASK, &|task, chunk| {
             let first = (task * TASK) as f64;
             // Converted from 32 bits, which there is an instruction for; the sum of whole numbers is exact.
             vectorized(

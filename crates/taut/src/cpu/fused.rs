@@ -53,7 +53,7 @@ where
     let residual = source::<T>(fused.residual, &residual_layout)?;
     let activation = fused.activation.unary().map(|op| (op, op.params().map(T::param)));
 
-    each_run(dst.data::<T>()?, &to, |first, run| {
+    each_run(dst.data::<T>()?, &to, &|first, run| {
         let (mut narrow, mut halves) = ([T::zeroed(); BLOCK], [0; BLOCK]);
         let (mut wide, mut term) = ([T::Acc::zeroed(); BLOCK], [T::Acc::zeroed(); BLOCK]);
         for (i, block) in run.chunks_mut(BLOCK).enumerate() {

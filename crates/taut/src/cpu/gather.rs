@@ -1,6 +1,6 @@
 //! The twin of `gather.cu`.
 
-use super::{TASK, vectorized};
+use super::{TASK, tasks::each_chunk, vectorized};
 use crate::tensor::{View, ViewMut};
 use bytemuck::Pod;
 use rayon::prelude::*;
@@ -93,7 +93,7 @@ impl Along {
     fn take<W: Pod + Send + Sync>(&self, src: &[W], index: &[i64], dst: &mut [W]) {
         let Along { at, index: lay, step: along } = self;
         let (len, step, index_step) = (len(at), step(at), step(lay));
-        dst.par_chunks_mut(TASK).enumerate().for_each(|(task, dst)| {
+        each_chunk(dst, TASK, &|task, dst| {
             let start = task * TASK;
             for (row, columns, out) in rows(start..start + dst.len(), len) {
                 let out = &mut dst[out];

@@ -26,6 +26,7 @@ pub(crate) mod select;
 pub(crate) mod softmax;
 pub(crate) mod sort;
 mod source;
+mod tasks;
 mod transpose;
 pub(crate) mod triangle;
 pub(crate) mod unary;

@@ -1,9 +1,13 @@
 //! The twin of `packed.cu`: columns side by side, row after row.
 
-use super::{Acc, BLOCK, Scalar, Source, reduce::Term, vectorized, with_float};
+use super::{
+    Acc, BLOCK, Scalar, Source,
+    reduce::Term,
+    tasks::{each_chunk, each_part},
+    vectorized, with_float,
+};
 use crate::tensor::{View, ViewMut};
 use bytemuck::Zeroable;
-use rayon::prelude::*;
 use std::ops::Range;
 use taut_core::{Packed, Result};
 
@@ -28,10 +32,10 @@ fn run<T: Scalar<Acc: Term + Acc<Total = f64>>>(
     bounds.source::<u32>()?.read(0, &mut ends);
     let row = src.layout.split(&[0]).0;
     let rows = Rows { source: Source::new(src.data::<T>()?, &row), step: src.layout.strides()[0] };
-    dst.flat::<T>()?.par_chunks_mut(row.numel()).zip(ends.par_windows(2)).for_each(|(out, ends)| {
-        let sequence = ends[0] as usize..ends[1] as usize;
+    each_chunk(dst.flat::<T>()?, row.numel(), &|i, out| {
+        let sequence = ends[i] as usize..ends[i + 1] as usize;
         let count = (op == Packed::Mean).then_some(sequence.len());
-        out.par_chunks_mut(BLOCK).enumerate().for_each(|(tile, out)| {
+        each_chunk(out, BLOCK, &|tile, out| {
             let mut sums = [0.0; BLOCK];
             let sums = &mut sums[..out.len()];
             rows.sum(tile * BLOCK, sequence.clone(), sums);
@@ -55,15 +59,13 @@ impl<T: Scalar<Acc: Term + Acc<Total = f64>>> Rows<'_, T> {
         if rows.len() <= SLICE {
             return self.add(first, rows, sums);
         }
-        let parts: Vec<Vec<f64>> = (0..rows.len().div_ceil(SLICE))
-            .into_par_iter()
-            .map(|slice| {
-                let start = rows.start + slice * SLICE;
-                let mut part = vec![0.0; sums.len()];
-                self.add(first, start..rows.end.min(start + SLICE), &mut part);
-                part
-            })
-            .collect();
+        let width = sums.len();
+        let parts = each_part(rows.len().div_ceil(SLICE), &|slice| {
+            let start = rows.start + slice * SLICE;
+            let mut part = vec![0.0; width];
+            self.add(first, start..rows.end.min(start + SLICE), &mut part);
+            part
+        });
         for part in parts {
             sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
         }

@@ -1,9 +1,14 @@
 //! Ops over rows: the twin of `rows.cuh`.
 
-use super::{BLOCK, Scalar, Source, TASK, math::Math, transpose::transpose, vectorized};
+use super::{
+    BLOCK, Scalar, Source, TASK,
+    math::Math,
+    tasks::{each_chunk, each_chunk_with, each_part_with},
+    transpose::transpose,
+    vectorized,
+};
 use crate::tensor::{View, ViewMut};
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 use std::ops::{Add, Div, Mul, Sub};
 use taut_core::{Layout, Result};
 
@@ -132,7 +137,7 @@ fn whole<T: Scalar<Acc: Float>>(
     // Short rows are converted several at a time.
     let (group, task) = ((BLOCK / n).max(1) * n, (TASK / n).max(1) * n);
     let scratch = || vec![T::Acc::zeroed(); group];
-    out.par_chunks_mut(task).enumerate().for_each_init(scratch, |wide, (number, chunk)| {
+    each_chunk_with(out, task, &scratch, &|wide, number, chunk| {
         for (i, narrow) in chunk.chunks_mut(group).enumerate() {
             let start = number * task + i * group;
             if let Some(src) = src {
@@ -190,13 +195,12 @@ fn long<T: Scalar<Acc: Float>>(
                 },
             )
         };
-        let found = row.par_chunks_mut(TASK).enumerate().map_init(scratch, |wide, (task, narrow)| {
+        let found = each_chunk_with(row, TASK, &scratch, &|wide, task, narrow| {
             read(task, narrow);
             find(task, narrow, &mut wide[..narrow.len()])
         });
-        let found: Vec<_> = found.collect();
         let Some(total) = found.into_iter().reduce(|a, b| line.join(a, b)) else { continue };
-        row.par_chunks_mut(TASK).enumerate().for_each_init(scratch, |wide, (task, narrow)| {
+        each_chunk_with(row, TASK, &scratch, &|wide, task, narrow| {
             let wide = &mut wide[..narrow.len()];
             // Where it was read to: a line only changes what is wide.
             let own = find(task, narrow, wide);
@@ -222,7 +226,7 @@ fn columns<T: Scalar<Acc: Float>>(
     // Several lines of `inner` elements at a time, or parts of one.
     let (part, group) = (inner.min(BLOCK), (BLOCK / inner * inner).max(inner.min(BLOCK)));
     let task = if inner > BLOCK { inner } else { TASK / group * group };
-    out.par_chunks_mut(task).enumerate().for_each(|(number, chunk)| {
+    each_chunk(out, task, &|number, chunk| {
         let mut wide = [T::Acc::zeroed(); BLOCK];
         for (i, narrow) in chunk.chunks_mut(group).enumerate() {
             let start = number * task + i * group;
@@ -255,8 +259,7 @@ fn find_columns<T: Scalar<Acc: Float>, L: Line<T::Acc>>(
 ) -> Vec<L::By> {
     let blocks = inner.div_ceil(WIDTH);
     let scratch = || (vec![T::Acc::zeroed(); WIDTH * HEIGHT], vec![T::Acc::zeroed(); WIDTH * PITCH]);
-    let tasks = (0..numel / n / inner * blocks).into_par_iter();
-    let found = tasks.map_init(scratch, |(lines, turned), task| {
+    let found = each_part_with(numel / n / inner * blocks, &scratch, &|(lines, turned), task| {
         let (outer, first) = (task / blocks, task % blocks * WIDTH);
         let width = WIDTH.min(inner - first);
         let mut narrow = [T::zeroed(); WIDTH];
@@ -287,7 +290,7 @@ fn find_columns<T: Scalar<Acc: Float>, L: Line<T::Acc>>(
         }
         totals.into_iter().flatten().map(|total| line.prescribe_entered(total)).collect::<Vec<_>>()
     });
-    found.collect::<Vec<_>>().concat()
+    found.concat()
 }
 
 fn flat(numel: usize) -> Layout {

@@ -1,6 +1,6 @@
 //! Writing a view, whatever its strides, in parallel.
 
-use super::{BLOCK, TASK};
+use super::{BLOCK, TASK, tasks::each_chunk};
 use bytemuck::Pod;
 use rayon::prelude::*;
 use taut_core::Layout;
@@ -12,11 +12,11 @@ use taut_core::Layout;
 pub(super) fn each_run<T: Pod + Send + Sync>(
     data: &mut [T],
     layout: &Layout,
-    f: impl Fn(usize, &mut [T]) + Sync,
+    f: &(dyn Fn(usize, &mut [T]) + Sync),
 ) {
     match layout.flat() {
-        Some(range) => neighbours(&mut data[range], 0, &f),
-        None => rows(&mut data[layout.offset()..], layout.shape(), layout.strides(), 0, &f),
+        Some(range) => neighbours(&mut data[range], 0, f),
+        None => rows(&mut data[layout.offset()..], layout.shape(), layout.strides(), 0, f),
     }
 }
 
@@ -25,7 +25,7 @@ fn rows<T: Pod + Send + Sync>(
     dims: &[usize],
     strides: &[usize],
     first: usize,
-    f: &(impl Fn(usize, &mut [T]) + Sync),
+    f: &(dyn Fn(usize, &mut [T]) + Sync),
 ) {
     match (dims, strides) {
         (&[dim], &[1]) => neighbours(&mut data[..dim], first, f),
@@ -51,11 +51,11 @@ fn rows<T: Pod + Send + Sync>(
     }
 }
 
-fn neighbours<T: Send>(run: &mut [T], first: usize, f: &(impl Fn(usize, &mut [T]) + Sync)) {
+fn neighbours<T: Send>(run: &mut [T], first: usize, f: &(dyn Fn(usize, &mut [T]) + Sync)) {
     if run.len() <= TASK {
         return f(first, run);
     }
-    run.par_chunks_mut(TASK).enumerate().for_each(|(i, run)| f(first + i * TASK, run));
+    each_chunk(run, TASK, &|i, run| f(first + i * TASK, run));
 }
 
 /// Calls `f` with the parts of a run that lie in one row of `len` elements: the row, the column of the first, the part.
@@ -99,7 +99,7 @@ mod tests {
         for layout in layouts {
             let [layout] = Layout::collapse_by_last([layout]);
             let mut data = vec![usize::MAX; 150_000];
-            each_run(&mut data, &layout, |first, run| {
+            each_run(&mut data, &layout, &|first, run| {
                 run.iter_mut().enumerate().for_each(|(i, x)| *x = first + i);
             });
             let mut want = vec![usize::MAX; 150_000];

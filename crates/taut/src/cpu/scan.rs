@@ -1,10 +1,14 @@
 //! The twin of `scan.cu`.
 
-use super::{Acc, BLOCK, Scalar, Source, TASK, Truth, reduce::Term, vectorized};
+use super::{
+    Acc, BLOCK, Scalar, Source, TASK, Truth,
+    reduce::Term,
+    tasks::{each_chunk, each_part},
+    vectorized,
+};
 use crate::tensor::{View, ViewMut};
 use bytemuck::Zeroable;
 use half::{bf16, f16};
-use rayon::prelude::*;
 use std::ops::Range;
 use taut_core::{DType, Result, Scan};
 
@@ -45,7 +49,7 @@ where
     if parts >= TASKS || n * inner <= TASK {
         // Whole parts, several where they are short.
         let parts = (TASK / part).max(1);
-        out.par_chunks_mut(parts * part).enumerate().for_each(|(task, out)| {
+        each_chunk(out, parts * part, &|task, out| {
             for (i, out) in out.chunks_mut(part).enumerate() {
                 lines.run((task * parts + i) * part, &mut lines.zeros(), out);
             }
@@ -56,13 +60,14 @@ where
     let slice = n.div_ceil(TASKS).max(1) * inner;
     for (number, out) in out.chunks_mut(part).enumerate() {
         let start = number * part;
-        let totals = |(i, out): (usize, &[D])| lines.totals(start + i * slice, out);
-        let totals: Vec<Totals<T>> = out.par_chunks(slice).enumerate().map(totals).collect();
+        let totals = each_part(out.len().div_ceil(slice), &|i| {
+            lines.totals(start + i * slice, &out[i * slice..out.len().min((i + 1) * slice)])
+        });
         let mut before = lines.zeros();
         let befores: Vec<Totals<T>> =
             totals.into_iter().map(|totals| lines.step(&mut before, &totals)).collect();
-        out.par_chunks_mut(slice).zip(befores).enumerate().for_each(|(i, (out, mut before))| {
-            lines.run(start + i * slice, &mut before, out);
+        each_chunk(out, slice, &|i, out| {
+            lines.run(start + i * slice, &mut befores[i].clone(), out);
         });
     }
     Ok(())

@@ -32,7 +32,7 @@ fn run<T: Pod + Send + Sync>(
     let mask = Source::new(mask.data::<u8>()?, &masked);
     let a = a.map(|a| Ok(Source::new(a.data::<T>()?, &first))).transpose()?;
     let b = b.map(|b| Ok(Source::new(b.data::<T>()?, &second))).transpose()?;
-    each_run(dst.data::<T>()?, &to, |start, run| {
+    each_run(dst.data::<T>()?, &to, &|start, run| {
         let (mut bools, mut old) = ([0; BLOCK], [T::zeroed(); BLOCK]);
         let (mut first, mut second) = ([T::zeroed(); BLOCK], [T::zeroed(); BLOCK]);
         let mask = mask.part(start, run.len());

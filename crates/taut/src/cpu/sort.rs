@@ -1,6 +1,8 @@
 //! The twin of `sort.cu`: a key and its position in one word, so that no two are equal and every sort is stable.
 
-use super::{Scalar, Source, TASK, Truth, gather::take, reduce::position, vectorized, with_scalar};
+use super::{
+    Scalar, Source, TASK, Truth, gather::take, reduce::position, tasks::each_chunk, vectorized, with_scalar,
+};
 use crate::tensor::{View, ViewMut};
 use bytemuck::{Pod, Zeroable};
 use half::{bf16, f16};
@@ -85,8 +87,7 @@ pub(crate) fn sort(
     }
     if let Some(mut indices) = later {
         let order = Source::new(order, &layout);
-        let tasks = indices.flat::<i64>()?.par_chunks_mut(TASK).enumerate();
-        tasks.for_each(|(task, out)| order.read(task * TASK, out));
+        each_chunk(indices.flat::<i64>()?, TASK, &|task, out| order.read(task * TASK, out));
     }
     Ok(())
 }
@@ -115,10 +116,7 @@ impl Rows {
         if n >= LONG && room == n {
             for (row, order) in order.chunks_mut(k).enumerate() {
                 let start = position(&self.kept, row);
-                let tasks = words.par_chunks_mut(TASK).enumerate();
-                tasks.for_each(|(task, words)| {
-                    self.words(data, start, task * TASK, words);
-                });
+                each_chunk(words, TASK, &|task, words| self.words(data, start, task * TASK, words));
                 let words = least(words, k);
                 words.par_sort_unstable();
                 order.par_iter_mut().zip(words).for_each(|(at, word)| *at = T::position(*word));

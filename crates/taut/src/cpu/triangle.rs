@@ -32,7 +32,7 @@ fn run<T: Pod + Send + Sync>(
     let source = src.map(|src| Ok(Source::new(src.data::<T>()?, &from))).transpose()?;
     let last = |extents: &[usize]| extents.last().copied().unwrap_or(1);
     let (along, len) = (sides.step(last(distance.strides())), last(to.shape()));
-    each_run(dst.data::<T>()?, &to, |first, run| {
+    each_run(dst.data::<T>()?, &to, &|first, run| {
         each_row(first, run, len, |row, column, out| {
             let limit = sides.limit_from(distance.row_position(row)).saturating_sub(along * column as i64);
             let stays = part(along, limit, out.len());

@@ -23,7 +23,7 @@ fn run<T: Word>(op: Unary, src: Option<View<'_>>, mut dst: ViewMut<'_>) -> Resul
     let layouts = [src.map_or(*dst.layout, |src| *src.layout), *dst.layout];
     let [from, to] = Layout::collapse_by_last(layouts);
     let src = src.map(|src| Ok(Source::new(src.data::<T>()?, &from))).transpose()?;
-    each_run(dst.data::<T>()?, &to, |first, run| {
+    each_run(dst.data::<T>()?, &to, &|first, run| {
         let mut narrow = [T::zeroed(); BLOCK];
         let (mut wide, mut out) = ([T::Work::zeroed(); BLOCK], [T::Work::zeroed(); BLOCK]);
         let src = src.as_ref().map(|src| src.part(first, run.len()));

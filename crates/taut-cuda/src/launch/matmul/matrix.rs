@@ -1,7 +1,7 @@
 //! Which kernel computes products of matrices: a model of their times. Nothing is measured, so that equal problems
 //! always run alike.
 
-use super::{Way, vector::on_packs};
+use super::{Way, thin, vector::on_packs};
 use crate::Card;
 use taut_core::{DType, Layout, Products};
 use taut_kernels::{Kernel, Major, Tile, args::PARTIAL_PACK};
@@ -18,29 +18,38 @@ pub(super) const MOST_PARTS: u64 = 64;
 /// The most workspace that is worth a split.
 const MOST_WORKSPACE: u64 = 32 << 20;
 
+/// Bytes that a multiprocessor gets from memory in a cycle.
+const MEMORY_BYTES: u64 = 20;
+
 /// The way that should be the fastest; of equals the one with larger tiles and fewer parts.
 pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
-    let kernels = candidates(products, dtype);
-    let fits = kernels.into_iter().flatten().filter(|kernel| kernel.shared_bytes() <= card.shared_bytes);
-    let best = fits.flat_map(|kernel| ways(kernel, products, card)).min_by_key(|(cycles, _)| *cycles);
+    let kernels =
+        thin::candidates(products, dtype).into_iter().flatten().chain(candidates(products, dtype, card));
+    let fits = kernels.filter(|kernel| kernel.shared_bytes() <= card.shared_bytes);
+    let best = fits.flat_map(|kernel| ways(kernel, products, dtype, card)).min_by_key(|(cycles, _)| *cycles);
     best.map_or(Way { kernel: Kernel::MatmulAny(dtype), blocks: 0, parts: 1 }, |(_, way)| way)
 }
 
 /// The kernels that can compute the products, the largest tile first.
-fn candidates(products: &Products, dtype: DType) -> [Option<Kernel>; 3] {
+fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
     if dtype == DType::F32 {
-        return [Some(Kernel::MatmulF32(Tile::Medium)), Some(Kernel::MatmulF32(Tile::Small)), None];
+        return [Tile::Medium, Tile::Small].map(Kernel::MatmulF32).into();
     }
     let Products { m, k, n, a, b, batch } = *products;
+    let is_hopper = card.own_kernels && card.capability == (9, 0);
     match (major(&batch[0], (m, a[0]), (k, a[1])), major(&batch[1], (n, b[1]), (k, b[0]))) {
-        (Some(a), Some(b)) => Tile::ALL.map(|tile| Some(Kernel::Matmul(dtype, [a, b], tile))),
-        _ => [Some(Kernel::MatmulAny(dtype)), None, None],
+        (Some(a), Some(b)) => {
+            let wgmma = Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
+            let wgmma = wgmma.into_iter().filter(|_| is_hopper && in_boxes(products, [a, b]));
+            wgmma.chain(Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile))).collect()
+        }
+        _ => vec![Kernel::MatmulAny(dtype)],
     }
 }
 
 /// The axis along which chunks of 8 elements lie on 16 bytes in every product, if there is one. Axes are extents and
 /// strides; `outer` is the one that is not `k`.
-fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize)) -> Option<Major> {
+pub(super) fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize)) -> Option<Major> {
     let in_chunks = |along: (usize, usize), across: (usize, usize)| {
         (along.1 == 1 || along.0 <= 1) && (across.1.is_multiple_of(8) || across.0 <= 1)
     };
@@ -53,56 +62,73 @@ fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize)) -> Option<Maj
 
 /// The ways to run a kernel, with the cycles that they should take: with `k` whole, and with as many parts as fill the
 /// card a whole number of times.
-fn ways(kernel: Kernel, products: &Products, card: &Card) -> impl Iterator<Item = (u64, Way)> {
-    let Pace { extent: (tile_m, tile_n), blocks, busy, alone, ends } = pace(kernel);
+fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl Iterator<Item = (u64, Way)> {
+    let Pace { blocks, busy, alone, ends } = pace(kernel);
+    let (tile_m, tile_n) = kernel.extent();
+    let (tile_m, tile_n) = (u64::from(tile_m), u64::from(tile_n));
     let [m, n, k, count] = [products.m, products.n, products.k, products.count()].map(|n| n as u64);
     let tiles = m.div_ceil(tile_m) * n.div_ceil(tile_n);
     let all = (tiles * count).max(1);
     let steps = k.div_ceil(STEP);
     let processors = u64::from(card.multiprocessors).max(1);
+    // No way is faster than its factors come.
+    let least = count * (m + n) * k * dtype.size() as u64 / (processors * MEMORY_BYTES);
     // One more part costs m * n sums of every product, written and read again.
     let sums = count * m * n.next_multiple_of(PARTIAL_PACK.into());
     let most = (steps / STEPS_PER_PART).min(MOST_PARTS).min(MOST_WORKSPACE / (4 * sums).max(1)).max(1);
-    (0..=blocks).map(move |fill| {
+    let fills = if most == 1 { 0..=0 } else { 0..=blocks };
+    fills.map(move |fill| {
         let parts = (processors * fill / all).clamp(1, most);
         let per_processor = (all * parts).div_ceil(processors);
         let rounds = per_processor.div_ceil(blocks);
         let first = steps.div_ceil(parts) * (per_processor * busy).max(rounds * alone) + rounds * ends;
+        let first = first.max(least + ends);
         let second = if parts > 1 { 5000 + parts * sums * 8 / (processors * 16) } else { 0 };
         (first + second, Way { kernel, blocks: tiles, parts })
     })
 }
 
 /// How fast a kernel is. Cycles are estimates, and only their ratios matter.
-struct Pace {
-    /// Rows and columns of a tile.
-    extent: (u64, u64),
-    /// Blocks that share a multiprocessor.
-    blocks: u64,
+pub(super) struct Pace {
+    /// Blocks that share a multiprocessor, or tiles of one block that take turns.
+    pub(super) blocks: u64,
     /// Cycles that a multiprocessor needs for one block and one step of [`STEP`], if it has enough blocks.
-    busy: u64,
+    pub(super) busy: u64,
     /// Cycles of a step that one block needs even if it is alone.
-    alone: u64,
+    pub(super) alone: u64,
     /// Cycles before the first and after the last step.
-    ends: u64,
+    pub(super) ends: u64,
 }
 
 fn pace(kernel: Kernel) -> Pace {
-    match kernel {
-        Kernel::Matmul(_, _, tile) => {
-            let (m, n) = tile.extent();
-            let (busy, alone, ends) = match tile {
-                Tile::Large => (1000, 1050, 4000),
-                Tile::Medium => (560, 800, 3500),
-                Tile::Small => (200, 450, 2000),
-            };
-            Pace { extent: (m.into(), n.into()), blocks: tile.blocks().into(), busy, alone, ends }
-        }
-        Kernel::MatmulF32(Tile::Small) => {
-            Pace { extent: (64, 64), blocks: 2, busy: 1600, alone: 2200, ends: 2000 }
-        }
-        Kernel::MatmulF32(_) => Pace { extent: (128, 128), blocks: 2, busy: 5200, alone: 6500, ends: 3500 },
+    let (blocks, busy, alone, ends) = match kernel {
+        Kernel::MatmulThin(_, thin) => return thin::pace(thin),
+        Kernel::MatmulWgmma(_, _, Tile::Large) => (1, 640, 640, 6500),
+        Kernel::MatmulWgmma(_, _, Tile::Medium) => (2, 340, 460, 6000),
+        Kernel::MatmulWgmma(_, _, Tile::Small) => (2, 190, 450, 2500),
+        Kernel::Matmul(_, _, Tile::Large) => (1, 1000, 1050, 4000),
+        Kernel::Matmul(_, _, Tile::Medium) => (2, 560, 800, 3500),
+        Kernel::Matmul(_, _, Tile::Small) => (4, 200, 450, 2000),
+        Kernel::MatmulF32(Tile::Small) => (2, 1600, 2200, 2000),
+        Kernel::MatmulF32(_) => (2, 5200, 6500, 3500),
         // `MatmulAny`: the only candidate where it is one.
-        _ => Pace { extent: (64, 64), blocks: 4, busy: 400, alone: 900, ends: 2000 },
-    }
+        _ => (4, 400, 900, 2000),
+    };
+    Pace { blocks, busy, alone, ends }
+}
+
+/// Whether the copy engine of 9.0 can bring both operands: rows that do not overlap, one stride from product to product.
+fn in_boxes(products: &Products, majors: [Major; 2]) -> bool {
+    let Products { m, k, n, a, b, batch } = products;
+    let sides = [((*m, a[0]), (*k, a[1]), majors[0]), ((*n, b[1]), (*k, b[0]), majors[1])];
+    let apart = sides.into_iter().all(|(outer, k, major)| {
+        let (along, (rows, stride)) = if major == Major::K { (k, outer) } else { (outer, k) };
+        rows <= 1 || stride >= along.0
+    });
+    // Rows and tiles are counted in 32 bits, strides in 40.
+    let tiles = products.count() * m.div_ceil(64) * n.div_ceil(64);
+    let counted = [*m, *n, *k].into_iter().all(|n| n < 1 << 31) && tiles < 1 << 25;
+    let results = [m * n];
+    let strides = a.iter().chain(b).chain(&results).chain(batch.iter().flat_map(|layout| layout.strides()));
+    *k > 0 && apart && counted && batch[0].shape().rank() <= 1 && strides.into_iter().all(|&s| s < 1 << 38)
 }

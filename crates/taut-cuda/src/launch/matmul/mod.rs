@@ -1,9 +1,11 @@
-//! Launches of `matmul_mma.cu`, `matmul_any.cu`, `matmul_f32.cu` and `matvec.cu`, and of `matmul_reduce.cu` where `k` is
-//! split.
+//! Launches of `matmul_wgmma.cu`, `matmul_mma.cu`, `matmul_thin.cu`, `matmul_any.cu`, `matmul_f32.cu` and `matvec.cu`, and
+//! of `matmul_reduce.cu` where `k` is split.
 
+mod boxes;
 mod matrix;
 #[cfg(test)]
 mod tests;
+mod thin;
 mod vector;
 
 use super::{
@@ -67,6 +69,8 @@ pub struct Choice {
     batch: [Layout; 2],
     /// Blocks of one product and one part of `k`.
     blocks: u64,
+    /// The multiprocessors of the card.
+    processors: u32,
     /// The extents and strides, as the kernels see them.
     product: Product,
 }
@@ -108,8 +112,11 @@ pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
     };
 
     let step = 4 * STEP;
-    product.k_part =
-        if parts > 1 { k.div_ceil(parts).next_multiple_of(STEP) } else { k.next_multiple_of(step).max(step) };
+    product.k_part = if parts > 1 {
+        k.div_ceil(parts).next_multiple_of(2 * STEP)
+    } else {
+        k.next_multiple_of(step).max(step)
+    };
     let parts = k.div_ceil(product.k_part).max(1);
     product.splits = u32::try_from(parts).unwrap_or(u32::MAX);
     product.part_step = count * m * padded(n);
@@ -129,6 +136,7 @@ pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
         turned,
         batch: products.batch,
         blocks,
+        processors: card.multiprocessors,
         product,
     }
 }
@@ -190,9 +198,16 @@ pub fn matmul(
             batch: Walk::new(&[*a_batch, *b_batch], 1),
             ..whole
         };
-        // SAFETY: every kernel of the family takes a `Product`. Its operands are those that the choice was made for, and
-        // the workspace holds the sums of each part: `partial` has seen to it.
-        unsafe { stream.launch(choice.kernel, blocks(choice, number.numel() as u64)?, [Arg::new(&product)]) }
+        let blocks = blocks(choice, number.numel() as u64)?;
+        if let Kernel::MatmulWgmma(dtype, majors, _) = choice.kernel {
+            let [a, b, dst] = boxes::of(stream, &product, dtype, majors, choice.kernel.extent())?;
+            let args = [Arg::new(&product), Arg::new(&a), Arg::new(&b), Arg::new(&dst)];
+            // SAFETY: as below, and the maps stand for the same operands.
+            return unsafe { stream.launch(choice.kernel, blocks, args) };
+        }
+        // SAFETY: every other kernel of the family takes a `Product`. Its operands are those that the choice was made
+        // for, and the workspace holds the sums of each part: `partial` has seen to it.
+        unsafe { stream.launch(choice.kernel, blocks, [Arg::new(&product)]) }
     })?;
     if whole.splits == 1 {
         return Ok(());
@@ -219,6 +234,11 @@ fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
     let threads = choice.kernel.threads();
     let (x, z) = match choice.kernel {
         Kernel::Matvec(_, Major::K) => ((n * count).div_ceil((threads / lanes).into()), 1),
+        Kernel::MatmulWgmma(..) => {
+            let works = choice.blocks * u64::from(splits) * count;
+            let grid = grid([works.min(choice.processors.into()), 1], threads)?;
+            return Ok(Grid { shared_bytes: choice.kernel.shared_bytes(), ..grid });
+        }
         _ => (choice.blocks, u32::try_from(count).unwrap_or(u32::MAX)),
     };
     let Grid { blocks: [x, y, _], .. } = grid([x, splits.into()], threads)?;

@@ -1,6 +1,6 @@
 use super::{matrix::MOST_PARTS, *};
 use taut_core::Shape;
-use taut_kernels::Tile;
+use taut_kernels::{Thin, Tile};
 
 fn layout(rows: usize, cols: usize) -> Layout {
     Layout::contiguous(Shape::new(&[rows, cols]).unwrap())
@@ -14,14 +14,23 @@ fn plan(a: &Layout, b: &Layout, dtype: DType) -> Choice {
     choose(&Problem { a, b, dtype, out: dtype }, &Card::h200())
 }
 
+/// On a card, or in a build, without `matmul_wgmma.cu`.
+fn plan_without(a: &Layout, b: &Layout, dtype: DType) -> Choice {
+    choose(&Problem { a, b, dtype, out: dtype }, &Card { own_kernels: false, ..Card::h200() })
+}
+
 #[test]
 fn each_layout_has_its_kernel() {
     let n = 8192;
     for (a, a_major) in [(layout(n, n), Major::K), (transposed(n, n), Major::Outer)] {
         for (b, b_major) in [(layout(n, n), Major::Outer), (transposed(n, n), Major::K)] {
             let choice = plan(&a, &b, DType::BF16);
-            assert_eq!(choice.kernel, Kernel::Matmul(DType::BF16, [a_major, b_major], Tile::Large));
+            assert_eq!(choice.kernel, Kernel::MatmulWgmma(DType::BF16, [a_major, b_major], Tile::Large));
             assert_eq!((choice.blocks, choice.product.splits, choice.workspace_bytes), (64 * 32, 1, 0));
+            assert_eq!(blocks(&choice, 1).unwrap().blocks, [132, 1, 1]);
+            let choice = plan_without(&a, &b, DType::BF16);
+            assert_eq!(choice.kernel, Kernel::Matmul(DType::BF16, [a_major, b_major], Tile::Large));
+            assert_eq!(blocks(&choice, 1).unwrap().blocks, [64 * 32, 1, 1]);
         }
     }
     assert_eq!(plan(&layout(n, n), &layout(n, n), DType::F32).kernel, Kernel::MatmulF32(Tile::Medium));
@@ -37,6 +46,10 @@ fn what_is_not_on_16_bytes_takes_any_strides() {
     assert_eq!(kernel(&shifted, &layout(64, 64)), any);
     let square = Shape::new(&[64, 64]).unwrap();
     assert_eq!(kernel(&layout(1, 1).broadcast_to(square).unwrap(), &layout(64, 64)), any);
+    // The copy engine takes rows that do not overlap.
+    let square = Shape::new(&[64, 64]).unwrap();
+    let repeated = layout(1, 64).broadcast_to(square).unwrap();
+    assert!(matches!(kernel(&repeated, &layout(64, 64)), Kernel::Matmul(..)));
     // A stride of 0 is a multiple of 8, and columns past a part of a chunk are not read.
     assert_ne!(kernel(&layout(1, 64).broadcast_to(square).unwrap(), &layout(64, 64)), any);
     assert_ne!(kernel(&layout(64, 1).broadcast_to(square).unwrap(), &layout(64, 64)), any);
@@ -61,7 +74,7 @@ fn few_tiles_split_a_long_k_within_limits() {
 
 #[test]
 fn small_products_take_small_tiles() {
-    let choice = plan(&layout(128, 512), &layout(512, 512), DType::F16);
+    let choice = plan_without(&layout(128, 512), &layout(512, 512), DType::F16);
     assert!(matches!(choice.kernel, Kernel::Matmul(_, _, Tile::Small)), "{:?}", choice.kernel);
 }
 
@@ -101,7 +114,7 @@ fn a_batch_fills_the_card_and_one_factor_makes_one_product() {
     let (a, b) = (batch(&[64, 128, 128]), batch(&[64, 128, 128]));
     let many = plan(&a, &b, DType::F16);
     assert_eq!((many.flops, many.workspace_bytes, many.batch[0].numel()), (64 * 2 * 128 * 128 * 128, 0, 64));
-    assert!(matches!(many.kernel, Kernel::Matmul(..)), "{:?}", many.kernel);
+    assert!(matches!(many.kernel, Kernel::Matmul(..) | Kernel::MatmulWgmma(..)), "{:?}", many.kernel);
     let shared = batch(&[128, 128]).broadcast_to(*b.shape()).unwrap();
     let one = plan(&a, &shared, DType::F16);
     assert_eq!((one.product.m, one.batch[0].numel()), (64 * 128, 1));
@@ -117,7 +130,7 @@ fn a_batch_fills_the_card_and_one_factor_makes_one_product() {
 fn every_product_of_a_batch_is_on_16_bytes_or_none() {
     let b = batch(&[3, 64, 64]);
     let kernel = |a: &Layout| plan(a, &b, DType::F16).kernel;
-    assert!(matches!(kernel(&batch(&[3, 64, 64])), Kernel::Matmul(..)));
+    assert!(!matches!(kernel(&batch(&[3, 64, 64])), Kernel::MatmulAny(..)));
     // Rows on 16 bytes, matrices not.
     let odd = batch(&[3, 64 * 64 + 4]).sliced(1, 0..64 * 64).unwrap();
     let odd = odd.reshaped(Shape::new(&[3, 64, 64]).unwrap()).unwrap().unwrap();
@@ -136,4 +149,54 @@ fn launches_hold_what_their_grids_can_count() {
     assert_eq!((dots.kernel, dots.product.lanes), (Kernel::Matvec(DType::F32, Major::K), 2));
     assert_eq!(blocks(&dots, 70_000).unwrap().blocks, [70_000 / 128 + 1, 1, 1]);
     assert!(limit(&dots) * dots.product.n <= WALK_LIMIT);
+}
+
+#[test]
+fn few_rows_or_columns_take_kernels_of_their_own() {
+    let choice = |m, n, k| plan_without(&layout(m, k), &transposed(k, n), DType::F16);
+    for (m, n, k, thin, blocks) in [
+        (16, 384, 384, Thin::Tiny, 48),
+        (2, 24, 8, Thin::Tiny, 3),
+        (16, 1536, 384, Thin::Small, 96),
+        (16, 4096, 4096, Thin::Medium, 128),
+        (16, 50_304, 768, Thin::Wide, 786),
+        (64, 1536, 384, Thin::Square, 96),
+        (8192, 10, 768, Thin::Tall, 128),
+    ] {
+        let choice = choice(m, n, k);
+        let found = (choice.kernel, choice.blocks, choice.product.splits, choice.workspace_bytes);
+        assert_eq!(found, (Kernel::MatmulThin(DType::F16, thin), blocks, 1, 0), "{m} x {n} x {k}");
+    }
+    // A long k is split, and the plan knows it.
+    let long = choice(16, 768, 50_304);
+    let Product { splits, part_step, k_part, .. } = long.product;
+    assert!(matches!(long.kernel, Kernel::MatmulThin(..)) && splits > 1 && k_part % STEP == 0);
+    assert_eq!((part_step, long.workspace_bytes), (16 * 768, u64::from(splits) * 16 * 768 * 4));
+}
+
+#[test]
+fn few_rows_of_a_weight_that_no_cache_holds_stay_thin_beside_wgmma() {
+    let kernel = |m, n, k| plan(&layout(m, k), &transposed(k, n), DType::F16).kernel;
+    for (n, k) in [(14_336, 4096), (2112, 7168), (11_008, 4096), (4096, 4096), (384, 384), (1536, 384)] {
+        assert!(matches!(kernel(16, n, k), Kernel::MatmulThin(..)), "{n} x {k}: {:?}", kernel(16, n, k));
+    }
+    assert!(matches!(kernel(32_768, 384, 1536), Kernel::MatmulWgmma(_, _, Tile::Medium)));
+    assert!(matches!(kernel(4096, 4096, 4096), Kernel::MatmulWgmma(_, _, Tile::Large)));
+}
+
+#[test]
+fn few_rows_that_lie_otherwise_take_the_other_kernels() {
+    let is_thin =
+        |a: &Layout, b: &Layout, dtype| matches!(plan_without(a, b, dtype).kernel, Kernel::MatmulThin(..));
+    let (a, b) = (layout(16, 384), transposed(384, 384));
+    assert!(is_thin(&a, &b, DType::BF16));
+    assert!(!is_thin(&a, &b, DType::F32));
+    assert!(!is_thin(&a, &layout(384, 384), DType::F16));
+    assert!(!is_thin(&transposed(16, 384), &b, DType::F16));
+    // A part of a chunk, and rows that begin within one.
+    assert!(!is_thin(&a.sliced(1, 0..380).unwrap(), &b.sliced(0, 0..380).unwrap(), DType::F16));
+    assert!(!is_thin(&a.sliced(1, 4..380).unwrap(), &b.sliced(0, 4..380).unwrap(), DType::F16));
+    assert!(is_thin(&a.sliced(1, 8..64).unwrap(), &b.sliced(0, 0..56).unwrap(), DType::F16));
+    // What reads its operands too often.
+    assert!(!is_thin(&layout(64, 4096), &transposed(4096, 4096), DType::F16));
 }

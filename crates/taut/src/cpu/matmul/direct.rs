@@ -1,9 +1,8 @@
 //! Products of f32 and f64 that `faer` reads where they lie.
 
 use super::{Epilogue, Float, WORK, zero};
-use crate::cpu::Scalar;
+use crate::cpu::{Scalar, tasks::each_chunk};
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
-use rayon::prelude::*;
 use taut_core::Products;
 
 /// Multiplications of one product that are split over threads; smaller ones are taken as a whole.
@@ -75,13 +74,13 @@ pub(super) fn run<A: Float, T: Scalar<Acc = A>>(
         for (i, out) in out.chunks_mut(m * n).enumerate() {
             one(i, out, Par::rayon(0));
             if !is_plain {
-                out.par_chunks_mut(WORK.div_ceil(n) * n).for_each(rows);
+                each_chunk(out, WORK.div_ceil(n) * n, &|_, out| rows(out));
             }
         }
         return;
     }
     let group = WORK.div_ceil(work);
-    let task = |(i, out): (usize, &mut [A])| {
+    let task = |i: usize, out: &mut [A]| {
         for (j, out) in out.chunks_mut(m * n).enumerate() {
             one(i * group + j, out, Par::Seq);
             if !is_plain {
@@ -90,8 +89,8 @@ pub(super) fn run<A: Float, T: Scalar<Acc = A>>(
         }
     };
     if out.len() <= group * m * n {
-        task((0, out));
+        task(0, out);
     } else {
-        out.par_chunks_mut(group * m * n).enumerate().for_each(task);
+        each_chunk(out, group * m * n, &task);
     }
 }

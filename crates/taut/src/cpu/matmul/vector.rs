@@ -1,8 +1,7 @@
 //! Rows by matrices: each element of the matrix is read once, in the order in which it lies.
 
 use super::{Epilogue, Float, WORK, Way, wide_run, zero};
-use crate::cpu::{BLOCK, Scalar, vectorized};
-use rayon::prelude::*;
+use crate::cpu::{BLOCK, Scalar, tasks::each_chunk, vectorized};
 use taut_core::Products;
 
 /// Tasks that are enough for every machine.
@@ -46,7 +45,7 @@ pub(super) fn run<A: Float, T: Scalar<Acc = A>, D: Scalar<Acc = A>>(
     if parts > 1 {
         let depth = k.div_ceil(parts);
         // A part of one product after the other, each a row of sums.
-        partial.par_chunks_mut(n).enumerate().for_each(|(i, partial)| {
+        each_chunk(partial, n, &|i, partial| {
             let mut scratch = Scratch::new();
             let terms = Terms::new(products, a, b, i / parts, i % parts * depth, depth);
             for (j, partial) in partial.chunks_mut(BLOCK).enumerate() {
@@ -73,19 +72,18 @@ pub(super) fn run<A: Float, T: Scalar<Acc = A>, D: Scalar<Acc = A>>(
         }
     };
     let group = WORK.div_ceil(n * k.max(1));
-    let small = |(i, out): (usize, &mut [D])| {
+    let small = |i: usize, out: &mut [D]| {
         let mut scratch = Scratch::new();
         out.chunks_mut(n).enumerate().for_each(|(j, out)| one(i * group + j, 0, out, &mut scratch));
     };
     if group > 1 && out.len() <= group * n {
-        small((0, out));
+        small(0, out);
     } else if group > 1 {
-        out.par_chunks_mut(group * n).enumerate().for_each(small);
+        each_chunk(out, group * n, &small);
     } else {
         let width = if by_columns(products) { BLOCK } else { WORK.div_ceil(k.max(1)).min(BLOCK) };
-        out.par_chunks_mut(n).enumerate().for_each(|(i, out)| {
-            let blocks = out.par_chunks_mut(width).enumerate();
-            blocks.for_each(|(j, out)| one(i, j * width, out, &mut Scratch::new()));
+        each_chunk(out, n, &|i, out| {
+            each_chunk(out, width, &|j, out| one(i, j * width, out, &mut Scratch::new()));
         });
     }
 }

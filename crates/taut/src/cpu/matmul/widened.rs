@@ -1,7 +1,7 @@
 //! Products by tiles of both factors that are widened, or only brought together, in a workspace.
 
 use super::{Epilogue, Float, widen_run, zero};
-use crate::cpu::Scalar;
+use crate::cpu::{Scalar, tasks::each_chunk};
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -131,10 +131,10 @@ impl<T: Scalar> Side<'_, T> {
         let turned = down < right;
         let (inner, far, near) = if turned { (rows, right, down) } else { (columns, down, right) };
         let tile = &mut tile[..rows * columns];
-        let widen = |(i, run): (usize, &mut [T::Acc])| widen_run(self.data, start + i * far, near, run);
+        let widen = |i: usize, run: &mut [T::Acc]| widen_run(self.data, start + i * far, near, run);
         match par {
-            Par::Seq => tile.chunks_mut(inner).enumerate().for_each(widen),
-            _ => tile.par_chunks_mut(inner).enumerate().for_each(widen),
+            Par::Seq => tile.chunks_mut(inner).enumerate().for_each(|(i, run)| widen(i, run)),
+            _ => each_chunk(tile, inner, &widen),
         }
         if turned {
             MatRef::from_column_major_slice(tile, rows, columns)

@@ -1,9 +1,12 @@
 //! How results are made from the elements of a view: along rows, or columns side by side.
 
 use super::{Finish, Fold, Rows};
-use crate::cpu::{BLOCK, Scalar, Source, TASK, vectorized};
+use crate::cpu::{
+    BLOCK, Scalar, Source, TASK,
+    tasks::{each_chunk, each_part},
+    vectorized,
+};
 use bytemuck::Zeroable;
-use rayon::prelude::*;
 use std::ops::Range;
 use taut_core::Layout;
 
@@ -176,16 +179,6 @@ impl Plan {
         }
         parts
     }
-}
-
-/// Calls `f` with every chunk of `out` and its number, in parallel.
-fn each_chunk<D: Send>(out: &mut [D], len: usize, f: &(dyn Fn(usize, &mut [D]) + Sync)) {
-    out.par_chunks_mut(len).enumerate().for_each(|(i, out)| f(i, out));
-}
-
-/// What `f` makes of the numbers up to `n`, in parallel.
-fn each_part<P: Send>(n: usize, f: &(dyn Fn(usize) -> P + Sync)) -> Vec<P> {
-    (0..n).into_par_iter().map(f).collect()
 }
 
 /// Part `task` of `n`, in parts of `len`.

@@ -1,0 +1,96 @@
+//! The operands of `matmul_wgmma.cu` as boxes that the copy engine brings.
+
+use crate::{Param, Stream};
+use cudarc::driver::sys;
+use taut_core::{DType, Result};
+use taut_kernels::{
+    Major,
+    args::{Product, TensorMap},
+};
+
+// SAFETY: `TensorMap` is `repr(C)` with the size and alignment of its twin; the build checks the size.
+unsafe impl Param for TensorMap {}
+
+/// Elements of a row of a box: 128 bytes.
+const ROW: u32 = 64;
+
+/// One factor. Axes are extents and strides, in elements.
+struct Factor {
+    address: u64,
+    outer: (u64, u64),
+    k: (u64, u64),
+    /// The stride from product to product, 0 if all have it in common.
+    step: u64,
+    major: Major,
+    /// Of a tile, along `outer`.
+    tile: u32,
+}
+
+/// The maps of both factors and of `dst`, as the source asks for them. For what lies outside of a factor zeros come; of
+/// `dst` it is dropped.
+pub(super) fn of(
+    stream: &Stream,
+    product: &Product,
+    dtype: DType,
+    majors: [Major; 2],
+    tile: (u32, u32),
+) -> Result<[TensorMap; 3]> {
+    let Product { a, b, m, n, k, a_m, a_k, b_k, b_n, ref batch, .. } = *product;
+    let [a_step, b_step] = batch.stride.map(|strides| strides[0]);
+    let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], tile: tile.0 };
+    let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], tile: tile.1 };
+    let [a, b] = [a, b].map(|factor| {
+        let Factor { address, outer, k, step, major, tile } = factor;
+        let (along, across, rows) = if major == Major::K { (k, outer, tile) } else { (outer, k, ROW) };
+        let products = if step == 0 { 1 } else { batch.numel };
+        encode(stream, dtype, address, along.0, [across, (products, step)], rows)
+    });
+    let whole = product.wide == 0 && product.partial == 0;
+    let dst = if whole && n.is_multiple_of(8) && product.dst.is_multiple_of(16) {
+        encode(stream, dtype, product.dst, n, [(m, n), (batch.numel, m * n)], ROW)?
+    } else {
+        TensorMap::default() // stored without
+    };
+    Ok([a?, b?, dst])
+}
+
+/// Boxes of [`ROW`] elements along the axis that is contiguous, `row` long, and of `rows` along the next. The other axes are
+/// extents and strides.
+fn encode(
+    stream: &Stream,
+    dtype: DType,
+    address: u64,
+    row: u64,
+    axes: [(u64, u64); 2],
+    rows: u32,
+) -> Result<TensorMap> {
+    let dims = [row, axes[0].0, axes[1].0];
+    // In bytes. That of an axis of extent 1 plays no part, but must be one that could be.
+    let strides = axes.map(|(extent, stride)| if extent > 1 { 2 * stride } else { 16 });
+    let (boxes, steps) = ([ROW, rows, 1], [1; 3]);
+    let dtype = match dtype {
+        DType::BF16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        _ => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+    };
+    let mut map = TensorMap::default();
+    // SAFETY: the map has the size and alignment of the driver's; the arrays have an element for each axis, strides for
+    // each but the first. No address of the card is followed.
+    let code = unsafe {
+        sys::cuTensorMapEncodeTiled(
+            (&raw mut map).cast(),
+            dtype,
+            3,
+            address as *mut _,
+            dims.as_ptr(),
+            strides.as_ptr(),
+            boxes.as_ptr(),
+            steps.as_ptr(),
+            sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+            sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+            sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
+    };
+    stream.context().check(code, "matmul: describe an operand")?;
+    Ok(map)
+}

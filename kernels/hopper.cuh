@@ -1,0 +1,154 @@
+// hopper.cuh: instructions of compute 9.0a, one function each: bulk tensor copies, barriers in shared memory, and products
+// of a warpgroup (four warps, the first of which has a number that is a multiple of four).
+#pragma once
+#include "mma.cuh"
+
+// How an operand lies in global memory, and in which boxes it comes. The twin of TensorMap in src/args.rs; the driver
+// encodes it.
+struct alignas(64) TensorMap {
+    u64 words[16];
+};
+
+// Registers of each thread of the warpgroup from here on. All its warps come here.
+template <u32 kCount> __device__ __forceinline__ void take_registers() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+
+template <u32 kCount> __device__ __forceinline__ void give_registers() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+
+// A barrier at `at` whose phases end when `count` threads have arrived and all bytes that were announced have come.
+__device__ __forceinline__ void barrier_init(u32 at, u32 count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(count) : "memory");
+}
+
+// Shows barriers to the copy engine, once they are initialized.
+__device__ __forceinline__ void barrier_init_fence() {
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+__device__ __forceinline__ void barrier_arrive(u32 at) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory");
+}
+
+// Arrives, and announces bytes that copies will bring.
+__device__ __forceinline__ void barrier_expect(u32 at, u32 bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at), "r"(bytes) : "memory");
+}
+
+// Waits until the phase of this parity, 0 for the first, has ended.
+__device__ __forceinline__ void barrier_wait(u32 at, u32 parity) {
+    asm volatile("{\n"
+                 ".reg .pred done;\n"
+                 "again:\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+                 "@done bra.uni over;\n"
+                 "bra.uni again;\n"
+                 "over:\n"
+                 "}" ::"r"(at), "r"(parity) : "memory");
+}
+
+// Two warpgroups meet at the named barrier `id`, 1 to 15: one waits for the other, which goes on.
+__device__ __forceinline__ void pair_wait(u32 id) { asm volatile("bar.sync %0, 256;" ::"r"(id) : "memory"); }
+__device__ __forceinline__ void pair_arrive(u32 id) { asm volatile("bar.arrive %0, 256;" ::"r"(id) : "memory"); }
+
+// A warpgroup meets at the named barrier `id`.
+__device__ __forceinline__ void group_wait(u32 id) { asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory"); }
+
+__device__ __forceinline__ void prefetch(const TensorMap& map) {
+    asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
+// Starts the copy of the box at x, y, z; zeros for what lies outside. It tells the barrier of the bytes of a whole box.
+__device__ __forceinline__ void copy_box(u32 to, const TensorMap& map, u32 x, u32 y, u32 z, u32 barrier) {
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%2, %3, %4}], [%5];"
+                 ::"r"(to), "l"(&map), "r"(x), "r"(y), "r"(z), "r"(barrier) : "memory");
+}
+
+// Shows what this thread has written to shared memory to the copy engine.
+__device__ __forceinline__ void copy_out_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// Starts the copy of a box from shared memory; what lies outside is dropped.
+__device__ __forceinline__ void copy_box_out(const TensorMap& map, u32 from, u32 x, u32 y, u32 z) {
+    asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%1, %2, %3}], [%4];"
+                 ::"l"(&map), "r"(x), "r"(y), "r"(z), "r"(from) : "memory");
+}
+
+__device__ __forceinline__ void copy_out_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+
+// Waits until at most kPending of this thread's groups of copies out, the latest ones, still read shared memory.
+template <u32 kPending> __device__ __forceinline__ void copy_out_wait() {
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
+}
+
+// Four 8x8 blocks of 16-bit elements to shared memory, the reverse of load_blocks.
+__device__ __forceinline__ void store_blocks(u32 address, const u32 (&blocks)[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared::cta.b16 [%0], {%1, %2, %3, %4};"
+                 ::"r"(address), "r"(blocks[0]), "r"(blocks[1]), "r"(blocks[2]), "r"(blocks[3]) : "memory");
+}
+
+// Before the first product on registers or shared memory that were written otherwise.
+__device__ __forceinline__ void product_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+
+// Closes the group of products that were started.
+__device__ __forceinline__ void product_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+
+// Waits until at most kPending groups, the latest ones, are still at work.
+template <u32 kPending> __device__ __forceinline__ void product_wait() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+
+// Where a factor lies in shared memory: rows of 128 bytes whose chunks of 16 are XORed with the row's number modulo 8,
+// groups of 8 rows one after the other. Rows are along m or n, or (kOuter) along k, then in boxes of 64 along the other.
+template <bool kOuter> __device__ __forceinline__ u64 factor_at(u32 address, u32 box_bytes) {
+    const u64 leading = kOuter ? box_bytes >> 4 : 1;
+    return u64(1) << 62 | u64(1024 >> 4) << 32 | leading << 16 | (address & 0x3ffff) >> 4;
+}
+
+#define TAUT_SUMS_8(i) \
+    "+f"(sums[i]), "+f"(sums[i + 1]), "+f"(sums[i + 2]), "+f"(sums[i + 3]), "+f"(sums[i + 4]), "+f"(sums[i + 5]), \
+        "+f"(sums[i + 6]), "+f"(sums[i + 7])
+#define TAUT_SUMS_32(i) TAUT_SUMS_8(i), TAUT_SUMS_8(i + 8), TAUT_SUMS_8(i + 16), TAUT_SUMS_8(i + 24)
+#define TAUT_SUMS_64 \
+    "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+    "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define TAUT_SUMS_128 \
+    TAUT_SUMS_64 ", " \
+    "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+    "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
+    "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
+    "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+// Operands beyond the sums: both factors, whether to add, whether each factor is kOuter.
+#define TAUT_PRODUCT(SHAPE, DTYPE, SUMS, A, B, ADD, A_OUTER, B_OUTER) \
+    "{\n.reg .pred add;\nsetp.ne.b32 add, " ADD ", 0;\n" \
+    "wgmma.mma_async.sync.aligned." SHAPE ".f32." DTYPE "." DTYPE " " SUMS "}, " A ", " B ", add, 1, 1, " \
+    A_OUTER ", " B_OUTER ";\n}"
+
+// sums = a * b, or += that, for a [64, 16] and b [16, N], where N is twice the number of sums. Thread l of warp w of the
+// warpgroup holds rows 16 * w + l / 4 and the one 8 below; of each block of 8 columns 2 * (l % 4) and the next: two sums
+// of the upper row, then two of the lower.
+template <typename T, bool kA, bool kB, u32 kSums>
+__device__ __forceinline__ void multiply_group(f32 (&sums)[kSums], u64 a, u64 b, bool add) {
+    static_assert(kSums == 64 || kSums == 128);
+    if constexpr (kSums == 64 && kSame<T, f16>) {
+        asm volatile(TAUT_PRODUCT("m64n128k16", "f16", TAUT_SUMS_64, "%64", "%65", "%66", "%67", "%68")
+                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32)
+                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
+    } else if constexpr (kSums == 64) {
+        asm volatile(TAUT_PRODUCT("m64n128k16", "bf16", TAUT_SUMS_64, "%64", "%65", "%66", "%67", "%68")
+                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32)
+                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
+    } else if constexpr (kSame<T, f16>) {
+        asm volatile(TAUT_PRODUCT("m64n256k16", "f16", TAUT_SUMS_128, "%128", "%129", "%130", "%131", "%132")
+                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64), TAUT_SUMS_32(96)
+                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
+    } else {
+        asm volatile(TAUT_PRODUCT("m64n256k16", "bf16", TAUT_SUMS_128, "%128", "%129", "%130", "%131", "%132")
+                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64), TAUT_SUMS_32(96)
+                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
+    }
+}

@@ -1,0 +1,315 @@
+// matmul_wgmma.cu: products of 16-bit operands on the tensor cores of compute 9.0a (wgmma), each contiguous along one of
+// its axes.
+//
+// A block stays on its multiprocessor and takes one tile after the other. One thread of its first warpgroup starts bulk
+// copies of both operands into a ring of stages; two warpgroups multiply. With kTeam = 2 they share a tile; with kTeam = 1
+// each has its own, and while one stores, the other multiplies: they hand on the tensor cores in turn.
+//
+// Launch     1-D, at most a block for each tile of each part of k of each product; 384 threads; the dynamic shared memory
+//            of Kernel::shared_bytes in src/expression.rs.
+// Requires   a_map and b_map: 3-D, the contiguous axis, the other, products; boxes as in Side; k at least 1. dst_map
+//            likewise in boxes of 64 x 64, if dst starts on 16 bytes and n is a multiple of 8 (else any). k_part
+//            a multiple of kStep, unless there is one part.
+// Aliasing   dst apart from a, b and bias.
+// Numerics   exact products, f32 sums in the order of k within a part; rounded once in the epilogue.
+// Bound by   tensor cores for large m, n and k; 2 * m * n * k operations.
+#include "hopper.cuh"
+#include "matmul.cuh"
+
+// Elements along k in a stage: rows of 128 bytes.
+constexpr u32 kStep = 64;
+
+// Tiles of kM x kN. The numbers come from Tile in src/variant.rs.
+template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
+    static constexpr u32 kM = kM_, kN = kN_, kTeam = kTeam_, kStages = kStages_;
+    static constexpr u32 kRows = kM / kTeam;  // of a warpgroup
+    static constexpr u32 kABytes = kM * kStep * 2, kBytes = (kM + kN) * kStep * 2;
+    static constexpr u32 kOutBytes = 2 * 64 * 64 * 2;  // of a warpgroup that stores: two stages of a chunk
+    static_assert(kRows % 64 == 0 && (kTeam == 1 || kTeam == 2));
+};
+
+// How stages of an operand come: in one box of 64 along k and kExtent rows, or in boxes of 64 along both axes.
+template <Major kMajor, u32 kExtent> struct Side {
+    static constexpr bool kOuter = kMajor == Major::Outer;
+    static constexpr u32 kBoxBytes = 64 * 64 * 2;
+    static constexpr u32 kNext = (kOuter ? 16 * 128 : 32) >> 4;  // 16 elements further along k, as factor_at counts
+
+    static __device__ __forceinline__ void fetch(u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {
+        if constexpr (kOuter) {
+            #pragma unroll
+            for (u32 i = 0; i < kExtent / 64; ++i) copy_box(to + i * kBoxBytes, map, outer + 64 * i, k, product, barrier);
+        } else {
+            copy_box(to, map, k, outer, product, barrier);
+        }
+    }
+};
+
+// One tile of one part of one product.
+struct Work {
+    Tile tile;
+    u32 product, part, steps;
+};
+
+template <typename S> __device__ __forceinline__ Work work_at(const Product& p, u32 tiles, u32 index) {
+    Work work;
+    work.part = index / tiles % p.splits;
+    work.product = index / tiles / p.splits;
+    work.tile = tile_at(p, S::kM, S::kN, index % tiles, work.part);
+    work.steps = u32((work.tile.depth + kStep - 1) / kStep);
+    return work;
+}
+
+// The place in the ring, and the parity of the phase in which it is there.
+template <u32 kStages> struct Ring {
+    u32 stage = 0, parity = 0;
+
+    __device__ __forceinline__ void advance(u32 steps) {
+        stage += steps;
+        parity ^= stage / kStages & 1;
+        stage %= kStages;
+    }
+
+    __device__ __forceinline__ void next() {
+        if (++stage == kStages) {
+            stage = 0;
+            parity ^= 1;
+        }
+    }
+};
+
+// Sums of a thread that are stored at a time: 64 rows and 64 columns of a warpgroup.
+constexpr u32 kChunk = 32;
+constexpr u32 kBlocks = kChunk / 4;  // of 8 columns
+
+// Where a lane's part of a chunk lies in dst or in partial sums: two rows, 8 below one another, and in each of them two
+// neighbours of each block of columns.
+template <typename Out> struct Window {
+    Out* to;      // the first of all
+    u64 stride;   // of rows
+    u32 rows;     // 0, 1 or 2 that exist
+    u32 cols;     // columns from the first on that exist
+
+    // f(a pair of the chunk, its place, whether both of it exist), for what exists.
+    template <typename F> __device__ __forceinline__ void each(f32 (&x)[kChunk], F f) const {
+        #pragma unroll
+        for (u32 h = 0; h < 2; ++h) {
+            #pragma unroll
+            for (u32 b = 0; b < kBlocks; ++b) {
+                if (h < rows && 8 * b < cols) f(&x[4 * b + 2 * h], to + 8 * h * stride + 8 * b, 8 * b + 1 < cols);
+            }
+        }
+    }
+
+    // Adds what is there. Both of a pair exist, and lie on the bytes of a pair; the loads of a row go first.
+    __device__ __forceinline__ void add_to(f32 (&x)[kChunk]) const {
+        #pragma unroll
+        for (u32 h = 0; h < 2; ++h) {
+            Pack<Out, 2> old[kBlocks] = {};
+            #pragma unroll
+            for (u32 b = 0; b < kBlocks; ++b) {
+                if (h < rows && 8 * b < cols) old[b] = load<2, Cache::Use>(to + 8 * h * stride + 8 * b);
+            }
+            #pragma unroll
+            for (u32 b = 0; b < kBlocks; ++b) {
+                x[4 * b + 2 * h] += to_f32(old[b].lane[0]);
+                x[4 * b + 2 * h + 1] += to_f32(old[b].lane[1]);
+            }
+        }
+    }
+
+    // Both of a pair may be stored, and lie on the bytes of a pair.
+    __device__ __forceinline__ void store_pairs(f32 (&x)[kChunk]) const {
+        each(x, [&](f32* pair, Out* at, bool) {
+            store(at, Pack<Out, 2>{from_f32<Out>(pair[0]), from_f32<Out>(pair[1])});
+        });
+    }
+
+    __device__ __forceinline__ void store_elements(f32 (&x)[kChunk], bool accumulate) const {
+        each(x, [&](f32* pair, Out* at, bool both) {
+            if (accumulate) {
+                pair[0] += to_f32(at[0]);
+                if (both) pair[1] += to_f32(at[1]);
+            }
+            at[0] = from_f32<Out>(pair[0]);
+            if (both) at[1] = from_f32<Out>(pair[1]);
+        });
+    }
+};
+
+// Adds the bias of this lane's columns.
+template <typename T>
+__device__ __forceinline__ void add_bias(const Product& p, f32 (&x)[kChunk], u64 col, u32 cols) {
+    const T* bias = static_cast<const T*>(p.bias) + col * p.bias_n;
+    #pragma unroll
+    for (u32 b = 0; b < kBlocks; ++b) {
+        const f32 low = 8 * b < cols ? to_f32(bias[8 * b * p.bias_n]) : 0.0f;
+        const f32 high = 8 * b + 1 < cols ? to_f32(bias[(8 * b + 1) * p.bias_n]) : 0.0f;
+        #pragma unroll
+        for (u32 h = 0; h < 2; ++h) {
+            x[4 * b + 2 * h] += low;
+            x[4 * b + 2 * h + 1] += high;
+        }
+    }
+}
+
+// Rounds a chunk and sends it out by way of `stage`. All of the warpgroup take part, and meet at the named barrier `id`.
+template <typename T>
+__device__ __forceinline__
+void store_boxes(const TensorMap& map, const f32 (&x)[kChunk], u32 stage, u32 id, const Work& work, u64 row, u64 col) {
+    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    // Of two stages in turn this one was read.
+    if (threadIdx.x % 128 == 0) copy_out_wait<1>();
+    group_wait(id);
+    const u32 at = 16 * warp + lane % 16;  // the row that this lane brings
+    #pragma unroll
+    for (u32 b = 0; b < kBlocks; b += 2) {
+        const u32 block = b + lane / 16;
+        const u32 words[4] = {
+            pack_pair<T>(x[4 * b], x[4 * b + 1]), pack_pair<T>(x[4 * b + 2], x[4 * b + 3]),
+            pack_pair<T>(x[4 * b + 4], x[4 * b + 5]), pack_pair<T>(x[4 * b + 6], x[4 * b + 7])};
+        store_blocks(stage + at * 128 + (block ^ at % 8) * 16, words);
+    }
+    copy_out_fence();
+    group_wait(id);
+    if (threadIdx.x % 128 == 0) {
+        copy_box_out(map, stage, u32(col), u32(row), work.product);
+        copy_out_commit();
+    }
+}
+
+// Stores the sums of a warpgroup, groups of 64 rows from row0 on. The sums move down from chunk to chunk, so that one piece
+// of code serves all.
+template <typename T, u32 kGroups, u32 kSums>
+__device__ __forceinline__
+void store_tile(const Product& p, const TensorMap& map, f32 (&sums)[kGroups][kSums], u32 stage, const Work& work, u64 row0) {
+    constexpr u32 kChunks = kSums / kChunk;
+    const u32 lane = threadIdx.x % 32, id = 2 + threadIdx.x / 128;
+    const bool on_packs = p.n % 8 == 0 && is_aligned<16>(p.dst);
+    #pragma unroll 1
+    for (u32 i = 0; i < kGroups * kChunks; ++i) {
+        f32 x[kChunk];
+        #pragma unroll
+        for (u32 j = 0; j < kChunk; ++j) x[j] = sums[0][j];
+        #pragma unroll
+        for (u32 j = 0; j + kChunk < kGroups * kSums; ++j) {
+            sums[j / kSums][j % kSums] = sums[(j + kChunk) / kSums][(j + kChunk) % kSums];
+        }
+        const u64 first_row = row0 + i / kChunks * 64, first_col = work.tile.n0 + i % kChunks * 64;
+        const u64 row = first_row + threadIdx.x / 32 % 4 * 16 + lane / 4, col = first_col + lane % 4 * 2;
+        const u32 cols = left_of(p.n, col, 64), rows = (row < p.m) + (row + 8 < p.m);
+        const u64 at = work.product * p.m + row;
+        if (p.partial) {
+            const u64 stride = partial_stride(p);
+            f32* to = p.partial + work.part * p.part_step + at * stride + col;
+            Window<f32>{to, stride, rows, cols}.store_pairs(x);
+            continue;
+        }
+        if (p.bias) add_bias<T>(p, x, col, cols);
+        activate(x, p.activation, p.slope);
+        if (p.wide) {
+            Window<f32>{static_cast<f32*>(p.dst) + at * p.n + col, p.n, rows, cols}.store_elements(x, p.accumulate);
+            continue;
+        }
+        const Window<T> window{static_cast<T*>(p.dst) + at * p.n + col, p.n, rows, cols};
+        if (on_packs) {
+            if (p.accumulate) window.add_to(x);
+            store_boxes<T>(map, x, stage + i % 2 * (64 * 128), id, work, first_row, first_col);
+        } else {
+            window.store_elements(x, p.accumulate);
+        }
+    }
+}
+
+template <typename T, Major kA, Major kB, typename S>
+__global__ void __launch_bounds__(384, 1)
+matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMap a_map,
+             const __grid_constant__ TensorMap b_map, const __grid_constant__ TensorMap dst_map) {
+    using A = Side<kA, S::kM>;
+    using B = Side<kB, S::kN>;
+    extern __shared__ unsigned char shared[];
+    __shared__ u64 barriers[2 * S::kStages];
+    const u32 ring_at = (shared_address(shared) + 1023) & ~1023u;
+    const u32 full = shared_address(barriers), empty = full + 8 * S::kStages;
+
+    const u32 tiles = tiles_of(p, S::kM, S::kN);
+    const u32 works = tiles * p.splits * u32(p.batch.numel);
+    if (threadIdx.x == 0) {
+        prefetch(a_map);
+        prefetch(b_map);
+        #pragma unroll 1
+        for (u32 i = 0; i < S::kStages; ++i) {
+            barrier_init(full + 8 * i, 1);
+            barrier_init(empty + 8 * i, 4 * S::kTeam);
+        }
+        barrier_init_fence();
+    }
+    __syncthreads();
+    Ring<S::kStages> ring;
+
+    if (threadIdx.x < 128) {
+        give_registers<40>();
+        if (threadIdx.x > 0) return;
+        #pragma unroll 1
+        for (u32 index = blockIdx.x; index < works; index += gridDim.x) {
+            const Work work = work_at<S>(p, tiles, index);
+            // An operand that all products share has one place.
+            const u32 a_product = p.batch.stride[0][0] == 0 ? 0 : work.product;
+            const u32 b_product = p.batch.stride[1][0] == 0 ? 0 : work.product;
+            #pragma unroll 1
+            for (u32 step = 0; step < work.steps; ++step, ring.next()) {
+                const u32 barrier = full + 8 * ring.stage, to = ring_at + ring.stage * S::kBytes;
+                const u32 k = u32(work.tile.k0) + step * kStep;
+                barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
+                barrier_expect(barrier, S::kBytes);
+                A::fetch(to, a_map, u32(work.tile.m0), k, a_product, barrier);
+                B::fetch(to + S::kABytes, b_map, u32(work.tile.n0), k, b_product, barrier);
+            }
+        }
+        return;
+    }
+
+    take_registers<232>();
+    const u32 group = threadIdx.x / 128 - 1;
+    const u32 rows_at = S::kTeam == 2 ? group * S::kRows : 0;
+    u32 turn = 0;
+    #pragma unroll 1
+    for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn) {
+        const Work work = work_at<S>(p, tiles, index);
+        if (S::kTeam == 1) {
+            if (turn % 2 != group) {
+                ring.advance(work.steps);
+                continue;
+            }
+            if (turn > 0) pair_wait(1 + group);
+        }
+        f32 sums[S::kRows / 64][S::kN / 2];
+        u32 used = empty;
+        #pragma unroll 1
+        for (u32 step = 0; step < work.steps; ++step, ring.next()) {
+            const u32 at = ring_at + ring.stage * S::kBytes;
+            const u64 a = factor_at<A::kOuter>(at + rows_at * 128, A::kBoxBytes);
+            const u64 b = factor_at<B::kOuter>(at + S::kABytes, B::kBoxBytes);
+            barrier_wait(full + 8 * ring.stage, ring.parity);
+            product_fence();
+            #pragma unroll
+            for (u32 i = 0; i < kStep / 16; ++i) {
+                #pragma unroll
+                for (u32 r = 0; r < S::kRows / 64; ++r) {
+                    multiply_group<T, A::kOuter, B::kOuter>(sums[r], a + i * A::kNext + r * (A::kBoxBytes >> 4),
+                                                            b + i * B::kNext, step + i > 0);
+                }
+            }
+            product_commit();
+            // The step before is done: its stage is free.
+            product_wait<1>();
+            if (step > 0 && threadIdx.x % 32 == 0) barrier_arrive(used);
+            used = empty + 8 * ring.stage;
+        }
+        if (S::kTeam == 1 && index + gridDim.x < works) pair_arrive(2 - group);
+        product_wait<0>();
+        if (threadIdx.x % 32 == 0) barrier_arrive(used);
+        const u32 stage = ring_at + S::kStages * S::kBytes + group * S::kOutBytes;
+        store_tile<T>(p, dst_map, sums, stage, work, work.tile.m0 + rows_at);
+    }
+    if (threadIdx.x % 128 == 0) copy_out_wait<0>();
+}
