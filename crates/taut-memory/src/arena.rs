@@ -147,6 +147,9 @@ impl Arena {
     /// A place for a block of `bytes`, which is a multiple of [`ALIGN_BYTES`](crate::ALIGN_BYTES) and not 0, such that no
     /// more than `most_pages` are committed then: what is ready for the longest time, or else something new.
     pub(crate) fn plan(&self, bytes: u64, most_pages: u64) -> Result<Plan, Full> {
+        if bytes > self.byte(self.view_span.start) {
+            return Err(Full::Addresses);
+        }
         let ids = self.views.of(bytes);
         let near = self.near(bytes);
         let ready = near.as_ref().filter(|(plan, ..)| plan.missing.is_empty()).map(|(_, block, below)| {

@@ -61,6 +61,8 @@ struct Twins {
 struct Twin {
     host: Block,
     phantom: Block,
+    /// The memory under it, in order: offsets of the places where its pages were committed.
+    memory: Vec<Range<u64>>,
     streams: u64,
     /// Written to all of its bytes that are looked at.
     mark: u8,
@@ -71,12 +73,6 @@ impl Twin {
     fn check(&self) {
         let bytes = self.host.host().expect("host pages");
         assert!(watched(bytes.len()).all(|i| bytes[i] == self.mark), "somebody else wrote here");
-    }
-
-    /// Offsets that it covers, in units that no other block shares.
-    fn range(&self) -> Range<u64> {
-        let start = self.phantom.address() - SPAN_BYTES;
-        start..start + self.phantom.bytes().next_multiple_of(ALIGN_BYTES)
     }
 }
 
@@ -120,22 +116,16 @@ impl Twins {
         watched(slice.len()).for_each(|i| slice[i] = mark);
         assert_eq!(phantom.host(), None);
 
-        let twin = Twin { host, phantom, streams: 1 << stream, mark };
-        let range = twin.range();
-        if !range.is_empty() {
-            for other in &self.live {
-                let other = other.range();
-                assert!(
-                    other.is_empty() || range.end <= other.start || other.end <= range.start,
-                    "an overlap"
-                );
-            }
-            let touched = |used: &Range<u64>| used.start < range.end && range.start < used.end;
-            let users = self.used.iter().filter(|(used, _)| touched(used)).fold(0, |mask, (_, s)| mask | s);
-            let waits = orders.iter().fold(0, |mask, &(_, after)| mask | 1u64 << after);
-            assert_eq!(users & !waits & !(1 << stream), 0, "reused without waiting");
-            forget(&mut self.used, &range);
+        let memory = self.memory(&phantom);
+        let waits = orders.iter().fold(1 << stream, |mask, &(_, after)| mask | 1u64 << after);
+        for part in &memory {
+            let touches = |other: &Range<u64>| other.start < part.end && part.start < other.end;
+            assert!(!self.live.iter().flat_map(|twin| &twin.memory).any(touches), "an overlap");
+            let users = self.used.iter().filter(|(used, _)| touches(used)).fold(0, |mask, (_, s)| mask | s);
+            assert_eq!(users & !waits, 0, "reused without waiting");
+            forget(&mut self.used, part);
         }
+        let twin = Twin { host, phantom, memory, streams: 1 << stream, mark };
         assert!(orders.iter().all(|&(waiter, after)| waiter == stream && after != stream));
         assert!(orders.windows(2).all(|pair| pair[0].1 < pair[1].1), "a stream is waited for twice");
 
@@ -160,9 +150,7 @@ impl Twins {
     fn free(&mut self, i: usize) {
         let twin = self.live.swap_remove(i);
         self.stats.live_by_kind[twin.phantom.kind() as usize] -= twin.phantom.bytes();
-        if !twin.range().is_empty() {
-            self.used.push((twin.range(), twin.streams));
-        }
+        self.used.extend(twin.memory.iter().map(|part| (part.clone(), twin.streams)));
         twin.check();
     }
 
@@ -172,9 +160,22 @@ impl Twins {
         }
     }
 
+    /// The memory under a block, in units that no other block shares: where its pages are, through views or not.
+    fn memory(&self, block: &Block) -> Vec<Range<u64>> {
+        let start = block.address() - SPAN_BYTES;
+        let end = start + block.bytes().next_multiple_of(ALIGN_BYTES);
+        let log = self.recorder.log();
+        let pages = start / GRANULE_BYTES..end.div_ceil(GRANULE_BYTES);
+        let parts = pages.filter(|_| start < end).map(|page| {
+            let part = start.max(page * GRANULE_BYTES)..end.min((page + 1) * GRANULE_BYTES);
+            let place = log.shown.get(&page).copied().unwrap_or(page) * GRANULE_BYTES;
+            place + part.start % GRANULE_BYTES..place + part.start % GRANULE_BYTES + part.end - part.start
+        });
+        parts.collect()
+    }
+
     fn pages(&self) -> BTreeSet<u64> {
-        let ranges = self.live.iter().map(Twin::range);
-        ranges.flat_map(|range| range.start / GRANULE_BYTES..range.end.div_ceil(GRANULE_BYTES)).collect()
+        self.live.iter().flat_map(|twin| &twin.memory).map(|part| part.start / GRANULE_BYTES).collect()
     }
 
     fn live_pages(&self) -> u64 {
