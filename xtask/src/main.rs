@@ -147,11 +147,12 @@ fn replay(place: &Place, options: Options) -> Result<()> {
     let cuda = options.value("--backing").as_deref() == Some("cuda");
     let kernels = if cuda { setup::nvrtc(place)? } else { setup::Kernels::None };
     let mut build = cargo::cargo(place, &kernels);
-    let build =
-        build.args(["build", "--release", "--quiet", "--package", "taut-benches", "--bin", "taut-bench"]);
-    let program = cargo::executable(build, "taut-bench")?;
-    let mut replay = std::process::Command::new(program);
-    cargo::status(replay.arg("replay").args(options.rest()), "replaying the trace")
+    build.args(["build", "--release", "--quiet", "--package", "taut-replay"]);
+    if cuda {
+        build.args(["--features", "cuda"]);
+    }
+    let program = cargo::executable(&mut build, "taut-replay")?;
+    cargo::status(std::process::Command::new(program).args(options.rest()), "replaying the trace")
 }
 
 /// Tests what this machine can test. The programs under test find the GPU themselves.

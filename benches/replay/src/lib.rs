@@ -1,8 +1,10 @@
 //! A recorded trace of allocations, replayed on a pool: what it reserves beside what was asked for, the calls to the
 //! driver, and the time of each event.
 
+mod made;
 mod trace;
 
+pub use made::{Family, made};
 pub use trace::{Event, events, read};
 
 use std::{
@@ -26,6 +28,8 @@ pub struct Pass {
     pub calls: Calls,
     /// The time of each event in nanoseconds, sorted: of the pool alone, without what reading the clock takes.
     pub times: Vec<u64>,
+    /// The times of both events of each block together, sorted; of those that the trace frees.
+    pub pairs: Vec<u64>,
 }
 
 impl Pass {
@@ -36,12 +40,16 @@ impl Pass {
         }
         self.peak_reserved_bytes as f64 / self.peak_requested_bytes as f64
     }
+}
 
-    /// The time that a part of the events, from 0 to 1, did not exceed: in nanoseconds, 0 without an event.
-    pub fn quantile(&self, part: f64) -> u64 {
-        let last = self.times.len().saturating_sub(1);
-        self.times.get((last as f64 * part).round() as usize).copied().unwrap_or(0)
-    }
+/// The time that a part of sorted times, from 0 to 1, did not exceed: 0 without one.
+///
+/// ```
+/// assert_eq!(taut_replay::quantile(&[10, 20, 30], 0.5), 20);
+/// ```
+pub fn quantile(times: &[u64], part: f64) -> u64 {
+    let last = times.len().saturating_sub(1);
+    times.get((last as f64 * part).round() as usize).copied().unwrap_or(0)
 }
 
 /// Feeds a trace to a pool, each event only when it happens, and frees what it leaves at its end.
@@ -66,8 +74,9 @@ pub fn pass(pool: &Pool, text: &[u8]) -> Result<Pass> {
     let clock = clock();
     pool.reset_peaks();
     let calls = pool.calls();
-    let mut live: HashMap<u64, Block> = HashMap::new();
-    let (mut requested_bytes, mut peak_requested_bytes, mut times) = (0, 0, Vec::new());
+    let mut live: HashMap<u64, (Block, u64)> = HashMap::new();
+    let (mut requested_bytes, mut peak_requested_bytes) = (0, 0);
+    let (mut times, mut pairs) = (Vec::new(), Vec::new());
     for event in events(text) {
         let (line, event) = event?;
         let time = match event {
@@ -77,27 +86,30 @@ pub fn pass(pool: &Pool, text: &[u8]) -> Result<Pass> {
                 }
                 let start = Instant::now();
                 let block = pool.allocate(bytes, StreamId::COMPUTE, site);
-                let time = start.elapsed();
+                let time = nanoseconds(start.elapsed().saturating_sub(clock));
                 let block = block.map_err(|e| Error::new(e.kind(), format!("replay: line {line}: {e}")))?;
                 requested_bytes += bytes;
                 peak_requested_bytes = requested_bytes.max(peak_requested_bytes);
-                live.insert(id, block);
+                live.insert(id, (block, time));
                 time
             }
             Event::Free { id } => {
-                let Some(block) = live.remove(&id) else {
+                let Some((block, taken)) = live.remove(&id) else {
                     return Err(trace::bad(line, &format!("{id} is not live: expected an id that is")));
                 };
                 requested_bytes -= block.bytes();
                 let start = Instant::now();
                 drop(block);
-                start.elapsed()
+                let time = nanoseconds(start.elapsed().saturating_sub(clock));
+                pairs.push(taken + time);
+                time
             }
         };
-        times.push(nanoseconds(time.saturating_sub(clock)));
+        times.push(time);
     }
     drop(live);
     times.sort_unstable();
+    pairs.sort_unstable();
     let stats = pool.stats();
     Ok(Pass {
         events: times.len() as u64,
@@ -106,6 +118,7 @@ pub fn pass(pool: &Pool, text: &[u8]) -> Result<Pass> {
         peak_reserved_bytes: stats.peak_reserved_bytes,
         calls: pool.calls() - calls,
         times,
+        pairs,
     })
 }
 
@@ -134,14 +147,14 @@ mod tests {
         let pool = phantom(1 << 40);
         let text = b"+,5,100\n+,6,3000000\n-,5\n+,5,7\n-,6\n";
         let first = pass(&pool, text).unwrap();
-        assert_eq!((first.events, first.times.len()), (5, 5));
+        assert_eq!((first.events, first.times.len(), first.pairs.len()), (5, 5, 3));
         assert_eq!((first.peak_requested_bytes, first.peak_live_bytes), (3_000_100, 3_000_100));
         assert_eq!((first.peak_reserved_bytes, first.calls.decommits), (4 << 20, 0));
-        assert!(first.calls.commits > 0 && first.quantile(0.5) <= first.quantile(0.99));
+        assert!(first.calls.commits > 0 && quantile(&first.times, 0.5) <= quantile(&first.times, 0.99));
         assert_eq!(pool.stats().live_bytes, 0);
         assert_eq!(pass(&pool, text).unwrap().calls, Calls::default());
         let nothing = pass(&pool, b"").unwrap();
-        assert_eq!((nothing.ratio(), nothing.quantile(0.5)), (1.0, 0));
+        assert_eq!((nothing.ratio(), quantile(&nothing.times, 0.5)), (1.0, 0));
     }
 
     #[test]

@@ -1,22 +1,24 @@
 //! The program that `cargo xtask replay` starts.
 
 use serde_json::json;
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 use taut_memory::{Error, HostBacking, PhantomBacking, Pool, Result};
-use taut_replay::{Pass, pass, read};
+use taut_replay::{Family, Pass, made, pass, quantile, read};
 
 const HELP: &str = "\
 taut-replay TRACE [--backing phantom|host|cuda] [--repeat N] [--json]
 
 Feeds a recorded trace (lines `+,id,bytes` and `-,id`, as text or gzip) to a pool, and prints what it reserved beside what
 was asked for, the calls to the driver, and the time of an event. --repeat replays it so often, on the same pool.
+In place of a file, made:FAMILY or made:FAMILY:SEED is a trace of a kind of program: transformer, checkpointed, cnn,
+graphs, adapters, generation, encoding or serving.
 ";
 
 /// The capacity of the phantom backing: more than any card has.
 const PHANTOM_BYTES: u64 = 1 << 46;
 
 struct Options {
-    trace: PathBuf,
+    trace: String,
     backing: String,
     repeat: usize,
     json: bool,
@@ -48,7 +50,7 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
             Long("repeat") => repeat = parser.value()?.parse()?,
             Long("json") => json = true,
             Long("help") | Short('h') => return Ok(None),
-            Value(path) if trace.is_none() => trace = Some(PathBuf::from(path)),
+            Value(name) if trace.is_none() => trace = Some(name.string()?),
             other => return Err(other.unexpected()),
         }
     }
@@ -61,19 +63,31 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
 fn run(options: &Options) -> Result<()> {
     let Options { trace, backing, repeat, json } = options;
     let pool = pool(backing)?;
-    let text = read(trace)?;
+    let text = text(trace)?;
     let passes = (0..*repeat).map(|_| pass(&pool, &text)).collect::<Result<Vec<_>>>()?;
     if *json {
         let passes: Vec<_> = passes.iter().map(figures).collect();
-        println!(
-            "{:#}",
-            json!({ "trace": trace.display().to_string(), "backing": backing, "passes": passes })
-        );
+        println!("{:#}", json!({ "trace": trace, "backing": backing, "passes": passes }));
     } else {
-        println!("{} on {backing} pages", trace.display());
+        println!("{trace} on {backing} pages");
         passes.iter().zip(1..).for_each(|(pass, n)| print(n, pass));
     }
     Ok(())
+}
+
+/// The trace with this name: made up, or in a file.
+fn text(name: &str) -> Result<Vec<u8>> {
+    let Some(program) = name.strip_prefix("made:") else { return read(Path::new(name)) };
+    let (family, seed) = program.split_once(':').unwrap_or((program, "0"));
+    let known = Family::ALL.into_iter().find(|known| known.name() == family);
+    match (known, seed.parse()) {
+        (Some(family), Ok(seed)) => Ok(made(family, seed).into_bytes()),
+        _ => {
+            let names = Family::ALL.map(Family::name).join(", ");
+            let expected = format!("expected made:FAMILY or made:FAMILY:SEED, of {names}");
+            Err(Error::device(format!("replay: there is no trace `{name}`: {expected}")))
+        }
+    }
 }
 
 fn pool(backing: &str) -> Result<Pool> {
@@ -111,8 +125,10 @@ fn figures(pass: &Pass) -> serde_json::Value {
         "reserved_over_requested": pass.ratio(),
         "commits": pass.calls.commits,
         "decommits": pass.calls.decommits,
-        "median_ns": pass.quantile(0.5),
-        "p99_ns": pass.quantile(0.99),
+        "median_ns": quantile(&pass.times, 0.5),
+        "p99_ns": quantile(&pass.times, 0.99),
+        "pair_median_ns": quantile(&pass.pairs, 0.5),
+        "pair_p99_ns": quantile(&pass.pairs, 0.99),
     })
 }
 
@@ -127,5 +143,7 @@ fn print(n: usize, pass: &Pass) {
     }
     println!("  {:<22} {:>15.4}", "reserved / requested", pass.ratio());
     println!("  {:<22} {:>15} commit, {} decommit", "driver calls", pass.calls.commits, pass.calls.decommits);
-    println!("  {:<22} {:>15} median, {} p99", "ns per event", pass.quantile(0.5), pass.quantile(0.99));
+    for (name, times) in [("ns per event", &pass.times), ("ns to take and give", &pass.pairs)] {
+        println!("  {name:<22} {:>15} median, {} p99", quantile(times, 0.5), quantile(times, 0.99));
+    }
 }
