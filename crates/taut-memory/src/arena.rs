@@ -89,7 +89,7 @@ const LEAST_DIVIDED: u64 = 8;
 const LEAST_FRAGMENT: u64 = 32;
 
 /// Pages may exceed the live bytes by 1 part in so many before a block is divided to save one.
-const SLACK: u64 = 128;
+const SLACK: u64 = 512;
 
 impl Plan {
     /// Whether it can be taken at once.
