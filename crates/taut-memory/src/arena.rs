@@ -12,14 +12,17 @@
 //! chosen, or made, in an earlier repetition; only the making of something new looks at what there is.
 
 mod bins;
+mod change;
+mod memory;
 mod pages;
 mod ranges;
 mod tight;
 mod views;
 
-use bins::{Bins, Key};
+use bins::Bins;
+pub(crate) use memory::NewView;
 use pages::Pages;
-use ranges::{END, Ranges, Used};
+use ranges::Ranges;
 use std::ops::Range;
 use views::{View, Views};
 
@@ -218,65 +221,6 @@ impl Arena {
     }
 }
 
-/// Second places for the parts of a plan, to be made before it is taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NewView {
-    /// Where.
-    pub(crate) pages: Range<u64>,
-    /// The pages to show there, in order.
-    pub(crate) of: Vec<Range<u64>>,
-}
-
-/// Pages and views.
-impl Arena {
-    /// Pages of a plan now have memory.
-    pub(crate) fn commit(&mut self, pages: Range<u64>) {
-        let len = self.last.len().max(pages.end as usize);
-        self.last.resize(len, END);
-        // As old as all that is made for this plan.
-        self.pages.commit(pages, self.now + 1);
-    }
-
-    /// Free pages now have no memory. No view is idle.
-    pub(crate) fn decommit(&mut self, pages: Range<u64>) {
-        let bytes = self.byte(pages.start)..self.byte(pages.end);
-        if let Some(gap) = self.gap_at(bytes.start)
-            && let Some(used) = self.ranges.used(gap).filter(|used| used.end <= bytes.end)
-        {
-            self.ranges.free(gap, Used { end: used.end.min(bytes.start), ..used });
-        }
-        self.pages.decommit(pages);
-    }
-
-    /// Committed pages that hold no byte of a live block, the highest first.
-    pub(crate) fn spare(&self) -> Vec<Range<u64>> {
-        self.pages.spare()
-    }
-
-    /// The view that a plan needs made, or `None` if it needs none. An error if there is no room: then others that are
-    /// [idle](Self::idle_views) must go.
-    pub(crate) fn new_view(&self, plan: &Plan) -> Result<Option<NewView>, Full> {
-        let Choice::Parts(parts) = &plan.place else { return Ok(None) };
-        if parts.len() < 2 {
-            return Ok(None);
-        }
-        let of: Vec<Range<u64>> = parts.iter().map(|part| self.pages_of(part)).collect();
-        let room = self.views.room(count(&of), parts.len(), self.view_span.clone());
-        room.map(|pages| Some(NewView { pages, of })).ok_or(Full::Addresses)
-    }
-
-    /// The views without a block, the one that was taken the longest time ago first, with the pages where they lie.
-    pub(crate) fn idle_views(&self) -> Vec<(u32, Range<u64>)> {
-        let pages = |id| self.views.get(id).map(|view| (id, view.pages.clone()));
-        self.views.idle().into_iter().filter_map(pages).collect()
-    }
-
-    /// An idle view is no more.
-    pub(crate) fn forget_view(&mut self, id: u32) {
-        self.views.remove(id);
-    }
-}
-
 impl Arena {
     /// The place in one range: the best fit below the last live byte, or behind it; with its offsets, and whether it is below.
     fn near(&self, bytes: u64) -> Option<(Plan, Range<u64>, bool)> {
@@ -376,111 +320,6 @@ impl Arena {
             (view.nodes, view.taken) = (nodes, self.now);
         }
         (Place::View(id), offset)
-    }
-}
-
-/// Changes of the list.
-impl Arena {
-    /// Makes a part of a free range live, and returns its node.
-    fn occupy(&mut self, gap: u32, block: Range<u64>) -> u32 {
-        self.unlist(gap);
-        let Some(used) = self.ranges.used(gap) else { return gap };
-        let (start, end) = (self.ranges.start(gap), self.ranges.end(gap));
-        // All of the gap first, then what is left of it on both sides.
-        self.ranges.occupy(gap);
-        let mut node = gap;
-        if start < block.start {
-            node = self.ranges.insert_after(gap, block.start);
-            self.ranges.free(gap, Used { end: used.end.min(block.start), ..used });
-        }
-        if block.end < end {
-            let rest = self.ranges.insert_after(node, block.end);
-            self.ranges.free(rest, used);
-            self.settle(rest);
-        }
-        if node != gap {
-            self.settle(gap);
-        }
-        self.settle(node);
-        let (whole, pages) = (self.whole_pages(&(start..end)), self.pages_of(&block));
-        self.pages.touch(pages.start.max(whole.start)..pages.end.min(whole.end));
-        self.live_bytes += block.end - block.start;
-        node
-    }
-
-    /// Makes a live range free, and joins it with its neighbours.
-    fn vacate(&mut self, node: u32, streams: u64) {
-        let block = self.ranges.start(node)..self.ranges.end(node);
-        let (prev, next) = (self.ranges.prev(node), self.ranges.next(node));
-        let (mut joined, mut used) = (node, Used { streams, end: block.end });
-        if let Some(above) = self.ranges.used(next) {
-            self.unlist(next);
-            self.ranges.remove(next);
-            used = Used { streams: used.streams | above.streams, end: used.end.max(above.end) };
-        }
-        if let Some(below) = self.ranges.used(prev) {
-            self.unlist(prev);
-            self.ranges.remove(node);
-            used.streams |= below.streams;
-            joined = prev;
-        }
-        self.ranges.free(joined, used);
-        self.settle(joined);
-        let around = self.ranges.start(joined)..self.ranges.end(joined);
-        let (whole, pages) = (self.whole_pages(&around), self.pages_of(&block));
-        self.pages.untouch(pages.start.max(whole.start)..pages.end.min(whole.end));
-        self.live_bytes -= block.end - block.start;
-    }
-
-    /// Enters a range where it is looked for.
-    fn settle(&mut self, node: u32) {
-        let (start, end) = (self.ranges.start(node), self.ranges.end(node));
-        if !self.ranges.is_free(node) {
-            if self.in_page(end) == 0 {
-                self.note(self.page(end) - 1, node);
-            }
-            return;
-        }
-        if self.page(start) < self.page(end) {
-            self.note(self.page(start), node);
-        }
-        if self.ranges.next(node) != END {
-            self.bins.insert(Key::new(start..end, node));
-        }
-    }
-
-    /// Takes a free range out of the bins. The one at the top is in none.
-    fn unlist(&mut self, node: u32) {
-        if self.ranges.next(node) != END {
-            self.bins.remove(Key::new(self.ranges.start(node)..self.ranges.end(node), node));
-        }
-    }
-
-    fn note(&mut self, page: u64, node: u32) {
-        if let Some(last) = self.last.get_mut(page as usize) {
-            *last = node;
-        }
-    }
-
-    /// The free range with the byte at this offset, at which a page begins or the last free bytes of one.
-    ///
-    /// What [`last`](Self::last) says of a page is true where the page is touched and its last byte is free, or followed by
-    /// one that is; of other pages it can be old, so what is found there is looked at.
-    fn gap_at(&self, offset: u64) -> Option<u32> {
-        let holds = |node: u32| {
-            let free = self.ranges.is_free(node) && self.ranges.start(node) <= offset;
-            free && offset < self.ranges.end(node)
-        };
-        let page = self.page(offset);
-        let noted = |page: u64| self.last.get(page as usize).copied().filter(|&node| self.ranges.has(node));
-        if let Some(node) = noted(page).filter(|&node| holds(node)) {
-            return Some(node);
-        }
-        let node = match self.pages.touched_before(page) {
-            Some(below) => noted(below)?,
-            None => END,
-        };
-        [node, self.ranges.next(node)].into_iter().find(|&node| holds(node))
     }
 }
 

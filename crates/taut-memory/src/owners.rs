@@ -72,12 +72,19 @@ impl Owners {
         self.list[i].blocks -= 1;
     }
 
-    /// The `n` that hold the most bytes, the largest first, without those of empty blocks only. Equal ones are in the order of their names, so that a
-    /// report does not depend on which thread came first.
+    /// The `n` that hold the most bytes, the largest first, without those of empty blocks only.
     pub(crate) fn largest(&self, n: usize) -> Vec<Owner> {
-        let mut live: Vec<Owner> = self.list.iter().filter(|owner| owner.bytes > 0).cloned().collect();
-        live.sort_by_key(|owner| (Reverse(owner.bytes), owner.scope.name(), owner.site.op, owner.site.kind));
+        let mut live = self.live();
+        live.retain(|owner| owner.bytes > 0);
         live.truncate(n);
+        live
+    }
+
+    /// Who has a block, the largest first. Equal ones are in the order of their names, so that a report does not depend on
+    /// which thread came first.
+    pub(crate) fn live(&self) -> Vec<Owner> {
+        let mut live: Vec<Owner> = self.list.iter().filter(|owner| owner.blocks > 0).cloned().collect();
+        live.sort_by_key(|owner| (Reverse(owner.bytes), owner.scope.name(), owner.site.op, owner.site.kind));
         live
     }
 

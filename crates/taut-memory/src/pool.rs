@@ -2,7 +2,7 @@
 
 use crate::{
     ALIGN_BYTES, Backing, Block, Calls, Change, Error, Result, ScopeId, Site, Stats, StreamId, TraceEvent,
-    arena::Arena, host::Mapping, live, live::Row, owners::Owners, report::Size,
+    arena::Arena, host::Mapping, leak, live, live::Row, owners::Owners, report::Size,
 };
 use std::{
     fmt,
@@ -103,7 +103,9 @@ impl Pool {
         let state = Mutex::new(state);
         let inner = Arc::new(Inner { backing, host, base, span_bytes, granule_bytes, state });
         live::show(&inner);
-        Pool(inner)
+        let pool = Pool(inner);
+        leak::note(&pool);
+        pool
     }
 
     /// A block of `bytes`, to be used on `stream`. Its contents are those that an earlier block left there, or on the

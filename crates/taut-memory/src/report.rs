@@ -1,6 +1,9 @@
 //! The out-of-memory error: who holds what.
 
-use crate::{Error, ScopeId, Site, owners::Owners};
+use crate::{
+    Error, ScopeId, Site,
+    owners::{Owner, Owners},
+};
 use std::fmt;
 
 /// Owners that an error lists.
@@ -59,11 +62,19 @@ pub(crate) struct Largest<'a>(pub(crate) &'a Owners);
 impl fmt::Display for Largest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, owner) in self.0.largest(LISTED_OWNERS).iter().enumerate() {
-            f.write_str(if i == 0 { "; largest owners: " } else { ", " })?;
-            let (site, blocks) = (owner.site, Blocks(owner.blocks));
-            write!(f, "{} {}{} {} in {blocks}", site.op, site.kind, In(owner.scope), Size(owner.bytes))?;
+            write!(f, "{}{}", if i == 0 { "; largest owners: " } else { ", " }, Owned(owner))?;
         }
         Ok(())
+    }
+}
+
+/// `matmul activations in model 1.00 MiB (1048576 bytes) in 2 blocks`.
+pub(crate) struct Owned<'a>(pub(crate) &'a Owner);
+
+impl fmt::Display for Owned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Owner { scope, site: Site { op, kind }, bytes, blocks } = self.0;
+        write!(f, "{op} {kind}{} {} in {}", In(*scope), Size(*bytes), Blocks(*blocks))
     }
 }
 
@@ -76,12 +87,12 @@ impl fmt::Display for Blocks {
     }
 }
 
-/// ` in model/layer3`, or nothing outside of every scope.
+/// ` in model/layer3`, or nothing outside of every named scope.
 struct In(ScopeId);
 
 impl fmt::Display for In {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == ScopeId::ROOT { Ok(()) } else { write!(f, " in {}", self.0) }
+        if self.0.name().is_empty() { Ok(()) } else { write!(f, " in {}", self.0) }
     }
 }
 

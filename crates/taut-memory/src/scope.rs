@@ -71,6 +71,36 @@ impl ScopeId {
         self.0
     }
 
+    /// Whether it is `outer`, or was entered inside of it.
+    pub(crate) fn is_within(self, outer: ScopeId) -> bool {
+        let table = table();
+        let mut scope = self;
+        while scope != outer {
+            let Some(index) = (scope.0 as usize).checked_sub(1) else { return false };
+            scope = table.outer.get(index).copied().unwrap_or(ScopeId::ROOT);
+        }
+        true
+    }
+
+    /// A scope inside the present one that is nobody else's, with the same name.
+    pub(crate) fn watched() -> ScopeId {
+        let (outer, path) = (ScopeId::current(), ScopeId::current().name());
+        let mut table = table();
+        match table.forgotten.get_mut(&outer).and_then(Vec::pop) {
+            Some(scope) => scope,
+            None => table.add(outer, path),
+        }
+    }
+
+    /// Gives a [watched](Self::watched) scope back: no block is in it, nor in one inside it.
+    pub(crate) fn forget(self) {
+        let mut table = table();
+        let outer = (self.0 as usize).checked_sub(1).and_then(|i| table.outer.get(i).copied());
+        if let Some(outer) = outer {
+            table.forgotten.entry(outer).or_default().push(self);
+        }
+    }
+
     fn child(self, name: &'static str) -> ScopeId {
         if let Some(&known) = table().children.get(&(self, name)) {
             return known;
@@ -78,11 +108,13 @@ impl ScopeId {
         let outer = self.name();
         let path = if outer.is_empty() { name } else { format!("{outer}/{name}").leak() };
         let mut table = table();
-        let Table { paths, children } = &mut *table;
-        *children.entry((self, name)).or_insert_with(|| {
-            paths.push(path);
-            ScopeId(paths.len() as u32)
-        })
+        // Another thread may have come first.
+        if let Some(&known) = table.children.get(&(self, name)) {
+            return known;
+        }
+        let scope = table.add(self, path);
+        table.children.insert((self, name), scope);
+        scope
     }
 }
 
@@ -111,10 +143,27 @@ thread_local! {
 struct Table {
     /// The path of the scope `i + 1`.
     paths: Vec<&'static str>,
+    /// Where that scope was entered.
+    outer: Vec<ScopeId>,
     children: BTreeMap<(ScopeId, &'static str), ScopeId>,
+    /// Watched scopes that can be used again, by the one that they are in.
+    forgotten: BTreeMap<ScopeId, Vec<ScopeId>>,
 }
 
-static TABLE: Mutex<Table> = Mutex::new(Table { paths: Vec::new(), children: BTreeMap::new() });
+impl Table {
+    fn add(&mut self, outer: ScopeId, path: &'static str) -> ScopeId {
+        self.paths.push(path);
+        self.outer.push(outer);
+        ScopeId(self.paths.len() as u32)
+    }
+}
+
+static TABLE: Mutex<Table> = Mutex::new(Table {
+    paths: Vec::new(),
+    outer: Vec::new(),
+    children: BTreeMap::new(),
+    forgotten: BTreeMap::new(),
+});
 
 fn table() -> MutexGuard<'static, Table> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)

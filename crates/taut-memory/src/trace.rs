@@ -43,7 +43,7 @@ impl fmt::Display for TraceEvent {
             Change::Free => write!(f, "- {id} {bytes} {kind}")?,
             Change::Kind(from) => write!(f, "= {id} {bytes} {from}>{kind}")?,
         }
-        let path = if *scope == ScopeId::ROOT { "-" } else { scope.name() };
+        let path = if scope.name().is_empty() { "-" } else { scope.name() };
         write!(f, " {op} {path} live {live_bytes} reserved {reserved_bytes}")
     }
 }

@@ -6,8 +6,7 @@ use proptest::{collection::vec, prelude::*, sample::Index, sample::select};
 use recorder::Recorder;
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 use taut_memory::{
-    ALIGN_BYTES, Backing, Block, Budget, Error, ErrorKind, GRANULE_BYTES, Kind, Pool, SPAN_BYTES, Site,
-    Stats, StreamId,
+    Backing, Block, Budget, Error, ErrorKind, GRANULE_BYTES, Kind, Pool, SPAN_BYTES, Site, Stats, StreamId,
 };
 
 const OVERHEAD_BYTES: u64 = 3 << 20;
@@ -116,7 +115,7 @@ impl Twins {
         watched(slice.len()).for_each(|i| slice[i] = mark);
         assert_eq!(phantom.host(), None);
 
-        let memory = self.memory(&phantom);
+        let memory = self.recorder.memory(&phantom);
         let waits = orders.iter().fold(1 << stream, |mask, &(_, after)| mask | 1u64 << after);
         for part in &memory {
             let touches = |other: &Range<u64>| other.start < part.end && part.start < other.end;
@@ -158,20 +157,6 @@ impl Twins {
         for pages in std::mem::take(&mut self.recorder.log().decommits) {
             forget(&mut self.used, &(pages.start * GRANULE_BYTES..pages.end * GRANULE_BYTES));
         }
-    }
-
-    /// The memory under a block, in units that no other block shares: where its pages are, through views or not.
-    fn memory(&self, block: &Block) -> Vec<Range<u64>> {
-        let start = block.address() - SPAN_BYTES;
-        let end = start + block.bytes().next_multiple_of(ALIGN_BYTES);
-        let log = self.recorder.log();
-        let pages = start / GRANULE_BYTES..end.div_ceil(GRANULE_BYTES);
-        let parts = pages.filter(|_| start < end).map(|page| {
-            let part = start.max(page * GRANULE_BYTES)..end.min((page + 1) * GRANULE_BYTES);
-            let place = log.shown.get(&page).copied().unwrap_or(page) * GRANULE_BYTES;
-            place + part.start % GRANULE_BYTES..place + part.start % GRANULE_BYTES + part.end - part.start
-        });
-        parts.collect()
     }
 
     fn pages(&self) -> BTreeSet<u64> {

@@ -56,5 +56,5 @@ pub use taut_core::{
     Reduce, Result, Saved, Scan, Shape, Triangle, Unary, saved,
 };
 pub use taut_cuda::Card;
-pub use taut_memory::{self as memory, Budget, Kind, Stats, scope};
+pub use taut_memory::{self as memory, Budget, Kind, Stats, assert_no_leak, scope};
 pub use tensor::Tensor;

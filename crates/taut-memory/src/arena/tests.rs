@@ -1,6 +1,6 @@
 //! The arena against a model that knows what each 256 bytes are.
 
-use super::*;
+use super::{bins::Key, ranges::END, *};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use std::collections::BTreeMap;
 

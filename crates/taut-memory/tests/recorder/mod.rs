@@ -7,7 +7,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 use taut_memory::{
-    Backing, Error, GRANULE_BYTES, HostBacking, Kind, PhantomBacking, Pool, Result, Site, StreamId,
+    ALIGN_BYTES, Backing, Block, Error, GRANULE_BYTES, HostBacking, Kind, PhantomBacking, Pool, Result, Site,
+    StreamId,
 };
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -50,6 +51,17 @@ pub(crate) struct Log {
     pub(crate) most_pages: usize,
     pub(crate) refuse_orders: bool,
     pub(crate) refuse_decommits: bool,
+    /// Every so many calls one is refused.
+    pub(crate) refuse_every: usize,
+    calls: usize,
+}
+
+impl Log {
+    /// Counts a call; whether it is to be refused.
+    fn refused(&mut self) -> bool {
+        self.calls += 1;
+        self.calls.is_multiple_of(self.refuse_every)
+    }
 }
 
 impl Recorder {
@@ -59,6 +71,22 @@ impl Recorder {
 
     pub(crate) fn host(overhead_bytes: u64) -> Recorder {
         Recorder::over(Box::new(HostBacking::new().expect("host pages")), overhead_bytes)
+    }
+
+    /// The memory under a block, page by page: offsets of the places where its pages were committed, whether it is seen there
+    /// or through a view. In units that no other block shares.
+    pub(crate) fn memory(&self, block: &Block) -> Vec<Range<u64>> {
+        let start = block.address() - self.inner.base();
+        let end = start + block.bytes().next_multiple_of(ALIGN_BYTES);
+        let log = self.log();
+        let pages = start / PAGE..end.div_ceil(PAGE);
+        let parts = pages.filter(|_| start < end).map(|page| {
+            let part = start.max(page * PAGE)..end.min((page + 1) * PAGE);
+            let place = log.shown.get(&page).copied().unwrap_or(page) * PAGE;
+            assert!(log.committed.contains(&(place / PAGE)), "a live block without memory");
+            place + part.start % PAGE..place + part.start % PAGE + part.end - part.start
+        });
+        parts.collect()
     }
 
     fn over(inner: Box<dyn Backing>, overhead_bytes: u64) -> Recorder {
@@ -73,6 +101,8 @@ impl Recorder {
             most_pages: usize::MAX,
             refuse_orders: false,
             refuse_decommits: false,
+            refuse_every: usize::MAX,
+            calls: 0,
         };
         Recorder { inner, overhead_bytes, log: Mutex::new(log) }
     }
@@ -106,7 +136,7 @@ impl Backing for Recorder {
     fn commit(&self, pages: Range<u64>) -> Result<()> {
         let mut log = self.log();
         log.commits += 1;
-        if log.committed.len() + (pages.end - pages.start) as usize > log.most_pages {
+        if log.refused() || log.committed.len() + (pages.end - pages.start) as usize > log.most_pages {
             return Err(Error::out_of_memory("commit: the card is full"));
         }
         for page in pages {
@@ -117,7 +147,7 @@ impl Backing for Recorder {
 
     fn decommit(&self, pages: Range<u64>) -> Result<()> {
         let mut log = self.log();
-        if log.refuse_decommits {
+        if log.refused() || log.refuse_decommits {
             return Err(Error::driver("decommit: a fault"));
         }
         log.decommits.push(pages.clone());
@@ -131,7 +161,7 @@ impl Backing for Recorder {
     fn alias(&self, pages: Range<u64>, of: &[Range<u64>]) -> Result<()> {
         let mut log = self.log();
         log.aliases += 1;
-        if log.refuse_aliases {
+        if log.refused() || log.refuse_aliases {
             return Err(Error::out_of_memory("alias: refused"));
         }
         for (page, of) in pages.zip(of.iter().cloned().flatten()) {
@@ -143,7 +173,7 @@ impl Backing for Recorder {
 
     fn unalias(&self, pages: Range<u64>) -> Result<()> {
         let mut log = self.log();
-        if log.refuse_decommits {
+        if log.refused() || log.refuse_decommits {
             return Err(Error::driver("unalias: a fault"));
         }
         for page in pages {
@@ -154,7 +184,7 @@ impl Backing for Recorder {
 
     fn order(&self, waiter: StreamId, after: StreamId) -> Result<()> {
         let mut log = self.log();
-        if log.refuse_orders {
+        if log.refused() || log.refuse_orders {
             return Err(Error::driver("order: a fault"));
         }
         log.orders.push((waiter.0, after.0));
