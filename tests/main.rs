@@ -25,6 +25,7 @@ mod ops;
 mod ownership;
 mod packed;
 mod plan;
+mod pool;
 mod program;
 mod random;
 mod reduce;
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
         inputs::trials,
         tidy::trials,
         plan::trials,
+        pool::trials,
         budget::trials,
         reset::trials,
         server::trials,

@@ -1,0 +1,121 @@
+//! Random programs of tensors that come and go, on every device: nobody's values change, every byte is counted, and the plan
+//! knows all of it before.
+
+use proptest::{collection::vec, prelude::*, sample::Index};
+use taut::{Budget, DType, Device, ErrorKind, Kind, Spec, Stats, Tensor, assert_no_leak, scope};
+use taut_tests::{At, Check, Suite, fail};
+
+pub(crate) fn trials(suite: &mut Suite) {
+    suite.everywhere("pool::programs_keep_their_values", programs_keep_their_values);
+    suite.everywhere("pool::a_caught_shortage_leaves_nothing", a_caught_shortage_leaves_nothing);
+}
+
+const PAGE: u64 = 2 << 20;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Make { bytes: usize, aside: bool, scoped: bool },
+    Drop(Index),
+    Budget(u64),
+    Release,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let bytes = prop_oneof![1 => 1..5000usize, 3 => 5000..(1usize << 20), 4 => (1usize << 20)..(9 << 20)];
+    prop_oneof![
+        9 => (bytes, any::<bool>(), any::<bool>()).prop_map(|(bytes, aside, scoped)| Step::Make { bytes, aside, scoped }),
+        8 => any::<Index>().prop_map(Step::Drop),
+        1 => (12..40u64).prop_map(Step::Budget),
+        1 => Just(Step::Release),
+    ]
+}
+
+/// What a program holds on one device.
+struct Side {
+    device: Device,
+    aside: taut::Stream,
+    live: Vec<(Tensor, u8)>,
+}
+
+impl Side {
+    fn new(device: Device) -> taut::Result<Side> {
+        Ok(Side { aside: device.stream()?, device, live: Vec::new() })
+    }
+
+    /// Takes a step with number `tag`, and returns what the figures are then, or the error.
+    fn step(&mut self, step: &Step, tag: u8) -> Result<Stats, ErrorKind> {
+        let done = match step {
+            Step::Make { bytes, aside, scoped } => {
+                let _scope = scoped.then(|| scope("layer"));
+                let make = || Tensor::full([*bytes], f64::from(tag), DType::U8, &self.device);
+                let made = if *aside { self.aside.scope(make) } else { make() };
+                made.map(|x| self.live.push((x, tag)))
+            }
+            Step::Drop(index) if !self.live.is_empty() => {
+                drop(self.live.swap_remove(index.index(self.live.len())));
+                Ok(())
+            }
+            Step::Drop(_) => Ok(()),
+            Step::Budget(pages) => limit(&self.device, pages * PAGE),
+            Step::Release => self.device.release().map(drop),
+        };
+        done.map(|()| Stats { driver_bytes: None, ..self.device.stats() }).map_err(|error| error.kind())
+    }
+}
+
+/// A budget beyond what the device takes for itself.
+fn limit(device: &Device, bytes: u64) -> taut::Result<()> {
+    let overhead = if let Spec::Cuda(card) = device.spec() { card.context_bytes } else { 0 };
+    device.set_budget(Budget::Bytes(overhead + bytes))
+}
+
+fn programs_keep_their_values(at: &At) -> Check {
+    at.for_some(16, vec(any_step(), 1..80), |steps| {
+        let device = at.fresh()?;
+        let mut sides = [Side::new(device.clone())?, Side::new(Device::plan(device.spec()))?];
+        limit(&device, 40 * PAGE)?;
+        limit(&sides[1].device, 40 * PAGE)?;
+        assert_no_leak(|| {
+            for (step, tag) in steps.iter().zip(1..) {
+                let [real, plan] = sides.each_mut().map(|side| side.step(step, tag));
+                prop_assert_eq!(real, plan);
+                let live = sides[0].live.iter().map(|(x, _)| x.numel() as u64).sum::<u64>();
+                let stats = device.stats();
+                prop_assert_eq!(
+                    (stats.live_bytes, stats.live_by_kind[Kind::Activations as usize]),
+                    (live, live)
+                );
+            }
+            for (x, tag) in sides[0].live.iter().filter(|_| !device.is_plan()) {
+                if let Some(other) = x.to_vec::<u8>()?.into_iter().find(|value| value != tag) {
+                    return Err(fail(format!("{tag} has become {other}")));
+                }
+            }
+            sides.iter_mut().for_each(|side| side.live.clear());
+            Ok(())
+        })?;
+        device.release()?;
+        prop_assert_eq!((device.stats().live_bytes, device.stats().reserved_bytes), (0, 0));
+        device.set_budget(Budget::Unlimited)?;
+        Ok(())
+    })
+}
+
+/// Ops run until there is no room, the error is caught, and what they had made is gone with it.
+fn a_caught_shortage_leaves_nothing(at: &At) -> Check {
+    let device = &at.device;
+    let w = Tensor::full([512, 512], 0.5, DType::F32, device)?;
+    limit(device, 16 * PAGE)?;
+    let before = device.stats();
+    let layers = || -> taut::Result<Tensor> {
+        let mut kept = vec![Tensor::full([1000, 512], 0.5, DType::F32, device)?];
+        loop {
+            let last = kept[kept.len() - 1].clone();
+            kept.push(last.linear(&w)?.relu()?);
+        }
+    };
+    let kind = assert_no_leak(|| layers().map_err(|error| error.kind()).err());
+    prop_assert_eq!(kind, Some(ErrorKind::OutOfMemory));
+    prop_assert_eq!(device.stats().live_by_kind, before.live_by_kind);
+    Ok(())
+}
