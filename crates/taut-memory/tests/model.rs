@@ -4,9 +4,14 @@ mod recorder;
 
 use proptest::{collection::vec, prelude::*, sample::Index, sample::select};
 use recorder::Recorder;
-use std::{collections::BTreeSet, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
 use taut_memory::{
     Backing, Block, Budget, Error, ErrorKind, GRANULE_BYTES, Kind, Pool, SPAN_BYTES, Site, Stats, StreamId,
+    scope,
 };
 
 const OVERHEAD_BYTES: u64 = 3 << 20;
@@ -14,7 +19,7 @@ const BUDGET_BYTES: u64 = 61 << 20;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Allocate { bytes: u64, stream: u8, kind: Kind },
+    Allocate { bytes: u64, stream: u8, kind: Kind, scope: Option<&'static str> },
     Free(Index),
     UsedBy(Index, u8),
     SetKind(Index, Kind),
@@ -34,7 +39,9 @@ fn any_step() -> impl Strategy<Value = Step> {
     ];
     let kind = || select(&Kind::ALL[..]);
     prop_oneof![
-        12 => (bytes, 0..4u8, kind()).prop_map(|(bytes, stream, kind)| Step::Allocate { bytes, stream, kind }),
+        12 => (bytes, 0..4u8, kind(), select(&[None, Some("model"), Some("head")][..])).prop_map(
+            |(bytes, stream, kind, scope)| Step::Allocate { bytes, stream, kind, scope }
+        ),
         9 => any::<Index>().prop_map(Step::Free),
         3 => (any::<Index>(), 0..64u8).prop_map(|(index, stream)| Step::UsedBy(index, stream)),
         2 => (any::<Index>(), kind()).prop_map(|(index, kind)| Step::SetKind(index, kind)),
@@ -96,7 +103,8 @@ impl Twins {
         Twins { host, host_base, phantom, recorder, live, used, stats: Stats::default(), born: 0 }
     }
 
-    fn allocate(&mut self, bytes: u64, stream: u8, kind: Kind) {
+    fn allocate(&mut self, bytes: u64, stream: u8, kind: Kind, name: Option<&'static str>) {
+        let _scope = name.map(scope);
         let before = self.phantom.stats();
         let site = Site::new(if bytes.is_multiple_of(2) { "even" } else { "odd" }, kind);
         let [host, phantom] =
@@ -188,14 +196,42 @@ impl Twins {
             want.peak_by_kind[kind] = want.peak_by_kind[kind].max(want.live_by_kind[kind]);
         }
         assert_eq!(got, *want);
+        self.check_owners();
         assert!(got.reserved_bytes + OVERHEAD_BYTES <= self.phantom.budget_bytes());
         assert!(self.pages().is_subset(&self.recorder.log().committed), "a live block without memory");
+    }
+
+    /// The ledger names the largest owners, with what each of them holds.
+    fn check_owners(&self) {
+        let mut owners: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for twin in &self.live {
+            let (Site { op, kind }, path) = (twin.phantom.site(), twin.phantom.scope().name());
+            let at = if path.is_empty() { String::new() } else { format!(" in {path}") };
+            let (bytes, blocks) = owners.entry(format!("{op} {kind}{at} ")).or_default();
+            (*bytes, *blocks) = (*bytes + twin.phantom.bytes(), *blocks + 1);
+        }
+        let holders = self.phantom.holders();
+        assert_eq!(holders, self.host.holders());
+        let listed = holders.as_deref().and_then(|text| text.split_once("; largest owners: "));
+        let listed: Vec<&str> = listed.map_or(Vec::new(), |(_, list)| list.split(", ").collect());
+        owners.retain(|_, (bytes, _)| *bytes > 0);
+        assert_eq!(listed.len(), owners.len().min(10));
+        let mut sizes: Vec<u64> = owners.values().map(|&(bytes, _)| bytes).collect();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        for (entry, bytes) in listed.iter().zip(sizes) {
+            let ends =
+                |blocks| format!("{bytes} bytes{} in {blocks} block", if bytes < 1024 { "" } else { ")" });
+            let is = |(name, &(held, blocks)): (&String, &(u64, u64))| {
+                held == bytes && entry.starts_with(name.as_str()) && entry.contains(&ends(blocks))
+            };
+            assert!(owners.iter().any(is), "{entry:?} is not in {owners:?}");
+        }
     }
 
     fn step(&mut self, step: Step) {
         let n = self.live.len();
         match step {
-            Step::Allocate { bytes, stream, kind } => self.allocate(bytes, stream, kind),
+            Step::Allocate { bytes, stream, kind, scope } => self.allocate(bytes, stream, kind, scope),
             Step::Free(index) if n > 0 => self.free(index.index(n)),
             Step::UsedBy(index, stream) if n > 0 => {
                 let twin = &mut self.live[index.index(n)];
