@@ -1,6 +1,6 @@
 //! Free ranges by length: the best fit in constant time.
 //!
-//! A class holds the lengths between two neighbours among 32 for each power of two. Which ranges a class holds, and in
+//! A class holds the lengths between two neighbours among 16 for each power of two. Which ranges a class holds, and in
 //! which order, depends on the ranges alone and not on the order in which they came: so does the best fit.
 
 use crate::ALIGN_BYTES;
@@ -24,6 +24,7 @@ impl Key {
         (self.0 >> (START_BITS + 32)) as u64 * ALIGN_BYTES
     }
 
+    #[inline]
     pub(super) fn start(self) -> u64 {
         (self.0 >> 32) as u64 % (1 << START_BITS) * ALIGN_BYTES
     }
@@ -48,12 +49,12 @@ pub(super) struct Bins {
     words: u64,
 }
 
-/// Lengths in a class differ by less than 1 part in 32.
-const STEPS: usize = 32;
+/// Lengths in a class differ by less than 1 part in 16.
+const STEPS: usize = 16;
 
 /// Enough for lengths of 64 bits.
-const CLASSES: usize = 52 * STEPS;
-const WORDS: usize = CLASSES / 64;
+const CLASSES: usize = 53 * STEPS;
+const WORDS: usize = CLASSES.div_ceil(64);
 
 /// The ranges of one class, sorted.
 #[derive(Clone, Debug)]
@@ -71,12 +72,14 @@ impl Bins {
     }
 
     /// The shortest range of at least `len` bytes, the lowest on ties.
+    #[inline]
     pub(super) fn best(&self, len: u64) -> Option<Key> {
         let class = class(len);
         let here = if self.is_filled(class) { self.bins[class].first_from(len) } else { None };
         here.or_else(|| self.bins[self.next_filled(class + 1)?].first_from(len))
     }
 
+    #[inline]
     pub(super) fn insert(&mut self, key: Key) {
         let class = class(key.len());
         self.bins[class].insert(key);
@@ -84,6 +87,7 @@ impl Bins {
         self.words |= 1 << (class / 64);
     }
 
+    #[inline]
     pub(super) fn remove(&mut self, key: Key) {
         let class = class(key.len());
         if self.bins[class].remove(key) {
@@ -105,11 +109,13 @@ impl Bins {
         classes.flat_map(|class| self.bins[class].keys()).filter(move |key| key.len() >= len)
     }
 
+    #[inline]
     fn is_filled(&self, class: usize) -> bool {
         self.filled[class / 64] >> (class % 64) & 1 == 1
     }
 
     /// The first class that is not empty, from this one on.
+    #[inline]
     fn next_filled(&self, class: usize) -> Option<usize> {
         let word = class / 64;
         let here = self.filled.get(word)? & (u64::MAX << (class % 64));
@@ -122,16 +128,17 @@ impl Bins {
     }
 }
 
-/// The class of a length, which is a multiple of [`ALIGN_BYTES`]; those below 32 units have one each.
+/// The class of a length, which is a multiple of [`ALIGN_BYTES`]; those below 16 units have one each.
 fn class(len: u64) -> usize {
     let units = len / ALIGN_BYTES;
     match units.checked_ilog2().unwrap_or(0) as usize {
-        0..5 => units as usize,
-        log => (log - 4) * STEPS + (units >> (log - 5)) as usize % STEPS,
+        0..4 => units as usize,
+        log => (log - 3) * STEPS + (units >> (log - 4)) as usize % STEPS,
     }
 }
 
 impl Bin {
+    #[inline]
     fn first_from(&self, len: u64) -> Option<Key> {
         match self {
             Bin::Few(keys) => keys.get(keys.partition_point(|key| *key < Key::least(len))).copied(),
@@ -139,6 +146,7 @@ impl Bin {
         }
     }
 
+    #[inline]
     fn insert(&mut self, key: Key) {
         match self {
             Bin::Few(keys) => {
@@ -152,6 +160,7 @@ impl Bin {
     }
 
     /// Returns whether it is empty now.
+    #[inline]
     fn remove(&mut self, key: Key) -> bool {
         match self {
             Bin::Few(keys) => {
@@ -188,7 +197,7 @@ mod tests {
     fn classes_grow_with_the_length() {
         let lens = (1..5000).chain((13..56).flat_map(|log| [(1 << log) - 1, 1 << log, (1 << log) + 1]));
         let classes: Vec<usize> = lens.map(|units: u64| class(units * ALIGN_BYTES)).collect();
-        assert!(classes.is_sorted() && classes[..64].is_sorted_by(|a, b| a < b));
+        assert!(classes.is_sorted() && classes[..32].is_sorted_by(|a, b| a < b));
         assert_eq!(class(u64::MAX - ALIGN_BYTES + 1), CLASSES - 1);
     }
 

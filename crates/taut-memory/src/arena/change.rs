@@ -9,6 +9,7 @@ use std::ops::Range;
 
 impl Arena {
     /// Makes a part of a free range live, and returns its node.
+    #[inline]
     pub(super) fn occupy(&mut self, gap: u32, block: Range<u64>) -> u32 {
         self.unlist(gap);
         let Some(used) = self.ranges.used(gap) else { return gap };
@@ -36,6 +37,7 @@ impl Arena {
     }
 
     /// Makes a live range free, and joins it with its neighbours.
+    #[inline]
     pub(super) fn vacate(&mut self, node: u32, streams: u64) {
         let block = self.ranges.start(node)..self.ranges.end(node);
         let (prev, next) = (self.ranges.prev(node), self.ranges.next(node));
@@ -60,6 +62,7 @@ impl Arena {
     }
 
     /// Enters a range where it is looked for.
+    #[inline]
     fn settle(&mut self, node: u32) {
         let (start, end) = (self.ranges.start(node), self.ranges.end(node));
         if !self.ranges.is_free(node) {
@@ -77,12 +80,14 @@ impl Arena {
     }
 
     /// Takes a free range out of the bins. The one at the top is in none.
+    #[inline]
     fn unlist(&mut self, node: u32) {
         if self.ranges.next(node) != END {
             self.bins.remove(Key::new(self.ranges.start(node)..self.ranges.end(node), node));
         }
     }
 
+    #[inline]
     fn note(&mut self, page: u64, node: u32) {
         if let Some(last) = self.last.get_mut(page as usize) {
             *last = node;

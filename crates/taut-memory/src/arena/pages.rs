@@ -30,10 +30,12 @@ impl Pages {
         self.committed.count == self.frontier && !self.refilled
     }
 
+    #[inline]
     pub(super) fn touch(&mut self, pages: Range<u64>) {
         self.touched.set(pages);
     }
 
+    #[inline]
     pub(super) fn untouch(&mut self, pages: Range<u64>) {
         self.touched.clear(pages);
     }
@@ -117,6 +119,7 @@ impl Bits {
         self.words.get((page / 64) as usize).is_some_and(|word| word >> (page % 64) & 1 == 1)
     }
 
+    #[inline]
     fn set(&mut self, pages: Range<u64>) {
         if pages.end > self.words.len() as u64 * 64 {
             self.words.resize(pages.end.div_ceil(64) as usize, 0);
@@ -124,11 +127,13 @@ impl Bits {
         self.each(pages, |word, mask| *word |= mask);
     }
 
+    #[inline]
     fn clear(&mut self, pages: Range<u64>) {
         self.each(pages, |word, mask| *word &= !mask);
     }
 
     /// Changes the words of `pages`, with the bits in each that are theirs.
+    #[inline]
     fn each(&mut self, pages: Range<u64>, change: impl Fn(&mut u64, u64)) {
         let mut page = pages.start;
         while page < pages.end {

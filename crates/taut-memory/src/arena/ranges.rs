@@ -44,28 +44,34 @@ impl Ranges {
         ranges
     }
 
+    #[inline]
     pub(super) fn start(&self, node: u32) -> u64 {
         self.nodes[node as usize].start
     }
 
+    #[inline]
     pub(super) fn end(&self, node: u32) -> u64 {
         self.start(self.next(node))
     }
 
+    #[inline]
     pub(super) fn next(&self, node: u32) -> u32 {
         self.nodes[node as usize].next
     }
 
+    #[inline]
     pub(super) fn prev(&self, node: u32) -> u32 {
         self.nodes[node as usize].prev
     }
 
     /// Who may still use it, if it is free.
+    #[inline]
     pub(super) fn used(&self, node: u32) -> Option<Used> {
         let Node { used_end: end, streams, .. } = self.nodes[node as usize];
         (end != LIVE).then_some(Used { streams, end })
     }
 
+    #[inline]
     pub(super) fn is_free(&self, node: u32) -> bool {
         self.nodes[node as usize].used_end != LIVE
     }
@@ -77,6 +83,7 @@ impl Ranges {
     }
 
     /// A new live range behind `node`, to the start of what came next.
+    #[inline]
     pub(super) fn insert_after(&mut self, node: u32, start: u64) -> u32 {
         let next = self.next(node);
         let new = Node { start, used_end: LIVE, streams: 0, prev: node, next };
@@ -97,6 +104,7 @@ impl Ranges {
     }
 
     /// Takes a range out of the list; the one before it grows over it.
+    #[inline]
     pub(super) fn remove(&mut self, node: u32) {
         let Node { prev, next, .. } = self.nodes[node as usize];
         self.nodes[prev as usize].next = next;
@@ -105,11 +113,13 @@ impl Ranges {
         self.unused.push(node);
     }
 
+    #[inline]
     pub(super) fn occupy(&mut self, node: u32) {
         self.nodes[node as usize].used_end = LIVE;
     }
 
     /// Makes a range free; streams that use no byte of it are forgotten.
+    #[inline]
     pub(super) fn free(&mut self, node: u32, used: Used) {
         let node = &mut self.nodes[node as usize];
         let streams = if used.end > node.start { used.streams } else { 0 };
