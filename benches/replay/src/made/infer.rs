@@ -3,13 +3,14 @@
 use super::tape::{Id, Tape};
 
 /// The weights of a transformer: blocks of 12 `width`^2, at two bytes.
-fn weights(tape: &mut Tape, n_layers: u64, width: u64) -> Vec<Id> {
-    let mut ids = vec![tape.take(2 * 32_000 * width)];
+fn weights(tape: &mut Tape, n_layers: u64, width: u64) {
+    tape.keep(2 * 32_000 * width);
     for _ in 0..n_layers {
         let square = 2 * width * width;
-        ids.extend([3 * square, 6 * width, square, 4 * square, 4 * square, 2 * width].map(|n| tape.take(n)));
+        [3 * square, 6 * width, square, 4 * square, 4 * square, 2 * width]
+            .into_iter()
+            .for_each(|n| tape.keep(n));
     }
-    ids
 }
 
 /// One pass of a block over so many tokens; only its output is left, in place of its input.
@@ -32,7 +33,7 @@ fn block(tape: &mut Tape, hidden: u64, input: Id) -> Id {
 
 pub(super) fn encoding(tape: &mut Tape) {
     let (n_layers, width) = (tape.random(6..=24), tape.one_of(&[384, 768, 1024]));
-    let _weights = weights(tape, n_layers, width);
+    weights(tape, n_layers, width);
     let largest = tape.one_of(&[32, 64, 256]);
     let mut results = Vec::new();
     for _ in 0..60 {
@@ -51,7 +52,7 @@ pub(super) fn encoding(tape: &mut Tape) {
 
 pub(super) fn generation(tape: &mut Tape) {
     let (n_layers, width) = (tape.random(6..=24), tape.one_of(&[512, 768, 1024]));
-    let _weights = weights(tape, n_layers, width);
+    weights(tape, n_layers, width);
     for _ in 0..5 {
         let batch = tape.one_of(&[1, 4, 8, 16]);
         let mut len = tape.random(20..=900);
@@ -82,7 +83,7 @@ pub(super) fn generation(tape: &mut Tape) {
 
 pub(super) fn serving(tape: &mut Tape) {
     let (n_layers, width) = (tape.random(6..=16), tape.one_of(&[512, 1024, 2048]));
-    let _weights = weights(tape, n_layers, width);
+    weights(tape, n_layers, width);
     // For each request its pieces, the tokens in them, and the tokens to come.
     let mut requests: Vec<(Vec<Id>, u64, u64)> = Vec::new();
     const PIECE: u64 = 256;

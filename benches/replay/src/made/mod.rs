@@ -78,3 +78,39 @@ pub fn made(family: Family, seed: u64) -> String {
     }
     tape.text()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pass;
+    use std::sync::Arc;
+    use taut_memory::{Backing, Calls, HostBacking, PhantomBacking, Pool};
+
+    fn pool(backing: impl Backing + 'static) -> Pool {
+        Pool::new(Arc::new(backing))
+    }
+
+    /// Pages are whole: beside 1 %, some are partly used, a few in every working set.
+    #[test]
+    fn little_is_reserved_beyond_what_is_asked_for() {
+        for (family, seed) in Family::ALL.into_iter().flat_map(|family| [0, 1, 2].map(|seed| (family, seed)))
+        {
+            let (trace, pool) = (made(family, seed), pool(PhantomBacking::new(1 << 46, 0)));
+            let first = pass(&pool, trace.as_bytes()).unwrap();
+            let most = first.peak_requested_bytes / 100 * 101 + (8 << 20);
+            assert!(first.peak_reserved_bytes <= most, "{}:{seed}: {first:?}", family.name());
+            let again = pass(&pool, trace.as_bytes()).unwrap();
+            assert_eq!(again.peak_reserved_bytes, first.peak_reserved_bytes, "{}:{seed}", family.name());
+            assert_eq!(again.calls, Calls::default(), "{}:{seed}", family.name());
+        }
+    }
+
+    #[test]
+    fn host_pages_are_no_other() {
+        let trace = made(Family::Encoding, 3);
+        let [host, phantom] = [pool(HostBacking::new().unwrap()), pool(PhantomBacking::new(1 << 46, 0))]
+            .map(|pool| pass(&pool, trace.as_bytes()).unwrap());
+        assert_eq!(host.peak_reserved_bytes, phantom.peak_reserved_bytes);
+        assert_eq!((host.peak_live_bytes, host.calls), (phantom.peak_live_bytes, phantom.calls));
+    }
+}

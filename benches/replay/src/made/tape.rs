@@ -38,6 +38,11 @@ impl Tape {
         ids.into_iter().for_each(|id| self.give(id));
     }
 
+    /// A block that stays to the end.
+    pub(super) fn keep(&mut self, bytes: u64) {
+        let Id(_) = self.take(bytes);
+    }
+
     /// A block that is freed at once: a workspace.
     pub(super) fn touch(&mut self, bytes: u64) {
         let id = self.take(bytes);

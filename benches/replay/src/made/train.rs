@@ -3,12 +3,13 @@
 use super::tape::{Id, Tape};
 use std::mem;
 
-/// A model: the bytes of its parameters, and what it holds of them.
+/// A model under training.
 struct Model {
+    /// The bytes of each layer's parameters.
     params: Vec<Vec<u64>>,
-    weights: Vec<Id>,
     grads: Vec<Id>,
-    states: Vec<Id>,
+    /// The optimizer has what it keeps.
+    started: bool,
 }
 
 /// What one layer asks for on one batch, in bytes.
@@ -23,18 +24,22 @@ struct Layer {
 impl Model {
     /// A model with these parameters in each layer.
     fn new(tape: &mut Tape, params: Vec<Vec<u64>>) -> Model {
-        let weights = params.iter().flatten().map(|&bytes| tape.take(bytes)).collect();
-        Model { params, weights, grads: Vec::new(), states: Vec::new() }
+        params.iter().flatten().for_each(|&bytes| tape.keep(bytes));
+        Model { params, grads: Vec::new(), started: false }
     }
 
-    /// One step of AdamW over these layers. `kept`: which outputs are checkpoints; no layer keeps anything else then.
+    /// One step of AdamW over these layers. With `checkpoints` a layer keeps its output alone, and the rest is made again.
     fn step(&mut self, tape: &mut Tape, input: u64, layers: &[Layer], checkpoints: bool) {
         let input = tape.take(input);
         let mut stack: Vec<(Vec<Id>, Id)> = Vec::new();
         for layer in layers {
             let (saved, out) = forward(tape, layer);
-            let saved = if checkpoints { drop_all(tape, saved) } else { saved };
-            stack.push((saved, out));
+            if checkpoints {
+                tape.give_all(saved);
+                stack.push((Vec::new(), out));
+            } else {
+                stack.push((saved, out));
+            }
         }
         let last = layers.last().map_or(0, |layer| layer.out);
         let loss = tape.take(4);
@@ -74,10 +79,8 @@ impl Model {
 
     fn update(&mut self, tape: &mut Tape) {
         let sizes: Vec<u64> = self.params.iter().flatten().copied().collect();
-        if self.states.is_empty() {
-            for &bytes in &sizes {
-                self.states.extend([4, bytes, bytes].map(|bytes| tape.take(bytes)));
-            }
+        if !std::mem::replace(&mut self.started, true) {
+            sizes.iter().flat_map(|&bytes| [4, bytes, bytes]).for_each(|bytes| tape.keep(bytes));
         }
         // Chunks of parameters at a time, as its `foreach` does.
         for chunk in sizes.chunks(32) {
@@ -97,11 +100,6 @@ fn forward(tape: &mut Tape, layer: &Layer) -> (Vec<Id>, Id) {
         }
     }
     (saved, tape.take(layer.out))
-}
-
-fn drop_all(tape: &mut Tape, ids: Vec<Id>) -> Vec<Id> {
-    tape.give_all(ids);
-    Vec::new()
 }
 
 pub(super) fn transformer(tape: &mut Tape, checkpoints: bool) {
@@ -202,11 +200,10 @@ pub(super) fn graphs(tape: &mut Tape) {
 
 pub(super) fn adapters(tape: &mut Tape) {
     let (n_layers, width) = (tape.random(6..=20), tape.one_of(&[1024, 1536, 2048]));
-    let mut frozen = Vec::new();
     for _ in 0..n_layers {
         for n in [width * width, width * width, 4 * width * width, 4 * width * width, width] {
             let full = tape.take(4 * n);
-            frozen.push(tape.take(2 * n));
+            tape.keep(2 * n);
             tape.give(full);
         }
     }
@@ -224,5 +221,4 @@ pub(super) fn adapters(tape: &mut Tape) {
         let layers: Vec<Layer> = (0..n_layers).map(layer).collect();
         model.step(tape, 8 * tokens, &layers, false);
     }
-    tape.give_all(frozen);
 }
