@@ -1,5 +1,5 @@
-//! Random programs of tensors that come and go, on every device: nobody's values change, every byte is counted, and the plan
-//! knows all of it before.
+//! Random programs of tensors that come and go, on every device: nobody's values change, every byte is counted, and the
+//! plan knows all of it before.
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 use taut::{Budget, DType, Device, ErrorKind, Kind, Spec, Stats, Tensor, assert_no_leak, scope};

@@ -33,8 +33,10 @@ cargo xtask COMMAND
       Packs the weights of MiniLM, which no bundle has room for, in parts: target/bundle-data/1/, 2/, ..
       There, for each of them: `run.sh data`.
   replay TRACE [--backing phantom|host|cuda] [--repeat N] [--json]
-      Feeds a recorded trace (lines `+,id,bytes` and `-,id`, as text or gzip) to a pool over pages of this kind, phantom unless
-      told otherwise, and prints its peaks, reserved over requested bytes, calls to the driver and time for each event.
+      Feeds a recorded trace (lines `+,id,bytes` and `-,id`, as text or gzip) to a pool over pages of this kind, phantom
+      unless told otherwise, and prints its peaks, reserved over requested bytes, calls to the driver and time for each
+      event; --repeat does so again on the same pool. In place of a file, made:FAMILY:SEED is a trace of a kind of program:
+      transformer, checkpointed, cnn, graphs, adapters, generation, encoding, serving.
   top [--once] [PID]
       Shows, every second, what the running processes hold: device, live bytes by kind, reserved bytes, peaks and budget,
       beside what the driver charges. Of those that want it: TAUT_TOP=1 in their environment, or

@@ -67,8 +67,8 @@ pub fn quantile(times: &[u64], part: f64) -> u64 {
 ///
 /// # Errors
 ///
-/// [`Corrupt`](taut_memory::ErrorKind::Corrupt), naming the line and what was expected, if it is no event, allocates an id that
-/// is live or frees one that is not. Errors of the pool come with the line in front.
+/// [`Corrupt`](taut_memory::ErrorKind::Corrupt), naming the line and what was expected, if it is no event, allocates an
+/// id that is live or frees one that is not. Errors of the pool come with the line in front.
 pub fn pass(pool: &Pool, text: &[u8]) -> Result<Pass> {
     let site = Site::new("replay", Kind::Activations);
     let clock = clock();

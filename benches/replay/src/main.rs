@@ -26,7 +26,10 @@ struct Options {
 
 fn main() -> ExitCode {
     let outcome = match parse() {
-        Ok(None) => Ok(print!("{HELP}")),
+        Ok(None) => {
+            print!("{HELP}");
+            Ok(())
+        }
         Ok(Some(options)) => run(&options).map_err(|e| e.to_string()),
         Err(error) => Err(format!("replay: {error}")),
     };

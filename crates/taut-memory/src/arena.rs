@@ -87,8 +87,8 @@ pub(crate) enum Place {
 /// Blocks smaller than this part of a page are not divided while there is another way.
 const LEAST_DIVIDED: u64 = 8;
 
-/// Free ends of pages that are shorter than this part of one are left alone while there is another way: they are many, and
-/// there is little to save.
+/// Free ends of pages that are shorter than this part of one are left alone while there is another way: they are many,
+/// and there is little to save.
 const LEAST_FRAGMENT: u64 = 32;
 
 /// Pages may exceed the live bytes by 1 part in so many before a block is divided to save one.
@@ -133,9 +133,9 @@ impl Arena {
         self.pages.touched()
     }
 
-    /// Takes the best place for a block of `bytes`, a multiple of [`ALIGN_BYTES`](crate::ALIGN_BYTES) and not 0, at once, if
-    /// that is ready, below the last live byte, and used by no other streams than these (a bit for each). Returns it with
-    /// its offset. Most often it can.
+    /// Takes the best place for a block of `bytes`, a multiple of [`ALIGN_BYTES`](crate::ALIGN_BYTES) and not 0, at
+    /// once, if that is ready, below the last live byte, and used by no other streams than these (a bit for each).
+    /// Returns it with its offset. Most often it can.
     #[inline]
     pub(crate) fn take_gap(&mut self, bytes: u64, streams: u64) -> Option<(Place, u64)> {
         let gap = self.bins.best(bytes).filter(|_| self.pages.is_plain())?;
@@ -222,7 +222,8 @@ impl Arena {
 }
 
 impl Arena {
-    /// The place in one range: the best fit below the last live byte, or behind it; with its offsets, and whether it is below.
+    /// The place in one range: the best fit below the last live byte, or behind it; with its offsets, and whether it is
+    /// below.
     fn near(&self, bytes: u64) -> Option<(Plan, Range<u64>, bool)> {
         let gap = self.bins.best(bytes).map(|key| (key.node(), key.start()));
         let (node, start) = gap.or_else(|| {
@@ -237,7 +238,8 @@ impl Arena {
         Some((Plan { place: Choice::Front { node, end: block.end }, streams, missing }, block, gap.is_some()))
     }
 
-    /// The near place with new pages while the pages are few beside the live bytes, otherwise the one that needs the fewest.
+    /// The near place with new pages while the pages are few beside the live bytes, otherwise the one that needs the
+    /// fewest.
     fn create(&self, bytes: u64, near: Option<Plan>, most_pages: u64) -> Result<Plan, Full> {
         let pages = |plan: &Plan| self.pages.committed() + count(&plan.missing);
         let few = |pages: u64| {

@@ -114,8 +114,8 @@ pub trait Backing: Send + Sync + fmt::Debug {
         None
     }
 
-    /// The host pages that this backing stands for. A pool takes them over, and uses them in place of `commit`, `decommit`,
-    /// `alias` and `unalias`: that is what makes [`Block::host`](crate::Block::host) safe.
+    /// The host pages that this backing stands for. A pool takes them over, and uses them in place of `commit`,
+    /// `decommit`, `alias` and `unalias`: that is what makes [`Block::host`](crate::Block::host) safe.
     fn host(&self) -> Option<&HostBacking> {
         None
     }

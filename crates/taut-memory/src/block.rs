@@ -52,8 +52,8 @@ impl Block {
         self.bytes
     }
 
-    /// Its first byte, on the device: a multiple of [`ALIGN_BYTES`], never 0. An empty block has the address at which
-    /// the pool begins.
+    /// Its first byte, on the device: a multiple of [`ALIGN_BYTES`](crate::ALIGN_BYTES), never 0. An empty block has
+    /// the address at which the pool begins.
     pub fn address(&self) -> u64 {
         self.pool.0.base() + self.offset
     }

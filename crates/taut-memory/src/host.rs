@@ -183,8 +183,8 @@ impl Mapping {
         let (start, len) = self.bytes_of(&pages)?;
         let fault = |e| Error::driver(format!("host: decommitting {len} bytes: {e}"));
         let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        // The range holds no live block: the arena gives free pages only, and a `Region` is made for live blocks only. The
-        // contents, which this drops, belong to nobody.
+        // The range holds no live block: the arena gives free pages only, and a `Region` is made for live blocks only.
+        // The contents, which this drops, belong to nobody.
         fallocate(&self.file, hole, pages.start * GRANULE_BYTES, len as u64).map_err(fault)?;
         // Last: where it fails, the pages are still committed, as the caller must then assume.
         // SAFETY: as above.
@@ -278,8 +278,8 @@ unsafe impl Sync for Region {}
 impl Region {
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: `start` is not null, and `len` bytes from it are committed while the block lives (`Mapping::region`)
-        // and overlap no other region, in memory neither where a page has a second place; the system hands out zeroed pages, so they are initialized. Writes need
-        // `&mut self`.
+        // and overlap no other region, in memory neither where a page has a second place; the system hands out zeroed
+        // pages, so they are initialized. Writes need `&mut self`.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 

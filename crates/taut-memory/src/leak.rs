@@ -11,12 +11,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-/// Calls `run`, and panics if a block lives on that was allocated meanwhile, in whichever pool of this process: exact to the
-/// byte, by kind, with the ops and scopes that made them.
+/// Calls `run`, and panics if a block lives on that was allocated meanwhile, in whichever pool of this process: exact
+/// to the byte, by kind, with the ops and scopes that made them.
 ///
-/// Only what this thread allocated counts (or a thread that [entered](ScopeId::enter) its scope), so tests can run side by
-/// side on one device, and it does not help to free something older. What `run` returns still lives: return no tensor. What is
-/// made once, at the first use of a device, should be made before.
+/// Only what this thread allocated counts (or a thread that [entered](ScopeId::enter) its scope), so tests can run side
+/// by side on one device, and it does not help to free something older. What `run` returns still lives: return no
+/// tensor. What is made once, at the first use of a device, should be made before.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -17,8 +17,8 @@ pub(crate) struct Owners {
     /// One for each site in each scope that ever held a block: as many as the program text has, so none is removed.
     list: Vec<Owner>,
     index: HashMap<(ScopeId, Site), usize, BuildHasherDefault<Mix>>,
-    /// Where those stand that were counted last, found by the address of their op's name: comparing it is much of the time of
-    /// a lookup in the index.
+    /// Where those stand that were counted last, found by the address of their op's name: comparing it is much of the
+    /// time of a lookup in the index.
     recent: Recent,
 }
 
@@ -80,8 +80,8 @@ impl Owners {
         live
     }
 
-    /// Who has a block, the largest first. Equal ones are in the order of their names, so that a report does not depend on
-    /// which thread came first.
+    /// Who has a block, the largest first. Equal ones are in the order of their names, so that a report does not depend
+    /// on which thread came first.
     pub(crate) fn live(&self) -> Vec<Owner> {
         let mut live: Vec<Owner> = self.list.iter().filter(|owner| owner.blocks > 0).cloned().collect();
         live.sort_by_key(|owner| (Reverse(owner.bytes), owner.scope.name(), owner.site.op, owner.site.kind));

@@ -118,9 +118,10 @@ impl Inner {
         let view = match state.arena.new_view(plan) {
             Ok(view) => view,
             Err(_) => {
-                // A part of them, so that it does not happen each time: it may synchronize.
+                // A part of them: enough that it does not happen each time, for it may synchronize, and few enough that
+                // it does not take long.
                 let idle = state.arena.idle_views().len();
-                self.forget_views(state, idle.div_ceil(4))?;
+                self.forget_views(state, idle.div_ceil(16))?;
                 let full = |_| Error::out_of_memory("no range of addresses is left to show these pages in");
                 state.arena.new_view(plan).map_err(full)?
             }

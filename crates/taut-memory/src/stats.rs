@@ -35,8 +35,8 @@ pub struct Stats {
     pub allocations: u64,
 }
 
-/// How often a [`Pool`](crate::Pool) asked its [`Backing`](crate::Backing) to change pages: calls to the driver, on a card.
-/// From its second repetition on, a step that repeats makes none.
+/// How often a [`Pool`](crate::Pool) asked its [`Backing`](crate::Backing) to change pages: calls to the driver, on a
+/// card. From its second repetition on, a step that repeats makes none.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -28,7 +28,8 @@ impl Model {
         Model { params, grads: Vec::new(), started: false }
     }
 
-    /// One step of AdamW over these layers. With `checkpoints` a layer keeps its output alone, and the rest is made again.
+    /// One step of AdamW over these layers. With `checkpoints` a layer keeps its output alone, and the rest is made
+    /// again.
     fn step(&mut self, tape: &mut Tape, input: u64, layers: &[Layer], checkpoints: bool) {
         let input = tape.take(input);
         let mut stack: Vec<(Vec<Id>, Id)> = Vec::new();

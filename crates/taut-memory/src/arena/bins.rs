@@ -6,8 +6,8 @@
 use crate::ALIGN_BYTES;
 use std::{collections::BTreeSet, ops::Range};
 
-/// A free range, in the order in which they are wanted: the shortest first, the lowest on ties. Length and start, in units
-/// of [`ALIGN_BYTES`], and the node are one number, which is compared at once.
+/// A free range, in the order in which they are wanted: the shortest first, the lowest on ties. Length and start, in
+/// units of [`ALIGN_BYTES`], and the node are one number, which is compared at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key(u128);
 

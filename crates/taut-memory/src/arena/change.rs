@@ -96,8 +96,8 @@ impl Arena {
 
     /// The free range with the byte at this offset, at which a page begins or the last free bytes of one.
     ///
-    /// What [`last`](Self::last) says of a page is true where the page is touched and its last byte is free, or followed by
-    /// one that is; of other pages it can be old, so what is found there is looked at.
+    /// What [`last`](Self::last) says of a page is true where the page is touched and its last byte is free, or
+    /// followed by one that is; of other pages it can be old, so what is found there is looked at.
     pub(super) fn gap_at(&self, offset: u64) -> Option<u32> {
         let holds = |node: u32| {
             let free = self.ranges.is_free(node) && self.ranges.start(node) <= offset;

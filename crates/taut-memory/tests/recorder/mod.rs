@@ -73,8 +73,8 @@ impl Recorder {
         Recorder::over(Box::new(HostBacking::new().expect("host pages")), overhead_bytes)
     }
 
-    /// The memory under a block, page by page: offsets of the places where its pages were committed, whether it is seen there
-    /// or through a view. In units that no other block shares.
+    /// The memory under a block, page by page: offsets of the places where its pages were committed, whether it is seen
+    /// there or through a view. In units that no other block shares.
     pub(crate) fn memory(&self, block: &Block) -> Vec<Range<u64>> {
         let start = block.address() - self.inner.base();
         let end = start + block.bytes().next_multiple_of(ALIGN_BYTES);
