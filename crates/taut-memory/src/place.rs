@@ -115,16 +115,17 @@ impl Inner {
 
     /// Makes the view that a plan needs, if any, in place of others if there is no room.
     fn view(&self, state: &mut State, plan: &Plan) -> Result<Option<NewView>> {
-        let view = match state.arena.new_view(plan) {
-            Ok(view) => view,
-            Err(_) => {
-                // A part of them: enough that it does not happen each time, for it may synchronize, and few enough that
-                // it does not take long.
-                let idle = state.arena.idle_views().len();
-                self.forget_views(state, idle.div_ceil(16))?;
-                let full = |_| Error::out_of_memory("no range of addresses is left to show these pages in");
-                state.arena.new_view(plan).map_err(full)?
+        let view = loop {
+            if let Ok(view) = state.arena.new_view(plan) {
+                break view;
             }
+            // A part of them: enough that it does not happen each time, for it may synchronize, and few enough that it does
+            // not take long.
+            let idle = state.arena.idle_views().len();
+            if idle == 0 {
+                return Err(Error::out_of_memory("no range of addresses is left to show these pages in"));
+            }
+            self.forget_views(state, idle.div_ceil(16))?;
         };
         if let Some(NewView { pages, of }) = &view {
             state.calls.commits += 1;

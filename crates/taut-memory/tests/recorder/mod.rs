@@ -33,6 +33,7 @@ pub(crate) fn host() -> Pool {
 pub(crate) struct Recorder {
     inner: Box<dyn Backing>,
     overhead_bytes: u64,
+    span_bytes: u64,
     log: Mutex<Log>,
 }
 
@@ -67,6 +68,11 @@ impl Log {
 impl Recorder {
     pub(crate) fn phantom(capacity_bytes: u64, overhead_bytes: u64) -> Recorder {
         Recorder::over(Box::new(PhantomBacking::new(capacity_bytes, overhead_bytes)), overhead_bytes)
+    }
+
+    /// With room for half as many pages as this, and views of as many.
+    pub(crate) fn narrow(span_pages: u64) -> Recorder {
+        Recorder { span_bytes: span_pages * PAGE, ..Recorder::phantom(1 << 40, 0) }
     }
 
     pub(crate) fn host(overhead_bytes: u64) -> Recorder {
@@ -104,7 +110,8 @@ impl Recorder {
             refuse_every: usize::MAX,
             calls: 0,
         };
-        Recorder { inner, overhead_bytes, log: Mutex::new(log) }
+        let span_bytes = inner.span_bytes();
+        Recorder { inner, overhead_bytes, span_bytes, log: Mutex::new(log) }
     }
 
     pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
@@ -130,7 +137,7 @@ impl Backing for Recorder {
     }
 
     fn span_bytes(&self) -> u64 {
-        self.inner.span_bytes()
+        self.span_bytes
     }
 
     fn commit(&self, pages: Range<u64>) -> Result<()> {
