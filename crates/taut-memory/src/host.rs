@@ -8,7 +8,7 @@
 use crate::{Backing, Error, GRANULE_BYTES, Label, Result, SPAN_BYTES, StreamId};
 use rustix::{
     fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create},
-    mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap},
+    mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap},
 };
 use std::{
     ffi::c_void,
@@ -167,6 +167,9 @@ impl Mapping {
         ftruncate(&mapping.file, half as u64)?;
         // SAFETY: the range lies in the mapping made above, which nobody has seen yet.
         unsafe { mmap(base.as_ptr().cast(), half, ProtFlags::empty(), shared(), &mapping.file, 0)? };
+        // A page of ours is one huge page of the system, where it gives those to such files. Without them it is as well.
+        // SAFETY: as above; the contents stay as they are.
+        let _ = unsafe { madvise(base.as_ptr().cast(), half, Advice::LinuxHugepage) };
         Ok(mapping)
     }
 

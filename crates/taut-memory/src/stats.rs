@@ -52,9 +52,9 @@ pub struct Stats {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// Calls that put memory under pages.
+    /// Calls that put memory under pages, or show it at a second place.
     pub commits: u64,
-    /// Calls that took it away.
+    /// Calls that took it away, or ended a second place.
     pub decommits: u64,
 }
 

@@ -3,8 +3,14 @@
 mod recorder;
 
 use recorder::{MIB, PAGE, S0, S1, S2, SITE, host, phantom};
-use std::{sync::Arc, thread};
-use taut_memory::{Block, Change, Kind, PhantomBacking, Pool, ScopeId, Site, Stats, StreamId, scope};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+};
+use taut_memory::{
+    Block, Change, Kind, PhantomBacking, Pool, ScopeId, Site, Stats, StreamId, assert_no_leak, scope,
+};
 
 #[test]
 fn an_empty_block_takes_nothing() {
@@ -114,6 +120,34 @@ fn peaks_are_exact_and_can_be_reset() {
     );
     assert_eq!((kept.kind(), kept.scope(), kept.site().op), (Kind::Saved, ScopeId::ROOT, "linear"));
     assert_eq!(stats.live_by_kind.iter().sum::<u64>(), 1000);
+}
+
+#[test]
+fn a_leak_is_what_was_allocated_meanwhile() {
+    let (_, pool) = phantom(1 << 40, 0);
+    let take = |bytes| pool.allocate(bytes, S0, SITE).unwrap();
+    let (mut older, mut kept) = (Some(take(4096)), Vec::new());
+    for _ in 0..2 {
+        let run = AssertUnwindSafe(|| {
+            assert_no_leak(|| {
+                // Freeing as much hides nothing, and what is empty is a block too.
+                older = None;
+                kept.push(take(0));
+                let _layer = scope("layer3");
+                assert_no_leak(|| drop(take(100)));
+                kept.push(take(4096));
+            })
+        });
+        let message = *catch_unwind(run).unwrap_err().downcast::<String>().unwrap();
+        let wanted = "assert_no_leak: 4.00 KiB (4096 bytes) in 2 blocks are left: activations 4096 bytes; \
+                      relu activations in layer3 4.00 KiB (4096 bytes) in 1 block, \
+                      relu activations 0 bytes in 1 block";
+        assert_eq!(message, wanted);
+        kept.clear();
+    }
+    // What other threads do at the same time is their affair.
+    let others = assert_no_leak(|| thread::scope(|threads| threads.spawn(|| take(100)).join().unwrap()));
+    assert_eq!((others.bytes(), older.is_none()), (100, true));
 }
 
 #[test]
