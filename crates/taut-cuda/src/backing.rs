@@ -1,7 +1,8 @@
 //! The pool's pages on a card: addresses reserved once, physical pages mapped under them, some at several places.
 //!
 //! What one grid writes through one place is seen by the next through another: the driver's condition for mapping a page
-//! twice is that no two places are used for the same bytes at once, and a byte belongs to one block at a time.
+//! twice is that no two places are used for the same bytes at once. A byte belongs to one block at a time, whoever has it
+//! next is ordered after those who had it, and blocks are aligned to 256 bytes, so that no two share a cache line.
 
 use crate::{
     Gpu,

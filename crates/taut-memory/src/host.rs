@@ -1,20 +1,19 @@
 //! Host pages: with `map.rs` the only module of this crate with `unsafe`.
 //!
 //! A [`Mapping`] is one reservation of addresses, without memory under it until pages are committed. Its pool owns it
-//! alone, and hands each block a [`Region`] of it, which is the block's alone. The memory is that of an anonymous file,
-//! so that a page can be mapped at a second place.
+//! alone, and hands each block a [`Region`] of it, which is the block's alone. The memory is shared, so that a page can be
+//! mapped at a second place, though nobody shares it.
 #![allow(unsafe_code)]
 
 use crate::{Backing, Error, GRANULE_BYTES, Label, Result, SPAN_BYTES, StreamId};
-use rustix::{
-    fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create},
-    mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap},
+use rustix::mm::{
+    Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mprotect, mremap_fixed,
+    munmap,
 };
 use std::{
     ffi::c_void,
     fs,
     ops::Range,
-    os::fd::OwnedFd,
     ptr::{self, NonNull},
     slice,
     sync::{Mutex, PoisonError},
@@ -142,8 +141,6 @@ pub(crate) struct Mapping {
     whole_len: usize,
     base: NonNull<u8>,
     span: usize,
-    /// The memory of the first half of the span: a page lies in it where it lies in the span.
-    file: OwnedFd,
 }
 
 // SAFETY: a `Mapping` is only a range of addresses. Its methods take system calls, which any thread may make.
@@ -161,13 +158,12 @@ impl Mapping {
         let whole = unsafe { mmap_anonymous(ptr::null_mut(), whole_len, ProtFlags::empty(), flags)? };
         let base = whole.cast::<u8>().wrapping_add(whole.cast::<u8>().align_offset(granule));
         let base = NonNull::new(base).ok_or(rustix::io::Errno::NOMEM)?;
-        let file = memfd_create("taut-pages", MemfdFlags::CLOEXEC)?;
-        let mapping = Mapping { whole, whole_len, base, span, file };
-        let half = span / 2;
-        ftruncate(&mapping.file, half as u64)?;
+        let mapping = Mapping { whole, whole_len, base, span };
+        let (half, flags) = (span / 2, MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED);
+        // Shared, for such memory alone can be mapped twice. (A named file would do too, but for limits on files.)
         // SAFETY: the range lies in the mapping made above, which nobody has seen yet.
-        unsafe { mmap(base.as_ptr().cast(), half, ProtFlags::empty(), shared(), &mapping.file, 0)? };
-        // A page of ours is one huge page of the system, where it gives those to such files. Without them it is as well.
+        unsafe { mmap_anonymous(base.as_ptr().cast(), half, ProtFlags::empty(), flags)? };
+        // A page of ours is one huge page of the system, where it gives those to shared memory. Without them it is as well.
         // SAFETY: as above; the contents stay as they are.
         let _ = unsafe { madvise(base.as_ptr().cast(), half, Advice::LinuxHugepage) };
         Ok(mapping)
@@ -185,10 +181,9 @@ impl Mapping {
     pub(crate) fn decommit(&self, pages: Range<u64>) -> Result<()> {
         let (start, len) = self.bytes_of(&pages)?;
         let fault = |e| Error::driver(format!("host: decommitting {len} bytes: {e}"));
-        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        // The range holds no live block: the arena gives free pages only, and a `Region` is made for live blocks only.
-        // The contents, which this drops, belong to nobody.
-        fallocate(&self.file, hole, pages.start * GRANULE_BYTES, len as u64).map_err(fault)?;
+        // SAFETY: the range lies in this mapping, and holds no live block: the arena gives free pages only, and a
+        // `Region` is made for live blocks only. The contents, which this drops, belong to nobody.
+        unsafe { madvise(start, len, Advice::LinuxRemove) }.map_err(fault)?;
         // Last: where it fails, the pages are still committed, as the caller must then assume.
         // SAFETY: as above.
         unsafe { mprotect(start, len, MprotectFlags::empty()) }.map_err(fault)
@@ -200,12 +195,11 @@ impl Mapping {
         for part in of {
             let place = next..next + (part.end - part.start);
             next = place.end;
-            let (start, len) = self.bytes_of(&place)?;
-            let access = ProtFlags::READ | ProtFlags::WRITE;
-            // SAFETY: the range lies in this mapping, in the half where no page is committed, and no view is there that
-            // has a block: no `Region` lies in it.
-            let mapped =
-                unsafe { mmap(start, len, access, shared(), &self.file, part.start * GRANULE_BYTES) };
+            let ((start, len), (from, _)) = (self.bytes_of(&place)?, self.bytes_of(part)?);
+            // From shared memory of length 0 this makes a second mapping, with the access of the first.
+            // SAFETY: both ranges lie in this mapping. The new one is in the half where no page is committed, and no view
+            // is there that has a block: no `Region` lies in it.
+            let mapped = unsafe { mremap_fixed(from, 0, len, MremapFlags::MAYMOVE, start) };
             if let Err(error) = mapped {
                 // What was mapped may stay where this fails as well: nobody is handed it.
                 let _ = self.unalias(pages.start..place.start);
@@ -250,11 +244,6 @@ impl Mapping {
             _ => Err(Error::driver(format!("host: pages {pages:?} lie outside of the reserved range"))),
         }
     }
-}
-
-/// How pages of the file are mapped over what is there.
-fn shared() -> MapFlags {
-    MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED
 }
 
 impl Drop for Mapping {

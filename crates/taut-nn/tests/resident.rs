@@ -14,10 +14,11 @@ use taut_nn::{Rows, Weights};
 
 const MIB: usize = 1 << 20;
 
-/// Pages of files that are in the memory of this process: the third number of `/proc/self/statm`, in pages of 4 KiB.
+/// Pages of files that are in the memory of this process; those of pools are shared memory, and do not count.
 fn mapped_bytes() -> usize {
-    let text = fs::read_to_string("/proc/self/statm").unwrap();
-    text.split(' ').nth(2).unwrap().parse::<usize>().unwrap() * 4096
+    let text = fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
 }
 
 /// The most that `work` adds to them, as another thread sees it.
