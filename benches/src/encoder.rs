@@ -48,16 +48,19 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         (false, false) => &[[1, 16], [32, 16], [32, 64], [32, 256]],
     };
     let case = |&dtype| shapes.iter().map(move |&shape| Case { dtype, shape });
-    let cases: Vec<Case> = dtypes.iter().flat_map(case).collect();
-    bench.group(GROUP, cases.len() + dtypes.len(), |bench, progress| {
+    let wanted = |name: &str| bench.ops.is_empty() || bench.ops.iter().any(|part| name.contains(part));
+    let cases: Vec<Case> = dtypes.iter().flat_map(case).filter(|case| wanted(&case.name())).collect();
+    let text_name = |dtype: &DType| format!("Shakespeare, {dtype}");
+    let texts: Vec<DType> = dtypes.iter().copied().filter(|dtype| wanted(&text_name(dtype))).collect();
+    bench.group(GROUP, cases.len() + texts.len(), |bench, progress| {
         for case in &cases {
             let name = case.name();
             progress.step(&name);
             bench.add(batch(bench, case, &folder)?);
             progress.advance(1);
         }
-        for &dtype in dtypes {
-            let name = format!("Shakespeare, {dtype}");
+        for dtype in texts {
+            let name = text_name(&dtype);
             progress.step(&name);
             bench.add(text(bench, dtype, &name, &folder)?);
             progress.advance(1);
