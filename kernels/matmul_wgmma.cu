@@ -147,22 +147,35 @@ __device__ __forceinline__ void each_chunk(f32 (&sums)[kGroups][kSums], F f) {
     }
 }
 
-// Adds the bias of this lane's columns, from `col` on, to all rows.
-template <typename T, u32 kGroups, u32 kSums>
-__device__ __forceinline__ void add_bias(const Product& p, f32 (&sums)[kGroups][kSums], u64 col) {
-    const u32 cols = left_of(p.n, col, 2 * kSums);
-    const T* bias = static_cast<const T*>(p.bias) + col * p.bias_n;
-    #pragma unroll
-    for (u32 b = 0; b < kSums / 4; ++b) {
-        const f32 low = 8 * b < cols ? to_f32(bias[8 * b * p.bias_n]) : 0.0f;
-        const f32 high = 8 * b + 1 < cols ? to_f32(bias[(8 * b + 1) * p.bias_n]) : 0.0f;
-        #pragma unroll
-        for (u32 i = 0; i < 2 * kGroups; ++i) {
-            sums[i / 2][4 * b + i % 2 * 2] += low;
-            sums[i / 2][4 * b + i % 2 * 2 + 1] += high;
+// The bias of a lane's columns, from `col` on: it is on its way while the products are computed.
+template <typename T, u32 kSums> struct Bias {
+    Pack<T, 2> pairs[kSums / 4] = {};
+
+    __device__ __forceinline__ Bias(const Product& p, u64 col) {
+        const u32 cols = left_of(p.n, col, 2 * kSums);
+        const T* bias = static_cast<const T*>(p.bias) + col * p.bias_n;
+        if (p.bias_n == 1 && p.n % 2 == 0 && is_aligned<4>(p.bias)) {
+            #pragma unroll
+            for (u32 b = 0; b < kSums / 4; ++b) {
+                if (8 * b < cols) pairs[b] = load<2, Cache::Use>(bias + 8 * b);
+            }
+        } else {
+            #pragma unroll
+            for (u32 b = 0; b < kSums / 4; ++b) {
+                if (8 * b < cols) pairs[b].lane[0] = bias[8 * b * p.bias_n];
+                if (8 * b + 1 < cols) pairs[b].lane[1] = bias[(8 * b + 1) * p.bias_n];
+            }
         }
     }
-}
+
+    template <u32 kGroups> __device__ __forceinline__ void add_to(f32 (&sums)[kGroups][kSums]) const {
+        #pragma unroll
+        for (u32 b = 0; b < kSums / 4; ++b) {
+            #pragma unroll
+            for (u32 i = 0; i < 4 * kGroups; ++i) sums[i / 4][4 * b + i % 4] += to_f32(pairs[b].lane[i % 2]);
+        }
+    }
+};
 
 // The way out of a warpgroup through shared memory: two batches of boxes, in turn.
 template <typename T, typename S> struct Outlet {
@@ -201,14 +214,14 @@ template <typename T, typename S> struct Outlet {
     }
 
     // Rounds the sums and sends them out. All of the warpgroup take part.
-    template <u32 kGroups, u32 kSums>
-    __device__ __forceinline__ void send(f32 (&sums)[kGroups][kSums], const Work& work, u32 row0, bool accumulate) {
+    template <bool kAccumulate, u32 kGroups, u32 kSums>
+    __device__ __forceinline__ void send(f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
         constexpr u32 kAcross = kSums / kChunk, kBatches = kGroups * kAcross / S::kBatch;
         static_assert(kBatches % 2 == 0);
         const u32 lane = threadIdx.x % 32, y = threadIdx.x / 32 % 4 * 16 + lane % 16;  // the row that this lane brings
         #pragma unroll
         for (u32 batch = 0; batch < kBatches; ++batch) {
-            if (accumulate) {
+            if constexpr (kAccumulate) {
                 barrier_wait(old + 8 * (batch % 2), turn & 1);
             } else {
                 // Of two batches in turn this one was read.
@@ -222,7 +235,7 @@ template <typename T, typename S> struct Outlet {
                 for (u32 b = 0; b < kBlocks; b += 2) {
                     f32* x = &sums[i / kAcross][i % kAcross * kChunk + 4 * b];
                     const u32 to = box(i) + y * 128 + ((b + lane / 16) ^ y % 8) * 16;
-                    if (accumulate) {
+                    if constexpr (kAccumulate) {
                         u32 words[4];
                         load_blocks(words, to);
                         #pragma unroll
@@ -242,7 +255,7 @@ template <typename T, typename S> struct Outlet {
                     copy_box_out(map, box(i), col(work, i), row(row0, i), work.product);
                 }
                 copy_out_commit();
-                if (accumulate && batch + 2 < kBatches) {
+                if (kAccumulate && batch + 2 < kBatches) {
                     copy_out_wait<0>();
                     bring(work, row0, batch + 2);
                 }
@@ -282,8 +295,10 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     using B = Side<kB, S::kN>;
     extern __shared__ unsigned char shared[];
     __shared__ u64 barriers[2 * S::kStages + 4];
-    const u32 ring_at = (shared_address(shared) + 1023) & ~1023u;
-    const u32 full = shared_address(barriers), empty = full + 8 * S::kStages;
+    u32 ring_at = (shared_address(shared) + 1023) & ~1023u;
+    u32 full = shared_address(barriers);
+    asm volatile("" : "+r"(ring_at), "+r"(full));  // else they are computed anew in each step
+    const u32 empty = full + 8 * S::kStages;
 
     const u32 tiles = tiles_of(p, S::kM, S::kN);
     const u32 works = tiles * p.splits * u32(p.batch.numel);
@@ -327,6 +342,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     take_registers<232>();
     const u32 group = threadIdx.x / 128 - 1;
     const u32 rows_at = S::kTeam == 2 ? group * S::kRows : 0;
+    const bool has_bias = p.bias && !p.partial;
     const bool in_boxes = !p.partial && !p.wide && p.n % 8 == 0 && is_aligned<16>(p.dst);
     Outlet<T, S> outlet{dst_map, ring_at + S::kStages * S::kBytes + group * S::kOutBytes,
                         empty + 8 * (S::kStages + 2 * group)};
@@ -334,17 +350,14 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     #pragma unroll 1
     for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn) {
         const Work work = work_at<S>(p, tiles, index);
-        if (S::kTeam == 1) {
-            if (turn % 2 != group) {
-                ring.advance(work.steps);
-                continue;
-            }
-            if (in_boxes && p.accumulate) outlet.prepare(work, u32(work.tile.m0) + rows_at);
-            if (turn > 0) pair_wait(1 + group);
-        } else if (in_boxes && p.accumulate) {
-            outlet.prepare(work, u32(work.tile.m0) + rows_at);
+        if (S::kTeam == 1 && turn % 2 != group) {
+            ring.advance(work.steps);
+            continue;
         }
+        if (in_boxes && p.accumulate) outlet.prepare(work, u32(work.tile.m0) + rows_at);
         f32 sums[S::kRows / 64][S::kN / 2];
+        const Bias<T, S::kN / 2> bias(p, has_bias ? work.tile.n0 + threadIdx.x % 4 * 2 : p.n);
+        if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
         u32 used = empty;
         #pragma unroll 1
         for (u32 step = 0; step < work.steps; ++step, ring.next()) {
@@ -370,17 +383,16 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         if (S::kTeam == 1 && index + gridDim.x < works) pair_arrive(2 - group);
         product_wait<0>();
         if (threadIdx.x % 32 == 0) barrier_arrive(used);
-        if (!p.partial) {
-            if (p.bias) add_bias<T>(p, sums, work.tile.n0 + threadIdx.x % 4 * 2);
-            if (p.activation) {
-                each_chunk(sums, [&](u32, f32 (&x)[kChunk]) {
-                    if (p.wide) activate<f32>(x, p.activation, p.slope);
-                    else activate<T>(x, p.activation, p.slope);
-                });
-            }
+        if (has_bias) bias.add_to(sums);
+        if (p.activation && !p.partial) {
+            each_chunk(sums, [&](u32, f32 (&x)[kChunk]) {
+                if (p.wide) activate<f32>(x, p.activation, p.slope);
+                else activate<T>(x, p.activation, p.slope);
+            });
         }
-        if (in_boxes) outlet.send(sums, work, u32(work.tile.m0) + rows_at, p.accumulate);
-        else store_directly<T>(p, sums, work, work.tile.m0 + rows_at);
+        if (!in_boxes) store_directly<T>(p, sums, work, work.tile.m0 + rows_at);
+        else if (p.accumulate) outlet.template send<true>(sums, work, u32(work.tile.m0) + rows_at);
+        else outlet.template send<false>(sums, work, u32(work.tile.m0) + rows_at);
     }
     if (threadIdx.x % 128 == 0) copy_out_wait<0>();
 }
