@@ -16,7 +16,7 @@ __device__ __forceinline__ f32 gelu(f32 x) { return __fsub_rn(relu(x), normal_ta
 
 // As exact as the result is rounded.
 template <typename Out> __device__ __forceinline__ f32 gelu_to(f32 x) {
-    if constexpr (kIsHalf<Out>) return __fsub_rn(relu(x), normal_tail_16(fabsf(x)));
+    if constexpr (kIsHalf<Out>) return __fsub_rn(max_nan(x, -0.0f), normal_tail_16(fabsf(x)));
     else return gelu(x);
 }
 

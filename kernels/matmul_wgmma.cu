@@ -147,32 +147,37 @@ __device__ __forceinline__ void each_chunk(f32 (&sums)[kGroups][kSums], F f) {
     }
 }
 
-// The bias of a lane's columns, from `col` on: it is on its way while the products are computed.
-template <typename T, u32 kSums> struct Bias {
-    Pack<T, 2> pairs[kSums / 4] = {};
+// The bias of a lane's columns, which is on its way while the products are computed.
+template <typename T, u32 kCount> struct Bias {
+    u32 pairs[kCount];  // of every block of 8 columns
 
-    __device__ __forceinline__ Bias(const Product& p, u64 col) {
-        const u32 cols = left_of(p.n, col, 2 * kSums);
+    __device__ __forceinline__ void bring(const Product& p, u64 tile_col) {
+        const u64 col = tile_col + threadIdx.x % 4 * 2;
+        const u32 cols = left_of(p.n, col, 8 * kCount);
         const T* bias = static_cast<const T*>(p.bias) + col * p.bias_n;
+        #pragma unroll
+        for (u32& pair : pairs) pair = 0;
         if (p.bias_n == 1 && p.n % 2 == 0 && is_aligned<4>(p.bias)) {
             #pragma unroll
-            for (u32 b = 0; b < kSums / 4; ++b) {
-                if (8 * b < cols) pairs[b] = load<2, Cache::Use>(bias + 8 * b);
+            for (u32 b = 0; b < kCount; ++b) {
+                if (8 * b < cols) pairs[b] = *reinterpret_cast<const u32*>(bias + 8 * b);
             }
         } else {
             #pragma unroll
-            for (u32 b = 0; b < kSums / 4; ++b) {
-                if (8 * b < cols) pairs[b].lane[0] = bias[8 * b * p.bias_n];
-                if (8 * b + 1 < cols) pairs[b].lane[1] = bias[(8 * b + 1) * p.bias_n];
+            for (u32 b = 0; b < kCount; ++b) {
+                if (8 * b < cols) pairs[b] = bias[8 * b * p.bias_n].bits;
+                if (8 * b + 1 < cols) pairs[b] |= u32(bias[(8 * b + 1) * p.bias_n].bits) << 16;
             }
         }
     }
 
-    template <u32 kGroups> __device__ __forceinline__ void add_to(f32 (&sums)[kGroups][kSums]) const {
+    // To the blocks of columns from number `first` on.
+    template <u32 kGroups, u32 kSums>
+    __device__ __forceinline__ void add_to(f32 (&sums)[kGroups][kSums], u32 first) const {
         #pragma unroll
-        for (u32 b = 0; b < kSums / 4; ++b) {
+        for (u32 b = 0; b < kCount; ++b) {
             #pragma unroll
-            for (u32 i = 0; i < 4 * kGroups; ++i) sums[i / 4][4 * b + i % 4] += to_f32(pairs[b].lane[i % 2]);
+            for (u32 i = 0; i < 4 * kGroups; ++i) sums[i / 4][4 * (first + b) + i % 4] += half_of<T>(pairs[b], i % 2);
         }
     }
 };
@@ -239,7 +244,7 @@ template <typename T, typename S> struct Outlet {
                         u32 words[4];
                         load_blocks(words, to);
                         #pragma unroll
-                        for (u32 w = 0; w < 8; ++w) x[w] += to_f32(T{static_cast<unsigned short>(words[w / 2] >> w % 2 * 16)});
+                        for (u32 w = 0; w < 8; ++w) x[w] += half_of<T>(words[w / 2], w % 2);
                     }
                     const u32 words[4] = {pack_pair<T>(x[0], x[1]), pack_pair<T>(x[2], x[3]),
                                           pack_pair<T>(x[4], x[5]), pack_pair<T>(x[6], x[7])};
@@ -295,9 +300,9 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     using B = Side<kB, S::kN>;
     extern __shared__ unsigned char shared[];
     __shared__ u64 barriers[2 * S::kStages + 4];
-    u32 ring_at = (shared_address(shared) + 1023) & ~1023u;
+    const u32 ring_at = (shared_address(shared) + 1023) & ~1023u;
     u32 full = shared_address(barriers);
-    asm volatile("" : "+r"(ring_at), "+r"(full));  // else they are computed anew in each step
+    asm volatile("" : "+r"(full));  // else it is computed anew in each step
     const u32 empty = full + 8 * S::kStages;
 
     const u32 tiles = tiles_of(p, S::kM, S::kN);
@@ -356,7 +361,10 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         }
         if (in_boxes && p.accumulate) outlet.prepare(work, u32(work.tile.m0) + rows_at);
         f32 sums[S::kRows / 64][S::kN / 2];
-        const Bias<T, S::kN / 2> bias(p, has_bias ? work.tile.n0 + threadIdx.x % 4 * 2 : p.n);
+        // Where there are registers to hold it.
+        constexpr u32 kCount = S::kTeam == 1 ? S::kN / 8 : kBlocks;
+        Bias<T, kCount> bias;
+        if (has_bias && S::kTeam == 1) bias.bring(p, work.tile.n0);
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
         u32 used = empty;
         #pragma unroll 1
@@ -383,7 +391,13 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         if (S::kTeam == 1 && index + gridDim.x < works) pair_arrive(2 - group);
         product_wait<0>();
         if (threadIdx.x % 32 == 0) barrier_arrive(used);
-        if (has_bias) bias.add_to(sums);
+        if (has_bias) {
+            #pragma unroll
+            for (u32 b = 0; b < S::kN / 8; b += kCount) {
+                if (S::kTeam == 2) bias.bring(p, work.tile.n0 + 8 * b);
+                bias.add_to(sums, b);
+            }
+        }
         if (p.activation && !p.partial) {
             each_chunk(sums, [&](u32, f32 (&x)[kChunk]) {
                 if (p.wide) activate<f32>(x, p.activation, p.slope);
