@@ -3,7 +3,8 @@
 //
 // A block stays on its multiprocessor and takes one tile after the other. One thread of its first warpgroup starts bulk
 // copies of both operands into a ring of stages; two warpgroups multiply. With kTeam = 2 they share a tile; with kTeam = 1
-// each has its own, and while one stores, the other multiplies: they hand on the tensor cores in turn.
+// each has its own, and while one stores, the other multiplies: they hand on the tensor cores in turn. What goes into the
+// epilogue, the bias and what accumulate adds to, is on its way while the products are computed.
 //
 // Launch     1-D, at most a block for each tile of each part of k of each product; 384 threads; the dynamic shared memory
 //            of Kernel::shared_bytes in src/expression.rs.
@@ -11,7 +12,7 @@
 //            likewise in boxes of 64 x 64, if dst starts on 16 bytes and n is a multiple of 8 (else any). k_part
 //            a multiple of kStep, unless there is one part.
 // Aliasing   dst apart from a, b and bias.
-// Numerics   exact products, f32 sums in the order of k within a part; rounded once in the epilogue.
+// Numerics   as matmul_mma.cu.
 // Bound by   tensor cores for large m, n and k; 2 * m * n * k operations.
 #include "hopper.cuh"
 #include "matmul.cuh"

@@ -88,7 +88,6 @@ template <typename C> struct Silu {
 
 template <typename C> struct Gelu {
     __device__ C operator()(C x) const { return gelu(x); }
-    template <typename T> __device__ C rounded_to(C x) const { return gelu_to<T>(x); }
 };
 
 template <typename C> struct GeluTanh {
@@ -143,11 +142,10 @@ template <typename C> struct Not {
     __device__ C operator()(C x) const { return !x; }
 };
 
-template <template <typename> typename Op, typename T, typename C>
+template <template <typename> typename Op, typename C>
 __device__ __forceinline__ C call(C x, C first, C second) {
     constexpr Op<C> kOp{};
-    if constexpr (requires { kOp.template rounded_to<T>(x); }) return kOp.template rounded_to<T>(x);
-    else if constexpr (requires { kOp(x); }) return kOp(x);
+    if constexpr (requires { kOp(x); }) return kOp(x);
     else if constexpr (requires { kOp(x, first); }) return kOp(x, first);
     else return kOp(x, first, second);
 }
@@ -156,7 +154,7 @@ template <template <typename> typename Op, typename T, u32 kLen>
 __device__ __forceinline__ Pack<T, kLen> apply(Pack<T, kLen> x, Params params) {
     const auto first = convert<Compute<T>>(params.value[0]), second = convert<Compute<T>>(params.value[1]);
     #pragma unroll
-    for (T& lane : x.lane) lane = narrow<T>(call<Op, T>(widen(lane), first, second));
+    for (T& lane : x.lane) lane = narrow<T>(call<Op>(widen(lane), first, second));
     return x;
 }
 
