@@ -2,14 +2,14 @@
 """all-MiniLM-L6-v2 in PyTorch, the peer of our own: sentences per second, and bytes above the weights.
 
     cargo xtask setup minilm shakespeare
-    python3 benches/minilm.py [--data target/data] [--out FILE.json] [--run PROGRAM ARGS..]
+    python3 benches/minilm.py [--data target/data] [--out FILE.json] [--run PROGRAM..]
     python3 benches/minilm.py --cpu --cores 0,1 [..]
 
 On a GPU: the encoder in f16 (transformers, attention "sdpa"), mean pooling and division by the norm, from token ids on
 the device to embeddings on the device. Cases 1x16 to 64x256 are batch x tokens of random ids, all of full length, so
 that no mask is needed. The case `text` is the 1,200 texts of tests/golden/minilm.bin: from ids in host memory, sorted
 by length, in batches of 256 padded to their longest, to embeddings in host memory. `tokenize` is what makes these ids,
-on the CPU. Each case runs eagerly, through torch.compile, and through its mode "reduce-overhead" (CUDA graphs): the
+on the CPU, and `words` both, one after the other. Each case runs eagerly, through torch.compile, and through its mode "reduce-overhead" (CUDA graphs): the
 fastest is its row, and the row holds all three. On the CPU (--cpu): f32, 32x64, one thread for each core.
 
 Before anything is timed, the embeddings of the texts are compared with those of the golden file.
@@ -18,8 +18,8 @@ Before anything is timed, the embeddings of the texts are compared with those of
     peak        torch.cuda.max_memory_allocated in such a call, less what was allocated before it, and with what it held
                 before: its input, and the pools of its CUDA graphs
 
---run (the last option) calls our program once before and once after, and prints both beside PyTorch, with ratios. Of
-what the program prints, lines that are JSON count: {"case": "32x16", "seconds": 0.001, "peak_bytes_above_weights": 1}.
+--run (the last option) calls our program, taut-bench or `cargo xtask bench`, once before and once after, for its group
+`encoder`, and prints both beside PyTorch, with ratios.
 
 Written is {"machine", "torch", "rows": [{"case", "device", "mode", "seconds", "sentences_per_s",
 "peak_bytes_above_weights", "modes"}], "ours": [[rows before], [rows after]]}. Needs torch, transformers and tokenizers.
@@ -34,6 +34,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -280,15 +281,32 @@ def rows_of(model, cases):
 
 
 def ours():
-    """The rows that our program prints: one JSON object a line, or an object with "rows"."""
-    output = subprocess.run(options.run, check=True, stdout=subprocess.PIPE, text=True).stdout
-    rows = []
-    for line in filter(lambda line: line.startswith("{"), output.splitlines()):
-        row = json.loads(line)
-        rows += row.get("rows", [row])
-    if not rows:
-        sys.exit(f"{options.run[0]} printed no line of JSON")
-    return {row["case"]: row for row in rows}
+    """The rows of our program, in the dtype of this one."""
+    with tempfile.TemporaryDirectory() as out:
+        arguments = ["--only", "encoder", "--device", DEVICE.type, "--data", options.data, "--out", out]
+        subprocess.run(options.run + arguments, check=True, stdout=subprocess.DEVNULL)
+        with open(os.path.join(out, "latest.json")) as f:
+            figures = json.load(f)["figures"]
+    names = {"time": "seconds", "peak above the weights": "peak_bytes_above_weights"}
+    dtype = "f16" if CUDA else "f32"
+    texts = {"Shakespeare from words": "words", "Shakespeare from numbers of words": "text"}
+    rows = {}
+    for figure in figures:
+        work, _, its_dtype = figure["work"].rpartition(", ")
+        if figure["group"] == "encoder" and its_dtype == dtype and figure["metric"] in names:
+            case = texts.get(work) or work.removesuffix(" tokens").replace(" x ", "x")
+            rows.setdefault(case, {"case": case})[names[figure["metric"]]] = figure["median"]
+    return rows
+
+
+def with_words(rows):
+    """Adds the case `words`: what makes the ids, and then `text`."""
+    cases = {row["case"]: row for row in rows}
+    if {"text", "tokenize"} <= set(cases):
+        text, tokenize = cases["text"], cases["tokenize"]
+        seconds = text["seconds"] + tokenize["seconds"]
+        sentences = text["sentences_per_s"] * text["seconds"]
+        rows.append(text | {"case": "words", "seconds": seconds, "sentences_per_s": sentences / seconds, "modes": {}})
 
 
 def machine():
@@ -351,6 +369,8 @@ def main():
     for row in rows_of(model, cases):
         rows.append(row)
         save()  # what was measured stays, whatever comes
+    with_words(rows)
+    save()
     after = ours() if options.run else {}
     if options.run:
         result["ours"] = [list(before.values()), list(after.values())]

@@ -14,6 +14,12 @@ __device__ __forceinline__ f32 silu(f32 x) {
 // x Phi(x) is max(x, 0) less the tail beyond |x|: nothing cancels.
 __device__ __forceinline__ f32 gelu(f32 x) { return __fsub_rn(relu(x), normal_tail(fabsf(x))); }
 
+// Of sums that are rounded to Out, and are themselves no more exact: an eighth of what rounding to 16 bits may take.
+template <typename Out> __device__ __forceinline__ f32 gelu_of_sum(f32 x) {
+    if constexpr (kIsHalf<Out>) return __fsub_rn(relu(x), normal_tail_16(fabsf(x)));
+    else return gelu(x);
+}
+
 // (1 + tanh(u)) / 2 is sigmoid(2 u): nothing cancels. Below -32 as silu below -1024.
 __device__ __forceinline__ f32 gelu_tanh(f32 x) {
     const f32 y = x < -32.0f ? -32.0f : x;
@@ -21,9 +27,9 @@ __device__ __forceinline__ f32 gelu_tanh(f32 x) {
     return __fmul_rn(y, sigmoid(u));
 }
 
-// The activation with this Activation::code in Rust. It is the same for all of a launch, and so is chosen outside of the
-// loops.
-template <u32 kLen> __device__ __forceinline__ void activate(f32 (&run)[kLen], u32 code, f32 slope) {
+// The activation with this Activation::code in Rust, if of sums then with the type that they are rounded to. It is the
+// same for all of a launch, and so is chosen outside of the loops.
+template <typename Out = f32, u32 kLen> __device__ __forceinline__ void activate(f32 (&run)[kLen], u32 code, f32 slope) {
     switch (code) {
         case 0: break;
         case 1:
@@ -36,7 +42,7 @@ template <u32 kLen> __device__ __forceinline__ void activate(f32 (&run)[kLen], u
             break;
         case 3:
             #pragma unroll
-            for (f32& x : run) x = gelu(x);
+            for (f32& x : run) x = gelu_of_sum<Out>(x);
             break;
         case 4:
             #pragma unroll

@@ -21,6 +21,11 @@ template <typename T> __device__ __forceinline__ u32 pack_pair(f32 low, f32 high
     else return cvt_rn_bf16x2_f32(low, high);
 }
 
+// The first or the second of such a pair.
+template <typename T> __device__ __forceinline__ f32 half_of(u32 pair, u32 which) {
+    return to_f32(T{static_cast<u16>(pair >> 16 * which)});
+}
+
 // T as what ops compute in, and back.
 template <typename T> __device__ __forceinline__ Compute<T> widen(T x) {
     if constexpr (kIsHalf<T>) return to_f32(x);

@@ -73,6 +73,19 @@ __device__ __forceinline__ f32 sigmoid(f32 x) {
     return __fmul_rn(x < 0.0f ? e : 1.0f, inverse(__fadd_rn(1.0f, e)));
 }
 
+// normal_tail with half the instructions, to within 2^-15 of itself, and of 2^-29 where it is small. E(t) is a polynomial of 1 / (t + 2.75) without constant, fitted up to t = 13.4.
+__device__ __forceinline__ f32 normal_tail_16(f32 t) {
+    t = t < 40.0f ? t : 40.0f;
+    const f32 s = rcp_approx(__fadd_rn(t, 2.75f));
+    f32 p = -14.4278995f;
+    p = __fmaf_rn(p, s, 12.9754051f);
+    p = __fmaf_rn(p, s, 1.30157867f);
+    p = __fmaf_rn(p, s, 1.1965302f);
+    p = __fmaf_rn(p, s, 0.39618546f);
+    const f32 g = ex2_approx_ftz(__fmul_rn(__fmul_rn(t, -0.72134752f), t));  // log2(e) / 2
+    return __fmul_rn(__fmul_rn(t, s), __fmul_rn(p, g));
+}
+
 // t times the probability that a standard normal variable is above t, for t >= 0: t e^(-t^2/2) E(t), where E(t) times
 // t + 4 is a polynomial of (t - 4) / (t + 4), fitted up to t = 15, where the result ends. NaN gives 0.
 __device__ __forceinline__ f32 normal_tail(f32 t) {

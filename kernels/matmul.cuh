@@ -142,10 +142,14 @@ __device__ __forceinline__ void finish(const Product& p, f32 (&run)[kLen], u64 r
         #pragma unroll
         for (u32 i = 0; i < kLen; ++i) run[i] += term[i];
     }
-    activate(run, p.activation, p.slope);
     const u64 at = row * p.n + col;
-    if (kSame<T, f32> || p.wide) store_dst<f32>(p, run, at, count);
-    else store_dst<T>(p, run, at, count);
+    if (kSame<T, f32> || p.wide) {
+        activate<f32>(run, p.activation, p.slope);
+        store_dst<f32>(p, run, at, count);
+    } else {
+        activate<T>(run, p.activation, p.slope);
+        store_dst<T>(p, run, at, count);
+    }
 }
 
 // Stores sums over a part of k: through the epilogue if that is all of k, else for matmul_reduce. What lies

@@ -11,7 +11,7 @@
 // Requires   a and b start on 16 bytes in every product; k and their strides across it are multiples of 8 elements (or
 //            the stride is of an axis of extent 1), and along k they are 1.
 // Aliasing   dst apart from a, b and bias.
-// Numerics   exact products, f32 sums in an order that depends on shapes only; rounded once in the epilogue.
+// Numerics   exact products, f32 sums in an order that depends on shapes only; the epilogue as in matmul_mma.cu.
 // Bound by   memory: (m + n) * k * 2 bytes; a small product by the time of one load.
 #include "matmul.cuh"
 #include "mma.cuh"

@@ -3,7 +3,8 @@
 //
 // A block stays on its multiprocessor and takes one tile after the other. One thread of its first warpgroup starts bulk
 // copies of both operands into a ring of stages; two warpgroups multiply. With kTeam = 2 they share a tile; with kTeam = 1
-// each has its own, and while one stores, the other multiplies: they hand on the tensor cores in turn.
+// each has its own, and while one stores, the other multiplies: they hand on the tensor cores in turn. What goes into the
+// epilogue, the bias and what accumulate adds to, is on its way while the products are computed.
 //
 // Launch     1-D, at most a block for each tile of each part of k of each product; 384 threads; the dynamic shared memory
 //            of Kernel::shared_bytes in src/expression.rs.
@@ -11,27 +12,29 @@
 //            likewise in boxes of 64 x 64, if dst starts on 16 bytes and n is a multiple of 8 (else any). k_part
 //            a multiple of kStep, unless there is one part.
 // Aliasing   dst apart from a, b and bias.
-// Numerics   exact products, f32 sums in the order of k within a part; rounded once in the epilogue.
+// Numerics   as matmul_mma.cu.
 // Bound by   tensor cores for large m, n and k; 2 * m * n * k operations.
 #include "hopper.cuh"
 #include "matmul.cuh"
 
 // Elements along k in a stage: rows of 128 bytes.
 constexpr u32 kStep = 64;
+// Of 64 x 64 elements.
+constexpr u32 kBoxBytes = 64 * 64 * 2;
 
 // Tiles of kM x kN. The numbers come from Tile in src/variant.rs.
 template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static constexpr u32 kM = kM_, kN = kN_, kTeam = kTeam_, kStages = kStages_;
     static constexpr u32 kRows = kM / kTeam;  // of a warpgroup
     static constexpr u32 kABytes = kM * kStep * 2, kBytes = (kM + kN) * kStep * 2;
-    static constexpr u32 kOutBytes = 2 * 64 * 64 * 2;  // of a warpgroup that stores: two stages of a chunk
+    static constexpr u32 kBatch = kRows / 64;  // boxes that go out together
+    static constexpr u32 kOutBytes = 2 * kBatch * kBoxBytes;  // of a warpgroup: two batches, in turn
     static_assert(kRows % 64 == 0 && (kTeam == 1 || kTeam == 2));
 };
 
 // How stages of an operand come: in one box of 64 along k and kExtent rows, or in boxes of 64 along both axes.
 template <Major kMajor, u32 kExtent> struct Side {
     static constexpr bool kOuter = kMajor == Major::Outer;
-    static constexpr u32 kBoxBytes = 64 * 64 * 2;
     static constexpr u32 kNext = (kOuter ? 16 * 128 : 32) >> 4;  // 16 elements further along k, as factor_at counts
 
     static __device__ __forceinline__ void fetch(u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {
@@ -100,23 +103,6 @@ template <typename Out> struct Window {
         }
     }
 
-    // Adds what is there. Both of a pair exist, and lie on the bytes of a pair; the loads of a row go first.
-    __device__ __forceinline__ void add_to(f32 (&x)[kChunk]) const {
-        #pragma unroll
-        for (u32 h = 0; h < 2; ++h) {
-            Pack<Out, 2> old[kBlocks] = {};
-            #pragma unroll
-            for (u32 b = 0; b < kBlocks; ++b) {
-                if (h < rows && 8 * b < cols) old[b] = load<2, Cache::Use>(to + 8 * h * stride + 8 * b);
-            }
-            #pragma unroll
-            for (u32 b = 0; b < kBlocks; ++b) {
-                x[4 * b + 2 * h] += to_f32(old[b].lane[0]);
-                x[4 * b + 2 * h + 1] += to_f32(old[b].lane[1]);
-            }
-        }
-    }
-
     // Both of a pair may be stored, and lie on the bytes of a pair.
     __device__ __forceinline__ void store_pairs(f32 (&x)[kChunk]) const {
         each(x, [&](f32* pair, Out* at, bool) {
@@ -136,88 +122,175 @@ template <typename Out> struct Window {
     }
 };
 
-// Adds the bias of this lane's columns.
-template <typename T>
-__device__ __forceinline__ void add_bias(const Product& p, f32 (&x)[kChunk], u64 col, u32 cols) {
-    const T* bias = static_cast<const T*>(p.bias) + col * p.bias_n;
-    #pragma unroll
-    for (u32 b = 0; b < kBlocks; ++b) {
-        const f32 low = 8 * b < cols ? to_f32(bias[8 * b * p.bias_n]) : 0.0f;
-        const f32 high = 8 * b + 1 < cols ? to_f32(bias[(8 * b + 1) * p.bias_n]) : 0.0f;
-        #pragma unroll
-        for (u32 h = 0; h < 2; ++h) {
-            x[4 * b + 2 * h] += low;
-            x[4 * b + 2 * h + 1] += high;
-        }
-    }
-}
-
-// Rounds a chunk and sends it out by way of `stage`. All of the warpgroup take part, and meet at the named barrier `id`.
-template <typename T>
-__device__ __forceinline__
-void store_boxes(const TensorMap& map, const f32 (&x)[kChunk], u32 stage, u32 id, const Work& work, u64 row, u64 col) {
-    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-    // Of two stages in turn this one was read.
-    if (threadIdx.x % 128 == 0) copy_out_wait<1>();
-    group_wait(id);
-    const u32 at = 16 * warp + lane % 16;  // the row that this lane brings
-    #pragma unroll
-    for (u32 b = 0; b < kBlocks; b += 2) {
-        const u32 block = b + lane / 16;
-        const u32 words[4] = {
-            pack_pair<T>(x[4 * b], x[4 * b + 1]), pack_pair<T>(x[4 * b + 2], x[4 * b + 3]),
-            pack_pair<T>(x[4 * b + 4], x[4 * b + 5]), pack_pair<T>(x[4 * b + 6], x[4 * b + 7])};
-        store_blocks(stage + at * 128 + (block ^ at % 8) * 16, words);
-    }
-    copy_out_fence();
-    group_wait(id);
-    if (threadIdx.x % 128 == 0) {
-        copy_box_out(map, stage, u32(col), u32(row), work.product);
-        copy_out_commit();
-    }
-}
-
-// Stores the sums of a warpgroup, groups of 64 rows from row0 on. The sums move down from chunk to chunk, so that one piece
-// of code serves all.
-template <typename T, u32 kGroups, u32 kSums>
-__device__ __forceinline__
-void store_tile(const Product& p, const TensorMap& map, f32 (&sums)[kGroups][kSums], u32 stage, const Work& work, u64 row0) {
-    constexpr u32 kChunks = kSums / kChunk;
-    const u32 lane = threadIdx.x % 32, id = 2 + threadIdx.x / 128;
-    const bool on_packs = p.n % 8 == 0 && is_aligned<16>(p.dst);
+// Calls f(number, chunk) for each chunk of 64 rows and 64 columns. Registers have no index: each chunk is copied to where
+// one piece of code is for all, and back.
+template <u32 kGroups, u32 kSums, typename F>
+__device__ __forceinline__ void each_chunk(f32 (&sums)[kGroups][kSums], F f) {
+    constexpr u32 kCount = kGroups * kSums / kChunk, kAcross = kSums / kChunk;
     #pragma unroll 1
-    for (u32 i = 0; i < kGroups * kChunks; ++i) {
+    for (u32 i = 0; i < kCount; ++i) {
         f32 x[kChunk];
         #pragma unroll
-        for (u32 j = 0; j < kChunk; ++j) x[j] = sums[0][j];
-        #pragma unroll
-        for (u32 j = 0; j + kChunk < kGroups * kSums; ++j) {
-            sums[j / kSums][j % kSums] = sums[(j + kChunk) / kSums][(j + kChunk) % kSums];
+        for (u32 c = 0; c < kCount; ++c) {
+            if (c == i) {
+                #pragma unroll
+                for (u32 j = 0; j < kChunk; ++j) x[j] = sums[c / kAcross][c % kAcross * kChunk + j];
+            }
         }
-        const u64 first_row = row0 + i / kChunks * 64, first_col = work.tile.n0 + i % kChunks * 64;
-        const u64 row = first_row + threadIdx.x / 32 % 4 * 16 + lane / 4, col = first_col + lane % 4 * 2;
+        f(i, x);
+        #pragma unroll
+        for (u32 c = 0; c < kCount; ++c) {
+            if (c == i) {
+                #pragma unroll
+                for (u32 j = 0; j < kChunk; ++j) sums[c / kAcross][c % kAcross * kChunk + j] = x[j];
+            }
+        }
+    }
+}
+
+// The bias of a lane's columns, which is on its way while the products are computed.
+template <typename T, u32 kCount> struct Bias {
+    u32 pairs[kCount];  // of every block of 8 columns
+
+    __device__ __forceinline__ void bring(const Product& p, u64 tile_col) {
+        const u64 col = tile_col + threadIdx.x % 4 * 2;
+        const u32 cols = left_of(p.n, col, 8 * kCount);
+        const T* bias = static_cast<const T*>(p.bias) + col * p.bias_n;
+        #pragma unroll
+        for (u32& pair : pairs) pair = 0;
+        if (p.bias_n == 1 && p.n % 2 == 0 && is_aligned<4>(p.bias)) {
+            #pragma unroll
+            for (u32 b = 0; b < kCount; ++b) {
+                if (8 * b < cols) pairs[b] = *reinterpret_cast<const u32*>(bias + 8 * b);
+            }
+        } else {
+            #pragma unroll
+            for (u32 b = 0; b < kCount; ++b) {
+                if (8 * b < cols) pairs[b] = bias[8 * b * p.bias_n].bits;
+                if (8 * b + 1 < cols) pairs[b] |= u32(bias[(8 * b + 1) * p.bias_n].bits) << 16;
+            }
+        }
+    }
+
+    // To the blocks of columns from number `first` on.
+    template <u32 kGroups, u32 kSums>
+    __device__ __forceinline__ void add_to(f32 (&sums)[kGroups][kSums], u32 first) const {
+        #pragma unroll
+        for (u32 b = 0; b < kCount; ++b) {
+            #pragma unroll
+            for (u32 i = 0; i < 4 * kGroups; ++i) sums[i / 4][4 * (first + b) + i % 4] += half_of<T>(pairs[b], i % 2);
+        }
+    }
+};
+
+// The way out of a warpgroup through shared memory: two batches of boxes, in turn.
+template <typename T, typename S> struct Outlet {
+    const TensorMap& map;
+    u32 at, old;      // the boxes; a barrier of each batch, which waits for what is in dst
+    u32 turn = 0;     // of each pair of batches
+    const u32 id = 2 + threadIdx.x / 128;
+    const bool leads = threadIdx.x % 128 == 0;
+
+    // Box i of a warpgroup's part of a tile.
+    __device__ __forceinline__ u32 box(u32 i) const { return at + i % (2 * S::kBatch) * kBoxBytes; }
+    static __device__ __forceinline__ u32 row(u32 row0, u32 i) {
+        return row0 + i / (S::kN / 64) * 64;
+    }
+    static __device__ __forceinline__ u32 col(const Work& work, u32 i) {
+        return u32(work.tile.n0) + i % (S::kN / 64) * 64;
+    }
+
+    // Starts to bring what dst holds of a batch, after everything else has gone out. Only the thread that leads.
+    __device__ __forceinline__ void bring(const Work& work, u32 row0, u32 batch) const {
+        const u32 barrier = old + 8 * (batch % 2);
+        barrier_expect(barrier, S::kBatch * kBoxBytes);
+        #pragma unroll
+        for (u32 j = 0; j < S::kBatch; ++j) {
+            const u32 i = batch * S::kBatch + j;
+            copy_box(box(i), map, col(work, i), row(row0, i), work.product, barrier);
+        }
+    }
+
+    // What is in dst is on its way while the products are computed.
+    __device__ __forceinline__ void prepare(const Work& work, u32 row0) const {
+        if (!leads) return;
+        copy_out_wait<0>();
+        bring(work, row0, 0);
+        bring(work, row0, 1);
+    }
+
+    // Rounds the sums and sends them out. All of the warpgroup take part.
+    template <bool kAccumulate, u32 kGroups, u32 kSums>
+    __device__ __forceinline__ void send(f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
+        constexpr u32 kAcross = kSums / kChunk, kBatches = kGroups * kAcross / S::kBatch;
+        static_assert(kBatches % 2 == 0);
+        const u32 lane = threadIdx.x % 32, y = threadIdx.x / 32 % 4 * 16 + lane % 16;  // the row that this lane brings
+        #pragma unroll
+        for (u32 batch = 0; batch < kBatches; ++batch) {
+            if constexpr (kAccumulate) {
+                barrier_wait(old + 8 * (batch % 2), turn & 1);
+            } else {
+                // Of two batches in turn this one was read.
+                if (leads) copy_out_wait<1>();
+                group_wait(id);
+            }
+            #pragma unroll
+            for (u32 j = 0; j < S::kBatch; ++j) {
+                const u32 i = batch * S::kBatch + j;
+                #pragma unroll
+                for (u32 b = 0; b < kBlocks; b += 2) {
+                    f32* x = &sums[i / kAcross][i % kAcross * kChunk + 4 * b];
+                    const u32 to = box(i) + y * 128 + ((b + lane / 16) ^ y % 8) * 16;
+                    if constexpr (kAccumulate) {
+                        u32 words[4];
+                        load_blocks(words, to);
+                        #pragma unroll
+                        for (u32 w = 0; w < 8; ++w) x[w] += half_of<T>(words[w / 2], w % 2);
+                    }
+                    const u32 words[4] = {pack_pair<T>(x[0], x[1]), pack_pair<T>(x[2], x[3]),
+                                          pack_pair<T>(x[4], x[5]), pack_pair<T>(x[6], x[7])};
+                    store_blocks(to, words);
+                }
+            }
+            copy_out_fence();
+            group_wait(id);
+            if (leads) {
+                #pragma unroll
+                for (u32 j = 0; j < S::kBatch; ++j) {
+                    const u32 i = batch * S::kBatch + j;
+                    copy_box_out(map, box(i), col(work, i), row(row0, i), work.product);
+                }
+                copy_out_commit();
+                if (kAccumulate && batch + 2 < kBatches) {
+                    copy_out_wait<0>();
+                    bring(work, row0, batch + 2);
+                }
+            }
+            turn += batch % 2;
+        }
+    }
+};
+
+// Stores what does not lie on packs, or is not of type T.
+template <typename T, u32 kGroups, u32 kSums>
+__device__ __forceinline__ void store_directly(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u64 row0) {
+    constexpr u32 kAcross = kSums / kChunk;
+    const u32 lane = threadIdx.x % 32;
+    each_chunk(sums, [&](u32 i, f32 (&x)[kChunk]) {
+        const u64 row = row0 + i / kAcross * 64 + threadIdx.x / 32 % 4 * 16 + lane / 4;
+        const u64 col = work.tile.n0 + i % kAcross * 64 + lane % 4 * 2;
         const u32 cols = left_of(p.n, col, 64), rows = (row < p.m) + (row + 8 < p.m);
         const u64 at = work.product * p.m + row;
         if (p.partial) {
             const u64 stride = partial_stride(p);
             f32* to = p.partial + work.part * p.part_step + at * stride + col;
             Window<f32>{to, stride, rows, cols}.store_pairs(x);
-            continue;
-        }
-        if (p.bias) add_bias<T>(p, x, col, cols);
-        activate(x, p.activation, p.slope);
-        if (p.wide) {
+        } else if (p.wide) {
             Window<f32>{static_cast<f32*>(p.dst) + at * p.n + col, p.n, rows, cols}.store_elements(x, p.accumulate);
-            continue;
-        }
-        const Window<T> window{static_cast<T*>(p.dst) + at * p.n + col, p.n, rows, cols};
-        if (on_packs) {
-            if (p.accumulate) window.add_to(x);
-            store_boxes<T>(map, x, stage + i % 2 * (64 * 128), id, work, first_row, first_col);
         } else {
-            window.store_elements(x, p.accumulate);
+            Window<T>{static_cast<T*>(p.dst) + at * p.n + col, p.n, rows, cols}.store_elements(x, p.accumulate);
         }
-    }
+    });
 }
 
 template <typename T, Major kA, Major kB, typename S>
@@ -227,9 +300,11 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     using A = Side<kA, S::kM>;
     using B = Side<kB, S::kN>;
     extern __shared__ unsigned char shared[];
-    __shared__ u64 barriers[2 * S::kStages];
+    __shared__ u64 barriers[2 * S::kStages + 4];
     const u32 ring_at = (shared_address(shared) + 1023) & ~1023u;
-    const u32 full = shared_address(barriers), empty = full + 8 * S::kStages;
+    u32 full = shared_address(barriers);
+    asm volatile("" : "+r"(full));  // else it is computed anew in each step
+    const u32 empty = full + 8 * S::kStages;
 
     const u32 tiles = tiles_of(p, S::kM, S::kN);
     const u32 works = tiles * p.splits * u32(p.batch.numel);
@@ -241,6 +316,8 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             barrier_init(full + 8 * i, 1);
             barrier_init(empty + 8 * i, 4 * S::kTeam);
         }
+        #pragma unroll
+        for (u32 i = 0; i < 4; ++i) barrier_init(empty + 8 * (S::kStages + i), 1);
         barrier_init_fence();
     }
     __syncthreads();
@@ -271,31 +348,38 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     take_registers<232>();
     const u32 group = threadIdx.x / 128 - 1;
     const u32 rows_at = S::kTeam == 2 ? group * S::kRows : 0;
+    const bool has_bias = p.bias && !p.partial;
+    const bool in_boxes = !p.partial && !p.wide && p.n % 8 == 0 && is_aligned<16>(p.dst);
+    Outlet<T, S> outlet{dst_map, ring_at + S::kStages * S::kBytes + group * S::kOutBytes,
+                        empty + 8 * (S::kStages + 2 * group)};
     u32 turn = 0;
     #pragma unroll 1
     for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn) {
         const Work work = work_at<S>(p, tiles, index);
-        if (S::kTeam == 1) {
-            if (turn % 2 != group) {
-                ring.advance(work.steps);
-                continue;
-            }
-            if (turn > 0) pair_wait(1 + group);
+        if (S::kTeam == 1 && turn % 2 != group) {
+            ring.advance(work.steps);
+            continue;
         }
+        if (in_boxes && p.accumulate) outlet.prepare(work, u32(work.tile.m0) + rows_at);
         f32 sums[S::kRows / 64][S::kN / 2];
+        // Where there are registers to hold it.
+        constexpr u32 kCount = S::kTeam == 1 ? S::kN / 8 : kBlocks;
+        Bias<T, kCount> bias;
+        if (has_bias && S::kTeam == 1) bias.bring(p, work.tile.n0);
+        if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
         u32 used = empty;
         #pragma unroll 1
         for (u32 step = 0; step < work.steps; ++step, ring.next()) {
             const u32 at = ring_at + ring.stage * S::kBytes;
-            const u64 a = factor_at<A::kOuter>(at + rows_at * 128, A::kBoxBytes);
-            const u64 b = factor_at<B::kOuter>(at + S::kABytes, B::kBoxBytes);
+            const u64 a = factor_at<A::kOuter>(at + rows_at * 128, kBoxBytes);
+            const u64 b = factor_at<B::kOuter>(at + S::kABytes, kBoxBytes);
             barrier_wait(full + 8 * ring.stage, ring.parity);
             product_fence();
             #pragma unroll
             for (u32 i = 0; i < kStep / 16; ++i) {
                 #pragma unroll
                 for (u32 r = 0; r < S::kRows / 64; ++r) {
-                    multiply_group<T, A::kOuter, B::kOuter>(sums[r], a + i * A::kNext + r * (A::kBoxBytes >> 4),
+                    multiply_group<T, A::kOuter, B::kOuter>(sums[r], a + i * A::kNext + r * (kBoxBytes >> 4),
                                                             b + i * B::kNext, step + i > 0);
                 }
             }
@@ -308,8 +392,22 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         if (S::kTeam == 1 && index + gridDim.x < works) pair_arrive(2 - group);
         product_wait<0>();
         if (threadIdx.x % 32 == 0) barrier_arrive(used);
-        const u32 stage = ring_at + S::kStages * S::kBytes + group * S::kOutBytes;
-        store_tile<T>(p, dst_map, sums, stage, work, work.tile.m0 + rows_at);
+        if (has_bias) {
+            #pragma unroll
+            for (u32 b = 0; b < S::kN / 8; b += kCount) {
+                if (S::kTeam == 2) bias.bring(p, work.tile.n0 + 8 * b);
+                bias.add_to(sums, b);
+            }
+        }
+        if (p.activation && !p.partial) {
+            each_chunk(sums, [&](u32, f32 (&x)[kChunk]) {
+                if (p.wide) activate<f32>(x, p.activation, p.slope);
+                else activate<T>(x, p.activation, p.slope);
+            });
+        }
+        if (!in_boxes) store_directly<T>(p, sums, work, work.tile.m0 + rows_at);
+        else if (p.accumulate) outlet.template send<true>(sums, work, u32(work.tile.m0) + rows_at);
+        else outlet.template send<false>(sums, work, u32(work.tile.m0) + rows_at);
     }
     if (threadIdx.x % 128 == 0) copy_out_wait<0>();
 }

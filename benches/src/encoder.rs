@@ -33,7 +33,21 @@ struct Case {
     shape: [usize; 2],
 }
 
-/// Measures batches of one length, and the real text from its words to vectors on the host.
+/// The real text.
+struct Text {
+    dtype: DType,
+    from: Input,
+}
+
+/// Where the way to the vectors begins.
+#[derive(Clone, Copy, PartialEq)]
+enum Input {
+    Words,
+    /// The numbers of the words, as a tokenizer makes them.
+    Numbers,
+}
+
+/// Measures batches of one length, and the real text from its words, or their numbers, to vectors on the host.
 ///
 /// # Errors
 ///
@@ -48,18 +62,20 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         (false, false) => &[[1, 16], [32, 16], [32, 64], [32, 256]],
     };
     let case = |&dtype| shapes.iter().map(move |&shape| Case { dtype, shape });
-    let cases: Vec<Case> = dtypes.iter().flat_map(case).collect();
-    bench.group(GROUP, cases.len() + dtypes.len(), |bench, progress| {
+    let wanted = |name: &str| bench.ops.is_empty() || bench.ops.iter().any(|part| name.contains(part));
+    let cases: Vec<Case> = dtypes.iter().flat_map(case).filter(|case| wanted(&case.name())).collect();
+    let text = |&dtype| [Input::Words, Input::Numbers].map(|from| Text { dtype, from });
+    let texts: Vec<Text> = dtypes.iter().flat_map(text).filter(|text| wanted(&text.name())).collect();
+    bench.group(GROUP, cases.len() + texts.len(), |bench, progress| {
         for case in &cases {
             let name = case.name();
             progress.step(&name);
             bench.add(batch(bench, case, &folder)?);
             progress.advance(1);
         }
-        for &dtype in dtypes {
-            let name = format!("Shakespeare, {dtype}");
-            progress.step(&name);
-            bench.add(text(bench, dtype, &name, &folder)?);
+        for text in &texts {
+            progress.step(&text.name());
+            bench.add(shakespeare(bench, text, &folder)?);
             progress.advance(1);
         }
         Ok(())
@@ -70,6 +86,13 @@ impl Case {
     fn name(&self) -> String {
         let [sentences, tokens] = self.shape;
         format!("{sentences} x {tokens} tokens, {}", self.dtype)
+    }
+}
+
+impl Text {
+    fn name(&self) -> String {
+        let from = if self.from == Input::Words { "words" } else { "numbers of words" };
+        format!("Shakespeare from {from}, {}", self.dtype)
     }
 }
 
@@ -118,22 +141,28 @@ fn batch(bench: &Bench, case: &Case, folder: &Path) -> Result<Vec<Figure>> {
     Ok(figures(bench, &case.name(), case.shape[0], weights, &run, &times.into_inner()))
 }
 
-/// From text to vectors on the host, again and again.
-fn text(bench: &Bench, dtype: DType, name: &str, folder: &Path) -> Result<Vec<Figure>> {
+/// To vectors on the host, again and again.
+fn shakespeare(bench: &Bench, text: &Text, folder: &Path) -> Result<Vec<Figure>> {
     let works = inputs::works(&bench.data.join(inputs::SHAKESPEARE)).map_err(unread)?;
     let golden = embeddings().map_err(unread)?;
     let step = if bench.quick { 8 } else { 1 };
     let texts: Vec<String> = golden.iter().step_by(step).filter_map(|golden| golden.text(&works)).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let run = memory::measure(&bench.device, if bench.quick { 1 } else { 5 }, |device| {
-        let encoder = SentenceEncoder::open(folder, LONGEST, dtype, device)?;
+        let encoder = SentenceEncoder::open(folder, LONGEST, text.dtype, device)?;
         device.synchronize()?;
         device.pool().reset_peaks();
-        let texts = &texts;
-        Ok(move |_: &Device| encoder.embed(texts)?.to_vec::<f32>().map(drop))
+        let (texts, numbers) = (&texts, encoder.tokenize(&texts)?);
+        Ok(move |_: &Device| {
+            let vectors = match text.from {
+                Input::Words => encoder.embed(texts)?,
+                Input::Numbers => encoder.embed_tokens(&numbers)?,
+            };
+            vectors.to_vec::<f32>().map(drop)
+        })
     })?;
-    let weights = weight_bytes(folder, dtype)?;
-    Ok(figures(bench, name, texts.len(), weights, &run, &run.times))
+    let weights = weight_bytes(folder, text.dtype)?;
+    Ok(figures(bench, &text.name(), texts.len(), weights, &run, &run.times))
 }
 
 /// Where the model is.
@@ -173,7 +202,7 @@ fn figures(
 /// This group's part of the page.
 pub fn section(bench: &Bench) -> Section {
     let intro = "Sentence vectors by all-MiniLM-L6-v2 with its real weights: batches of sentences of one length, and texts \
-        of Shakespeare from their words to vectors on the host. Every peak was planned and came out equal to the byte, and after \
-        each batch no byte is kept.";
+        of Shakespeare from their words, or the numbers of these, to vectors on the host. Every peak was planned and came out \
+        equal to the byte, and after each batch no byte is kept.";
     Section::new(GROUP, "Encoder", intro).with_figures(&bench.report)
 }

@@ -8,8 +8,8 @@ const HELP: &str = "\
 taut-bench [--quick] [--only GROUP].. [--ops OP,..] [--device cpu|cuda] [--data DIR] [--out DIR]
 
 Groups: host, throughput, products, memory, model, encoder. Without --only, all of them.
---ops limits the throughput to the methods of these names: relu,sum,matmul; and products to rows with one of these in
-their name: '512 x 4096,TN'.
+--ops limits the throughput to the methods of these names: relu,sum,matmul; and products and the encoder to rows with
+one of these in their name: '512 x 4096,TN'.
 ";
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

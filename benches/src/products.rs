@@ -68,7 +68,7 @@ fn cases(bench: &Bench) -> Vec<Case> {
     let weights = weights.into_iter().chain([(11_008, 4096), (1024, 1024)]);
     let rows: &[usize] = if bench.quick { &[16, 512] } else { &[1, 8, 16, 64, 128, 512, 2048, 8192] };
     cases.extend(weights.flat_map(|(n, k)| rows.iter().map(move |&m| one(m, n, k, Lie::NT))));
-    for m in [16, 512, 4096, 16_384, 32_768] {
+    for m in [16, 512, 2048, 8192, 32_768] {
         let encoder = [(1152, 384), (384, 384), (1536, 384), (384, 1536)];
         cases.extend(encoder.map(|(n, k)| one(m, n, k, Lie::NT)));
     }

@@ -125,10 +125,11 @@ impl Kernel {
             // Of 32 * 2 bytes for each row and column: 4 stages, which for the largest tile is the most that cards of
             // 8.6, 8.9 and 12.0 give.
             Kernel::Matmul(_, _, tile) => 4 * 64 * (tile.extent().0 + tile.extent().1),
-            // Two stages of 8 KiB for each of two warpgroups that store, and 1 KiB to begin on a multiple of that.
             Kernel::MatmulWgmma(_, _, tile) => {
                 let (m, n) = self.extent();
-                stages(tile) * 128 * (m + n) + 33 * 1024
+                // Two batches of boxes of 8 KiB of each of two warpgroups, and 1 KiB to begin on a multiple of that.
+                let out = 2 * 2 * (m / team(tile) / 64) * 8;
+                stages(tile) * 128 * (m + n) + (out + 1) * 1024
             }
             // Elements come by way of registers: more than 2 stages would hide nothing.
             Kernel::MatmulAny(_) => 2 * 64 * (64 + 64),
@@ -201,7 +202,7 @@ const fn team(tile: Tile) -> u32 {
 const fn stages(tile: Tile) -> u32 {
     match tile {
         Tile::Large => 4,
-        Tile::Medium => 6,
+        Tile::Medium => 5,
         Tile::Small => 8,
     }
 }

@@ -2,6 +2,7 @@
 //! of `matmul_reduce.cu` where `k` is split.
 
 mod boxes;
+mod lately;
 mod matrix;
 #[cfg(test)]
 mod tests;
@@ -76,6 +77,7 @@ pub struct Choice {
 }
 
 /// A kernel, with what it is given to do.
+#[derive(Clone, Copy)]
 struct Way {
     kernel: Kernel,
     /// Blocks of one product and one part of `k`.
@@ -108,7 +110,7 @@ pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
     };
     let Way { kernel, blocks, parts } = match m {
         1 => vector::choose(&products, dtype, card, &mut product),
-        _ => matrix::choose(&products, dtype, card),
+        _ => lately::chosen(&products, dtype, card, || matrix::choose(&products, dtype, card)),
     };
 
     let step = 4 * STEP;
