@@ -294,7 +294,7 @@ def ours():
     for figure in figures:
         work, _, its_dtype = figure["work"].rpartition(", ")
         if figure["group"] == "encoder" and its_dtype == dtype and figure["metric"] in names:
-            case = texts.get(work) or work.removesuffix(" tokens").replace(" x ", "x")
+            case = texts.get(work) or work.replace(" tokens", "").replace(" x ", "x")
             rows.setdefault(case, {"case": case})[names[figure["metric"]]] = figure["median"]
     return rows
 
@@ -327,12 +327,14 @@ def print_table(rows, before, after):
         peak = "-" if peak is None else f"{peak / 1e6:.2f} MB"
         milliseconds, rate = row["seconds"] * 1e3, row["sentences_per_s"]
         print(f"{row['case']:10} {milliseconds:8.3f} ms {rate:12.0f} {peak:>10}  {row['mode']}")
-        for name, run in (("before", before), ("after", after)):
-            mine = run.get(row["case"])
+        runs = {"before": before, "after": after}
+        ways = [(name, run.get(row["case"])) for name, run in runs.items()]
+        ways += [(f"{name}, replayed", run.get(f"{row['case']} replayed")) for name, run in runs.items()]
+        for name, mine in ways:
             if mine is None:
                 continue
             speed = row["seconds"] / mine["seconds"]
-            line = f"  ours, {name:6} {mine['seconds'] * 1e3:8.3f} ms, {speed:.2f} times as fast"
+            line = f"  ours, {name:16} {mine['seconds'] * 1e3:8.3f} ms, {speed:.2f} times as fast"
             if mine.get("peak_bytes_above_weights") and row["peak_bytes_above_weights"]:
                 share = mine["peak_bytes_above_weights"] / row["peak_bytes_above_weights"]
                 line += f"; {mine['peak_bytes_above_weights'] / 1e6:.2f} MB, {share:.3f} of the bytes"

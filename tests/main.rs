@@ -17,6 +17,7 @@ mod fused;
 mod fuzz;
 mod gather;
 mod golden;
+mod graph;
 mod inputs;
 mod matmul;
 mod minilm;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         packed::trials,
         norm::trials,
         golden::trials,
+        graph::trials,
         minilm::trials,
         inputs::trials,
         tidy::trials,

@@ -138,7 +138,7 @@ impl Operand {
 }
 
 /// A call of an op.
-pub type Call = Box<dyn Fn(Vec<Tensor>) -> Result<Vec<Tensor>>>;
+pub type Call = Box<dyn Fn(Vec<Tensor>) -> Result<Vec<Tensor>> + Send + Sync>;
 /// A method that is always in place, and its operands after the first.
 pub type Twin = Box<dyn Fn(&mut Tensor, &[Tensor]) -> Result<()>>;
 /// What a call must give.
@@ -166,7 +166,7 @@ impl Use {
     /// A use of an op with one result.
     pub fn new(
         operands: impl Into<Vec<Operand>>,
-        call: impl Fn(Vec<Tensor>) -> Result<Tensor> + 'static,
+        call: impl Fn(Vec<Tensor>) -> Result<Tensor> + Send + Sync + 'static,
         define: impl Fn(&[Array]) -> Want + 'static,
     ) -> Use {
         Use::several(operands, move |x| Ok(vec![call(x)?]), move |x| vec![define(x)])
@@ -175,7 +175,7 @@ impl Use {
     /// A use of an op with several results.
     pub fn several(
         operands: impl Into<Vec<Operand>>,
-        call: impl Fn(Vec<Tensor>) -> Result<Vec<Tensor>> + 'static,
+        call: impl Fn(Vec<Tensor>) -> Result<Vec<Tensor>> + Send + Sync + 'static,
         define: impl Fn(&[Array]) -> Vec<Want> + 'static,
     ) -> Use {
         let (call, define) = (Box::new(call), Box::new(define));

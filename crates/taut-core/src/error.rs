@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Shared,
     /// A use of gradients that can not be right.
     Grad,
+    /// Something that a graph can not hold: its kernels run again and again, what the host does only once.
+    Graph,
     /// The budget or the memory is exhausted.
     OutOfMemory,
     /// An input file that is damaged.
@@ -68,6 +70,11 @@ impl Error {
     /// An [`ErrorKind::Shared`].
     pub fn shared(message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Shared, message)
+    }
+
+    /// An [`ErrorKind::Graph`].
+    pub fn graph(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Graph, message)
     }
 
     /// An [`ErrorKind::OutOfMemory`].

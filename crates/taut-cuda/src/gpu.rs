@@ -3,6 +3,7 @@
 use crate::{
     Card, Event, Operand, Stream,
     context::{self, Context},
+    graph,
     staging::Staging,
 };
 use std::{
@@ -98,6 +99,11 @@ impl Gpu {
         Ok(())
     }
 
+    /// Its number among the cards.
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
     /// The facts of the card.
     pub fn card(&self) -> &Card {
         &self.card
@@ -160,9 +166,12 @@ impl Gpu {
         Ok(open.streams[n].clone())
     }
 
-    /// The stream of that number.
+    /// The stream of that number, or what [captures](Self::capture) its work on this thread.
     pub fn stream(&self, id: StreamId) -> Result<Arc<Stream>> {
-        Ok(self.slot(id)?.stream.clone())
+        match graph::capturing(self.index, id) {
+            Some(stream) => Ok(stream),
+            None => Ok(self.slot(id)?.stream.clone()),
+        }
     }
 
     /// Makes later work of `waiter` wait for all that `after` has been given so far. Does not block the host.

@@ -1,6 +1,6 @@
 //! Yardsticks that only this crate can take: the driver's own calls, bare.
 
-use crate::{Arg, Grid, Operand, Stream, launch};
+use crate::{Arg, Gpu, Graph, Grid, Operand, Stream, launch};
 use cudarc::driver::sys;
 use std::{
     ptr,
@@ -8,6 +8,7 @@ use std::{
 };
 use taut_core::{Error, Result};
 use taut_kernels::Kernel;
+use taut_memory::StreamId;
 
 /// The host time of one launch, done in two ways.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,23 @@ pub fn launch_cost(stream: &Stream, dst: Operand<'_>, count: u32) -> Result<Laun
     })?;
     let launcher = timed(stream, count, || launch::fill::fill(stream, 0, dst))?;
     Ok(LaunchCost { bare, thin, launcher })
+}
+
+/// A graph of `count` kernels that do nothing, one after the other: what no graph of as many ops is faster than. `dst` is as
+/// for [`launch_cost`].
+pub fn empty_graph(gpu: &Gpu, dst: Operand<'_>, count: u32) -> Result<Graph> {
+    let (pointer, n, bits) = (dst.pointer(), 0u64, 0u64);
+    let grid = Grid::linear(1, taut_kernels::args::THREADS);
+    let run = || {
+        let stream = gpu.stream(StreamId::COMPUTE)?;
+        (0..count).try_for_each(|_| {
+            // SAFETY: `fill(out, n, bits)` over no element.
+            unsafe {
+                stream.launch(Kernel::Fill(4), grid, [Arg::new(&pointer), Arg::new(&n), Arg::new(&bits)])
+            }
+        })
+    };
+    Ok(gpu.capture(StreamId::COMPUTE, run)?.1)
 }
 
 /// The mean time of a call.

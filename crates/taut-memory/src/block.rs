@@ -97,6 +97,9 @@ impl Block {
         assert!(stream.0 < StreamId::COUNT, "used_by: there is no stream {}", stream.0);
         // Only `drop` reads it, and whoever drops the last handle has seen what was done through the others.
         self.streams.fetch_or(1 << stream.0, Ordering::Relaxed);
+        if let Some(block) = &self.pool.0.within {
+            block.used_by(stream);
+        }
     }
 
     /// The streams that used it so far, the one that it was allocated on among them.

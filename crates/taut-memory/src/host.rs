@@ -268,6 +268,18 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
+    /// The memory of a block that lies in the block of this region, which a pool within it makes as
+    /// [`Mapping::region`] does. That pool owns the block, and nobody comes to its bytes but by way of the parts.
+    pub(crate) fn part(&self, offset: u64, bytes: u64) -> Option<Region> {
+        let (offset, len) = (usize::try_from(offset).ok()?, usize::try_from(bytes).ok()?);
+        if offset.checked_add(len)? > self.len {
+            return None;
+        }
+        // SAFETY: `offset <= len`: the result is within the region, or at its end.
+        let start = unsafe { self.start.add(offset) };
+        Some(Region { start, len })
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: `start` is not null, and `len` bytes from it are committed while the block lives (`Mapping::region`)
         // and overlap no other region, in memory neither where a page has a second place; the system hands out zeroed

@@ -34,6 +34,7 @@ mod leak;
 mod live;
 mod map;
 mod owners;
+mod part;
 mod place;
 mod pool;
 mod report;

@@ -52,7 +52,7 @@ impl Inner {
     /// Returns the bytes given back.
     pub(crate) fn shrink(&self, state: &mut State, committed_bytes: u64) -> Result<u64> {
         let (before, wanted) = (state.arena.committed_pages(), committed_bytes / self.granule_bytes);
-        if before <= wanted {
+        if before <= wanted || state.arena.is_whole() {
             return Ok(0);
         }
         // A page that is given back is shown nowhere.

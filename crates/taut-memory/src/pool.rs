@@ -2,7 +2,12 @@
 
 use crate::{
     ALIGN_BYTES, Backing, Block, Calls, Change, Error, Result, ScopeId, Site, Stats, StreamId, TraceEvent,
-    arena::Arena, host::Mapping, leak, live, live::Row, owners::Owners, report::Size,
+    arena::Arena,
+    host::{Mapping, Region},
+    leak, live,
+    live::Row,
+    owners::Owners,
+    report::Size,
 };
 use std::{
     fmt,
@@ -54,9 +59,10 @@ pub(crate) struct Inner {
     pub(crate) backing: Arc<dyn Backing>,
     /// The host pages, if that is what the backing stands for.
     pub(crate) host: Option<Mapping>,
+    /// The block of another pool that this one lies in, if it does.
+    pub(crate) within: Option<Arc<Block>>,
     /// The address of offset 0. Changes only while no block lives.
     base: AtomicU64,
-    span_bytes: u64,
     pub(crate) granule_bytes: u64,
     state: Mutex<State>,
 }
@@ -83,27 +89,17 @@ impl Pool {
         let host = backing.host();
         // The facts of the pages that will really be used, whatever a wrapper around them says.
         let pages = host.map_or(&*backing, |host| host as &dyn Backing);
-        let (span_bytes, granule_bytes) = (pages.span_bytes(), pages.granule_bytes());
-        let base = AtomicU64::new(pages.base());
+        let (base, span_bytes, granule_bytes) = (pages.base(), pages.span_bytes(), pages.granule_bytes());
         assert!(
             granule_bytes.is_power_of_two() && granule_bytes >= ALIGN_BYTES,
             "pool: a page of {granule_bytes} bytes is not a power of two of at least {ALIGN_BYTES}"
         );
-        let state = State {
-            arena: Arena::new(span_bytes, granule_bytes),
-            stats: Stats::default(),
-            calls: Calls::default(),
-            owners: Owners::default(),
-            budget_bytes: backing.capacity_bytes(),
-            recording: false,
-            events: Vec::new(),
-            row: None,
-        };
         let host = host.and_then(|host| host.take());
-        let state = Mutex::new(state);
-        let inner = Arc::new(Inner { backing, host, base, span_bytes, granule_bytes, state });
-        live::show(&inner);
-        let pool = Pool(inner);
+        let arena = Arena::new(span_bytes, granule_bytes);
+        let mut inner = Inner::new(backing, base, granule_bytes, arena);
+        inner.host = host;
+        let pool = Pool(Arc::new(inner));
+        live::show(&pool.0);
         leak::note(&pool);
         pool
     }
@@ -134,7 +130,7 @@ impl Pool {
                 (Some(place), offset)
             }
         };
-        let region = self.0.host.as_ref().and_then(|mapping| mapping.region(offset, bytes));
+        let region = self.0.region(offset, bytes);
         let scope = ScopeId::current();
         let id = state.stats.allocations;
         state.stats.allocations += 1;
@@ -248,7 +244,7 @@ impl Pool {
         }
         self.0.shrink(&mut state, 0)?;
         self.0.backing.close()?;
-        state.arena = Arena::new(self.0.span_bytes, self.0.granule_bytes);
+        state.arena = state.arena.emptied();
         (state.stats, state.owners) = (Stats::default(), Owners::default());
         state.publish();
         Ok(())
@@ -291,6 +287,32 @@ impl fmt::Debug for Pool {
 }
 
 impl Inner {
+    /// What a pool over `backing` is that lies in no block and owns no pages of the host.
+    pub(crate) fn new(backing: Arc<dyn Backing>, base: u64, granule_bytes: u64, arena: Arena) -> Inner {
+        let state = State {
+            arena,
+            stats: Stats::default(),
+            calls: Calls::default(),
+            owners: Owners::default(),
+            budget_bytes: backing.capacity_bytes(),
+            recording: false,
+            events: Vec::new(),
+            row: None,
+        };
+        let (base, state) = (AtomicU64::new(base), Mutex::new(state));
+        Inner { backing, host: None, within: None, base, granule_bytes, state }
+    }
+
+    /// The memory of a new block, if it is the host's.
+    #[inline]
+    fn region(&self, offset: u64, bytes: u64) -> Option<Region> {
+        match (&self.host, &self.within) {
+            (Some(mapping), _) => mapping.region(offset, bytes),
+            (None, Some(block)) => block.region.as_ref()?.part(offset, bytes),
+            (None, None) => None,
+        }
+    }
+
     /// A thread that panicked left the state whole, or short of what it was about to add: it is usable.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,7 +1,7 @@
 //! BERT's encoder, and sentence vectors made by it.
 
 use crate::{Builder, Embedding, FusedLinear, Layer, LayerNorm, Linear, Module, Parameter};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use taut::{Activation, Attention, DType, Device, Error, ErrorKind, Result, Sequences, Tensor, scope};
 
 /// The sizes of a [`Bert`].
@@ -69,6 +69,7 @@ impl BertConfig {
 /// encoder holds beside its weights is what its largest part takes, and between two ops that stays in the caches.
 #[derive(Clone, Debug)]
 pub struct Tokens {
+    numbers: Tensor,
     /// At least one.
     parts: Vec<Part>,
 }
@@ -76,8 +77,8 @@ pub struct Tokens {
 /// Sequences that go together.
 #[derive(Clone, Debug)]
 struct Part {
-    /// The numbers of the words, and behind them those of the positions: i64, `[2, tokens]`.
-    numbers: Tensor,
+    /// Which of the tokens.
+    tokens: Range<usize>,
     sequences: Sequences,
 }
 
@@ -104,9 +105,59 @@ impl Tokens {
             let sequences = Sequences::new(lengths, device)?;
             let tokens = first..first + sequences.tokens();
             first = tokens.end;
-            Ok(Part { numbers: numbers.clone().slice(1, tokens)?, sequences })
+            Ok(Part { tokens, sequences })
         });
-        Ok(Tokens { parts: parts.collect::<Result<_>>()? })
+        let parts = parts.collect::<Result<_>>()?;
+        Ok(Tokens { numbers, parts })
+    }
+
+    /// The numbers of the words, and below them those of the positions: i64, `[2, tokens]`.
+    pub fn numbers(&self) -> &Tensor {
+        &self.numbers
+    }
+
+    /// Sequences as long as these, of other words.
+    ///
+    /// So a [graph](taut::Graphed) embeds one batch after the other whose sequences are as long:
+    ///
+    /// ```
+    /// use taut::{DType, Device, Graphed};
+    /// use taut_nn::{Bert, BertConfig, Builder, Tokens};
+    ///
+    /// let config = BertConfig {
+    ///     hidden: 64, layers: 2, heads: 4, intermediate: 128, words: 100, positions: 16, types: 1, eps: 1e-12,
+    /// };
+    /// let device = Device::best();
+    /// let bert = Bert::new(&Builder::random(1, DType::F32, &device), &config)?;
+    /// let tokens = Tokens::new(&[[3, 14, 15], [92, 65, 35]], &device)?;
+    /// let mut graph = Graphed::new(vec![tokens.numbers().clone()], |numbers| {
+    ///     Ok(vec![bert.embed(&tokens.with_numbers(numbers[0].clone())?)?])
+    /// })?;
+    ///
+    /// let others = Tokens::new(&[[2, 71, 82], [81, 82, 84]], &device)?;
+    /// let vectors = graph.replay(&[others.numbers()])?[0].to_vec::<f32>()?;
+    /// assert_eq!(vectors, bert.embed(&others)?.to_vec::<f32>()?);
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Shape`](ErrorKind::Shape) and [`DType`](ErrorKind::DType) if they are not as these [numbers](Self::numbers).
+    pub fn with_numbers(&self, numbers: Tensor) -> Result<Tokens> {
+        let (has, wants) = (numbers.shape(), self.numbers.shape());
+        if has != wants {
+            return Err(Error::shape(format!("tokens: numbers of {has}, these are {wants}")));
+        }
+        if numbers.dtype() != DType::I64 {
+            return Err(Error::dtype(format!("tokens: numbers of {}, not i64", numbers.dtype())));
+        }
+        Ok(Tokens { numbers, parts: self.parts.clone() })
+    }
+
+    /// The numbers of a part's words (row 0) or positions (row 1).
+    fn row(&self, part: &Part, row: usize) -> Result<Tensor> {
+        let row = self.numbers.clone().slice(0, row..row + 1)?.slice(1, part.tokens.clone())?;
+        row.reshape([part.sequences.tokens()])
     }
 }
 
@@ -128,12 +179,6 @@ fn parts(lengths: &[usize]) -> impl Iterator<Item = &[usize]> {
         rest = (!left.is_empty()).then_some(left);
         Some(part)
     })
-}
-
-impl Part {
-    fn row(&self, row: usize) -> Result<Tensor> {
-        self.numbers.clone().slice(0, row..row + 1)?.reshape([self.sequences.tokens()])
-    }
 }
 
 /// The encoder of BERT, without pooler.
@@ -173,7 +218,7 @@ impl Bert {
     /// [`Shape`](ErrorKind::Shape) if a sequence is longer than the positions go; a token that is no word is one at the next
     /// call that waits for the device. As the ops that it is made of.
     pub fn forward(&self, tokens: &Tokens) -> Result<Tensor> {
-        let parts = tokens.parts.iter().map(|part| self.forward_part(part));
+        let parts = tokens.parts.iter().map(|part| self.forward_part(tokens, part));
         together(parts.collect::<Result<Vec<_>>>()?)
     }
 
@@ -187,19 +232,19 @@ impl Bert {
     /// As [`forward`](Self::forward).
     pub fn embed(&self, tokens: &Tokens) -> Result<Tensor> {
         let parts = tokens.parts.iter().map(|part| {
-            let x = self.forward_part(part)?;
+            let x = self.forward_part(tokens, part)?;
             let _scope = scope("pooling");
             x.mean_packed(&part.sequences)?.cast(DType::F32)?.l2_normalize(1, 1e-12)
         });
         together(parts.collect::<Result<Vec<_>>>()?)
     }
 
-    fn forward_part(&self, part: &Part) -> Result<Tensor> {
+    fn forward_part(&self, tokens: &Tokens, part: &Part) -> Result<Tensor> {
         let (longest, positions) = (part.sequences.longest(), self.positions);
         if longest > positions {
             return Err(Error::shape(format!("bert: a sequence of {longest} tokens, at most {positions}")));
         }
-        let x = self.embeddings.forward(part)?;
+        let x = self.embeddings.forward(tokens, part)?;
         self.layers.iter().try_fold(x, |x, layer| layer.forward(x, &part.sequences))
     }
 }
@@ -238,10 +283,10 @@ impl Embeddings {
         })
     }
 
-    fn forward(&self, part: &Part) -> Result<Tensor> {
+    fn forward(&self, tokens: &Tokens, part: &Part) -> Result<Tensor> {
         let _scope = scope("embeddings");
-        let words = self.words.forward(part.row(0)?)?;
-        let positions = self.positions.forward(part.row(1)?)?;
+        let words = self.words.forward(tokens.row(part, 0)?)?;
+        let positions = self.positions.forward(tokens.row(part, 1)?)?;
         let kind = self.types.weight().clone().slice(0, 0..1)?;
         self.norm.forward_sum(words.add(&kind)?, &positions)
     }

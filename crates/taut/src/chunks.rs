@@ -131,6 +131,7 @@ impl Tensor {
     /// Those of `f`; whatever failed in the work that is waited for; [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if there
     /// is no room for a copied part.
     pub fn read_chunks(&self, mut f: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.device().not_in_graph("read_chunks")?;
         each_part(self.clone(), &mut Vec::new(), &mut f)
     }
 

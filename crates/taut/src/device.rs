@@ -41,6 +41,8 @@ pub struct Device(Arc<Inner>);
 
 struct Inner {
     kind: DeviceKind,
+    /// What it is while a graph is planned.
+    planned: OnceLock<DeviceKind>,
     pool: Pool,
     /// What reading a value gives on a plan device, as the bits of an `f64`.
     read_value: AtomicU64,
@@ -117,7 +119,8 @@ impl Device {
         let read_value = AtomicU64::new(f64::NAN.to_bits());
         // The compute stream and one copy stream each way.
         let (pool, streams) = (Pool::new(backing), AtomicU64::new(0b111));
-        Device(Arc::new(Inner { kind, pool, read_value, streams, host: OnceLock::new() }))
+        let (planned, host) = (OnceLock::new(), OnceLock::new());
+        Device(Arc::new(Inner { kind, planned, pool, read_value, streams, host }))
     }
 
     /// The same hardware, or the same plan, with a new pool: nothing in it, no budget.
@@ -153,9 +156,9 @@ impl Device {
         matches!(self.0.kind, DeviceKind::Cuda { .. })
     }
 
-    /// Whether nothing is run here, only planned.
+    /// Whether nothing is run here, only planned; so it is in the first pass of a [graph](crate::Graphed) too.
     pub fn is_plan(&self) -> bool {
-        matches!(self.0.kind, DeviceKind::Plan(_))
+        matches!(self.kind(), DeviceKind::Plan(_))
     }
 
     /// The opened card, where this is one: for its streams, events and yardsticks.
@@ -188,11 +191,13 @@ impl Device {
     /// Gives every unused page back to the driver, and returns how many bytes that were. Blocks until the device is
     /// idle.
     pub fn release(&self) -> Result<u64> {
+        self.not_in_graph("release")?;
         self.0.pool.release()
     }
 
     /// Blocks until all work given so far is done, and reports what failed in it.
     pub fn synchronize(&self) -> Result<()> {
+        self.not_in_graph("synchronize")?;
         match &self.0.kind {
             DeviceKind::Cuda { gpu, .. } => gpu.synchronize(),
             DeviceKind::Cpu | DeviceKind::Plan(_) => Ok(()),
@@ -209,7 +214,10 @@ impl Device {
     }
 
     pub(crate) fn kind(&self) -> &DeviceKind {
-        &self.0.kind
+        match self.with_pass(|pass| pass.is_plan()) {
+            Some(true) => self.0.planned.get_or_init(|| DeviceKind::Plan(self.spec())),
+            _ => &self.0.kind,
+        }
     }
 
     pub(crate) fn spec_ref(&self) -> SpecRef<'_> {
@@ -220,9 +228,29 @@ impl Device {
         }
     }
 
+    /// Memory for a first use on `stream`: of the pool, or in a graph of its part.
+    ///
+    /// # Errors
+    ///
+    /// [`Graph`](crate::ErrorKind::Graph) in a graph for another stream than its own: for values of the host.
+    pub(crate) fn allocate(&self, bytes: u64, stream: StreamId, site: Site) -> Result<Block> {
+        let in_graph = self.with_pass(|pass| pass.allocate(bytes, stream, site));
+        in_graph.unwrap_or_else(|| self.0.pool.allocate(bytes, stream, site))
+    }
+
     /// Scratch memory of one op, on the current stream.
     pub(crate) fn workspace(&self, bytes: u64, op: &'static str) -> Result<Block> {
-        self.pool().allocate(bytes, self.current(), Site::new(op, Kind::Workspace))
+        self.allocate(bytes, self.current(), Site::new(op, Kind::Workspace))
+    }
+
+    /// Refuses in a graph what the host does: it would be done once, not with each replay.
+    pub(crate) fn not_in_graph(&self, op: &str) -> Result<()> {
+        match self.with_pass(|_| ()) {
+            Some(()) => Err(Error::graph(format!(
+                "{op}: a graph on {self} can not wait for its values or the device"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Takes the lowest stream that is not in use.
@@ -244,7 +272,7 @@ impl Device {
 
     /// Makes later work of `waiter` wait for all that `after` has been given so far.
     pub(crate) fn order(&self, waiter: StreamId, after: StreamId) -> Result<()> {
-        match &self.0.kind {
+        match self.kind() {
             DeviceKind::Cuda { gpu, .. } => gpu.order(waiter, after),
             DeviceKind::Cpu | DeviceKind::Plan(_) => Ok(()),
         }

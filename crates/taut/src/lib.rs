@@ -37,6 +37,7 @@ mod chunks;
 mod cpu;
 mod create;
 mod device;
+mod graph;
 mod ops;
 mod reset;
 mod sequences;
@@ -47,6 +48,7 @@ mod transfer;
 mod view;
 
 pub use device::{Device, Spec};
+pub use graph::Graphed;
 pub use half::{bf16, f16};
 pub use ops::Fused;
 pub use sequences::Sequences;

@@ -54,11 +54,16 @@ impl Storage {
 
     /// Orders `stream` after every use, and remembers that it writes.
     pub(crate) fn write_on(&mut self, stream: StreamId) -> Result<()> {
+        self.write_again_on(stream)
+    }
+
+    /// [`write_on`](Self::write_on) for a graph, which writes what others may hold.
+    pub(crate) fn write_again_on(&self, stream: StreamId) -> Result<()> {
         for other in self.block.users().filter(|&other| other != stream) {
             self.device.order(stream, other)?;
         }
         self.block.used_by(stream);
-        self.writer = AtomicU8::new(stream.0);
+        self.writer.store(stream.0, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -85,6 +90,16 @@ impl Holder {
 
     pub(crate) fn storage(&self) -> &Storage {
         &self.storage
+    }
+
+    /// Whether it is a hold of the same storage.
+    pub(crate) fn is(&self, other: &Holder) -> bool {
+        Arc::ptr_eq(&self.storage, &other.storage)
+    }
+
+    /// How many hold the storage.
+    pub(crate) fn count(&self) -> usize {
+        Arc::strong_count(&self.storage)
     }
 
     /// The storage to write to, if there is no other holder.

@@ -96,13 +96,17 @@ impl Tensor {
         site: Site,
     ) -> Result<Tensor> {
         device.takes(dtype, site.op)?;
-        let block = device.pool().allocate((shape.numel() * dtype.size()) as u64, stream, site)?;
+        let block = device.allocate((shape.numel() * dtype.size()) as u64, stream, site)?;
         let storage = Storage::new(device.clone(), block, stream);
         Ok(Tensor::from_parts(Holder::new(storage), Layout::contiguous(shape), dtype))
     }
 
     pub(crate) fn storage(&self) -> &Storage {
         self.holder.storage()
+    }
+
+    pub(crate) fn holder(&self) -> &Holder {
+        &self.holder
     }
 
     /// The same storage seen through another layout.
@@ -117,7 +121,9 @@ impl Tensor {
 
     /// This tensor for reading by an op, on the current stream.
     pub(crate) fn view(&self) -> Result<View<'_>> {
-        self.storage().read_on(self.device().current())?;
+        let device = self.device();
+        self.storage().read_on(device.current())?;
+        device.with_pass(|pass| pass.hold(&self.holder));
         Ok(View { storage: self.storage(), layout: &self.layout, dtype: self.dtype })
     }
 
@@ -133,6 +139,7 @@ impl Tensor {
     /// [`view_mut`](Self::view_mut) for a write on `stream`.
     pub(crate) fn view_mut_on(&mut self, stream: StreamId, op: &str) -> Result<ViewMut<'_>> {
         let storage = self.holder.sole_or_refuse(op)?;
+        storage.device().with_pass(|pass| pass.owns(storage, op)).unwrap_or(Ok(()))?;
         storage.write_on(stream)?;
         Ok(ViewMut { storage, layout: &self.layout, dtype: self.dtype })
     }

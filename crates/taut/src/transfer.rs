@@ -13,6 +13,7 @@ impl Tensor {
     ///
     /// [`DType`](crate::ErrorKind::DType) if `T` is not the dtype; whatever failed in the work that is waited for.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        self.device().not_in_graph("to_vec")?;
         if T::DTYPE != self.dtype() {
             return Err(Error::dtype(format!("to_vec: the tensor is {}, not {}", self.dtype(), T::DTYPE)));
         }
@@ -62,6 +63,7 @@ impl Tensor {
         if self.device() == device {
             return Ok(self);
         }
+        self.device().not_in_graph("to")?;
         if self.device().is_plan() && !device.is_plan() {
             return Err(Error::device(format!(
                 "to: a tensor on {} has no values for {device}",

@@ -105,7 +105,7 @@ fn pace(kernel: Kernel) -> Pace {
         Kernel::MatmulThin(_, thin) => return thin::pace(thin),
         Kernel::MatmulWgmma(_, _, Tile::Large) => (1, 640, 640, 12_000),
         Kernel::MatmulWgmma(_, _, Tile::Medium) => (2, 360, 440, 4500),
-        Kernel::MatmulWgmma(_, _, Tile::Small) => (2, 190, 320, 3000),
+        Kernel::MatmulWgmma(_, _, Tile::Small) => (2, 190, 220, 4000),
         Kernel::Matmul(_, _, Tile::Large) => (1, 1000, 1050, 4000),
         Kernel::Matmul(_, _, Tile::Medium) => (2, 560, 800, 3500),
         Kernel::Matmul(_, _, Tile::Small) => (4, 200, 450, 2000),
