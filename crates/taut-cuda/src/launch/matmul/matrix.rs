@@ -18,8 +18,11 @@ pub(super) const MOST_PARTS: u64 = 64;
 /// The most workspace that is worth a split.
 const MOST_WORKSPACE: u64 = 32 << 20;
 
-/// Bytes that a multiprocessor gets from memory in a cycle.
+/// Bytes that a multiprocessor gets from memory in a cycle, if all of them want some.
 const MEMORY_BYTES: u64 = 20;
+
+/// Bytes that a multiprocessor gets from memory in a cycle at most.
+const MOST_MEMORY_BYTES: u64 = 24;
 
 /// The way that should be the fastest; of equals the one with larger tiles and fewer parts.
 pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
@@ -71,8 +74,11 @@ fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl 
     let all = (tiles * count).max(1);
     let steps = k.div_ceil(STEP);
     let processors = u64::from(card.multiprocessors).max(1);
-    // No way is faster than its factors come.
-    let least = count * (m + n) * k * dtype.size() as u64 / (processors * MEMORY_BYTES);
+    // No way is faster than its factors come, and no block faster than its own part of those that no cache holds.
+    let bytes = count * (m + n) * k * dtype.size() as u64;
+    let least = bytes / (processors * MEMORY_BYTES);
+    let own = bytes / (all * steps.max(1)) / MOST_MEMORY_BYTES;
+    let alone = if bytes > card.l2_bytes { alone.max(own) } else { alone };
     // One more part costs m * n sums of every product, written and read again.
     let sums = count * m * n.next_multiple_of(PARTIAL_PACK.into());
     let most = (steps / STEPS_PER_PART).min(MOST_PARTS).min(MOST_WORKSPACE / (4 * sums).max(1)).max(1);
