@@ -42,8 +42,6 @@ pub(crate) struct Arena {
     /// Pages in which views lie.
     view_span: Range<u64>,
     live_bytes: u64,
-    /// Where the live range ended that reached furthest so far.
-    extent: u64,
     /// Changes of the pages so far: the time by which they and the views have their age.
     now: u64,
 }
@@ -122,7 +120,6 @@ impl Arena {
             views: Views::default(),
             view_span: pages..end,
             live_bytes: 0,
-            extent: 0,
             now: 0,
         }
     }
@@ -134,32 +131,6 @@ impl Arena {
     /// Pages that hold a byte of a live block.
     pub(crate) fn touched_pages(&self) -> u64 {
         self.pages.touched()
-    }
-
-    /// An arena of `bytes`, a multiple of [`ALIGN_BYTES`](crate::ALIGN_BYTES), all of which is one page that is there.
-    pub(crate) fn whole(bytes: u64) -> Arena {
-        let mut arena = Arena::with_spans(1, 1, bytes.max(1).next_power_of_two());
-        arena.ranges = Ranges::new(bytes);
-        arena.commit(0..1);
-        arena
-    }
-
-    /// Whether it is [one page](Self::whole), which does not come or go.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.view_span.is_empty()
-    }
-
-    /// As it was before its first block.
-    pub(crate) fn emptied(&self) -> Arena {
-        match self.is_whole() {
-            true => Arena::whole(self.ranges.span()),
-            false => Arena::with_spans(self.view_span.start, self.view_span.end, self.byte(1)),
-        }
-    }
-
-    /// The end of the block that reached furthest, views aside.
-    pub(crate) fn extent_bytes(&self) -> u64 {
-        self.extent
     }
 
     /// Takes the best place for a block of `bytes`, a multiple of [`ALIGN_BYTES`](crate::ALIGN_BYTES) and not 0, at

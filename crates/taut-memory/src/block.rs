@@ -130,6 +130,9 @@ impl Drop for Block {
         if let Some(place) = self.place {
             state.arena.give(place, *self.streams.get_mut());
         }
+        if let Some(script) = &mut state.script {
+            script.freed(self.id, self.offset, self.bytes);
+        }
         state.stats.sub(self.site.kind, self.bytes);
         state.owners.remove(self.owner, self.bytes);
         state.event(Change::Free, self.id, self.bytes, self.site, self.scope);

@@ -16,7 +16,8 @@ impl Inner {
         state.arena.take_gap(bytes, 1 << stream.0)
     }
 
-    /// Finds, commits and takes the place of a block of `bytes` (not 0), and returns it with its offset.
+    /// Finds, commits and takes the place of a block of `bytes`, and returns it with its offset. What has no byte has no
+    /// place, nor has what lies where a script says.
     ///
     /// With an error no block has moved, and at most pages and views kept for reuse are gone.
     pub(crate) fn place(
@@ -25,7 +26,15 @@ impl Inner {
         bytes: u64,
         stream: StreamId,
         site: Site,
-    ) -> Result<(Place, u64)> {
+    ) -> Result<(Option<Place>, u64)> {
+        if let Some(script) = &mut state.script
+            && let Some(offset) = script.next(bytes, self.backing.capacity_bytes(), site)
+        {
+            return Ok((None, offset?));
+        }
+        if bytes == 0 {
+            return Ok((None, 0));
+        }
         let most_pages = self.pages_within(state.budget_bytes);
         let plan = match bytes.checked_next_multiple_of(ALIGN_BYTES) {
             Some(bytes) => state.arena.plan(bytes, most_pages),
@@ -38,9 +47,11 @@ impl Inner {
             self.order(stream, others).map_err(|error| named(site, &error))?;
         }
         if plan.is_ready() {
-            return Ok(state.arena.take(&plan, None));
+            let (place, offset) = state.arena.take(&plan, None);
+            return Ok((Some(place), offset));
         }
-        self.make(state, plan, bytes, most_pages, stream, site)
+        let (place, offset) = self.make(state, plan, bytes, most_pages, stream, site)?;
+        Ok((Some(place), offset))
     }
 
     /// What the live blocks need at least: their pages, and the overhead.
@@ -52,7 +63,7 @@ impl Inner {
     /// Returns the bytes given back.
     pub(crate) fn shrink(&self, state: &mut State, committed_bytes: u64) -> Result<u64> {
         let (before, wanted) = (state.arena.committed_pages(), committed_bytes / self.granule_bytes);
-        if before <= wanted || state.arena.is_whole() {
+        if before <= wanted {
             return Ok(0);
         }
         // A page that is given back is shown nowhere.

@@ -8,6 +8,7 @@ use crate::{
     live::Row,
     owners::Owners,
     report::Size,
+    script::Scripted,
 };
 use std::{
     fmt,
@@ -63,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) within: Option<Arc<Block>>,
     /// The address of offset 0. Changes only while no block lives.
     base: AtomicU64,
+    span_bytes: u64,
     pub(crate) granule_bytes: u64,
     state: Mutex<State>,
 }
@@ -73,6 +75,8 @@ pub(crate) struct State {
     pub(crate) calls: Calls,
     pub(crate) owners: Owners,
     pub(crate) budget_bytes: u64,
+    /// Of a pool that takes down what it is asked for, or knows it.
+    pub(crate) script: Option<Box<Scripted>>,
     recording: bool,
     events: Vec<TraceEvent>,
     /// Where the figures are shown to other processes, if they are.
@@ -95,8 +99,7 @@ impl Pool {
             "pool: a page of {granule_bytes} bytes is not a power of two of at least {ALIGN_BYTES}"
         );
         let host = host.and_then(|host| host.take());
-        let arena = Arena::new(span_bytes, granule_bytes);
-        let mut inner = Inner::new(backing, base, granule_bytes, arena);
+        let mut inner = Inner::new(backing, base, span_bytes, granule_bytes);
         inner.host = host;
         let pool = Pool(Arc::new(inner));
         live::show(&pool.0);
@@ -124,16 +127,15 @@ impl Pool {
         let mut state = self.0.lock();
         let (place, offset) = match self.0.find(&mut state, bytes, stream) {
             Some((place, offset)) => (Some(place), offset),
-            None if bytes == 0 => (None, 0),
-            None => {
-                let (place, offset) = self.0.place(&mut state, bytes, stream, site)?;
-                (Some(place), offset)
-            }
+            None => self.0.place(&mut state, bytes, stream, site)?,
         };
         let region = self.0.region(offset, bytes);
         let scope = ScopeId::current();
         let id = state.stats.allocations;
         state.stats.allocations += 1;
+        if let Some(script) = &mut state.script {
+            script.allocated(bytes);
+        }
         state.stats.add(site.kind, bytes);
         let owner = state.owners.add(scope, site, bytes);
         state.event(Change::Allocate, id, bytes, site, scope);
@@ -244,7 +246,7 @@ impl Pool {
         }
         self.0.shrink(&mut state, 0)?;
         self.0.backing.close()?;
-        state.arena = state.arena.emptied();
+        state.arena = Arena::new(self.0.span_bytes, self.0.granule_bytes);
         (state.stats, state.owners) = (Stats::default(), Owners::default());
         state.publish();
         Ok(())
@@ -288,19 +290,20 @@ impl fmt::Debug for Pool {
 
 impl Inner {
     /// What a pool over `backing` is that lies in no block and owns no pages of the host.
-    pub(crate) fn new(backing: Arc<dyn Backing>, base: u64, granule_bytes: u64, arena: Arena) -> Inner {
+    pub(crate) fn new(backing: Arc<dyn Backing>, base: u64, span_bytes: u64, granule_bytes: u64) -> Inner {
         let state = State {
-            arena,
+            arena: Arena::new(span_bytes, granule_bytes),
             stats: Stats::default(),
             calls: Calls::default(),
             owners: Owners::default(),
             budget_bytes: backing.capacity_bytes(),
+            script: None,
             recording: false,
             events: Vec::new(),
             row: None,
         };
         let (base, state) = (AtomicU64::new(base), Mutex::new(state));
-        Inner { backing, host: None, within: None, base, granule_bytes, state }
+        Inner { backing, host: None, within: None, base, span_bytes, granule_bytes, state }
     }
 
     /// The memory of a new block, if it is the host's.

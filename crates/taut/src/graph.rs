@@ -77,8 +77,10 @@ impl<'f> Graphed<'f> {
         let stream = device.current();
         let sketch = Pool::sketch();
         drop(Pass::run(&device, Pass::new(&sketch, stream, true), &inputs, &function)?);
-        let bytes = sketch.extent_bytes();
-        let memory = Pool::within(device.pool().allocate(bytes, stream, Site::new(OP, Kind::Workspace))?);
+        let script = sketch.script();
+        let bytes = script.bytes();
+        let block = device.pool().allocate(bytes, stream, Site::new(OP, Kind::Workspace))?;
+        let memory = Pool::within(block, &script);
 
         let run = || Pass::run(&device, Pass::new(&memory, stream, false), &inputs, &function);
         let ((outputs, held), graph) = match device.kind() {
@@ -141,6 +143,7 @@ impl<'f> Graphed<'f> {
         self.outputs.iter().try_for_each(|output| output.storage().write_again_on(stream))?;
         if let DeviceKind::Cpu = self.device.kind() {
             self.outputs.clear();
+            self.memory.rewind()?;
             let pass = Pass::new(&self.memory, stream, false);
             (self.outputs, self.held) = Pass::run(&self.device, pass, &self.inputs, &*self.function)?;
         }
@@ -153,8 +156,8 @@ impl<'f> Graphed<'f> {
         &self.outputs
     }
 
-    /// The memory of the function's own tensors, outputs among them, which the graph holds: the peak of what they take at
-    /// once, with the gaps between them.
+    /// The memory of the function's own tensors, outputs among them, which the graph holds: what they take at once at most,
+    /// or little more.
     pub fn memory_bytes(&self) -> u64 {
         self.bytes
     }

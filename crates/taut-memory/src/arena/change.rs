@@ -33,7 +33,6 @@ impl Arena {
         let (whole, pages) = (self.whole_pages(&(start..end)), self.pages_of(&block));
         self.pages.touch(pages.start.max(whole.start)..pages.end.min(whole.end));
         self.live_bytes += block.end - block.start;
-        self.extent = self.extent.max(block.end);
         node
     }
 

@@ -44,11 +44,6 @@ impl Ranges {
         ranges
     }
 
-    /// Where the span ends.
-    pub(super) fn span(&self) -> u64 {
-        self.start(END)
-    }
-
     #[inline]
     pub(super) fn start(&self, node: u32) -> u64 {
         self.nodes[node as usize].start
