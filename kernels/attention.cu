@@ -91,6 +91,7 @@ __device__ __forceinline__ void attend(const Attention& p, const Part<T>& part, 
 
 template <typename T, typename S>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks) attention(const __grid_constant__ Attention p) {
+    follow();
     extern __shared__ __align__(1024) unsigned char shared[];
     Part<T> part(p, S::kPasses * S::kRows);
     #pragma unroll 1

@@ -65,6 +65,7 @@ template <typename S> __device__ __forceinline__ bool is_finite(const f32* tile)
 
 template <typename S>
 __global__ void __launch_bounds__(256, S::kBlocks) attention_f32(const __grid_constant__ Attention p) {
+    follow();
     extern __shared__ __align__(1024) unsigned char shared[];
     f32* const q_tile = reinterpret_cast<f32*>(shared);
     f32* const kv_tile = q_tile + S::kRows * S::kStride;

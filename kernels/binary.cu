@@ -99,6 +99,7 @@ __device__ __forceinline__ auto apply(Pair<T, kLen> x) {
 
 template <template <typename> typename Op, typename T>
 __global__ void __launch_bounds__(kThreads) binary_packed(const T* a, const T* b, Out<Op, T>* out, u64 n) {
+    follow();
     map_packed<kPackLen<T>>(
         n,
         [=](auto len, u64 i) {
@@ -111,6 +112,7 @@ __global__ void __launch_bounds__(kThreads) binary_packed(const T* a, const T* b
 template <template <typename> typename Op, typename T, u32 kLen>
 __global__ void __launch_bounds__(kThreads)
 binary_walk(const T* a, const T* b, Out<Op, T>* out, const __grid_constant__ Walk<3> walk) {
+    follow();
     map_walk<kLen>(
         walk,
         [&](Place<3> at) {

@@ -17,6 +17,7 @@ __device__ __forceinline__ Pack<To, kLen> cast(Pack<From, kLen> x) {
 
 template <typename From, typename To>
 __global__ void __launch_bounds__(kThreads) copy_packed(const From* in, To* out, u64 n) {
+    follow();
     map_packed<kPackLen<From, To>>(
         n,
         [=](auto len, u64 i) { return load<len.kValue, Cache::Use>(in + i); },
@@ -26,6 +27,7 @@ __global__ void __launch_bounds__(kThreads) copy_packed(const From* in, To* out,
 template <typename From, typename To, u32 kLen>
 __global__ void __launch_bounds__(kThreads)
 copy_walk(const From* in, To* out, const __grid_constant__ Walk<2> walk) {
+    follow();
     map_walk<kLen>(
         walk,
         [&](Place<2> at) { return load_along<kLen>(in + at.of[0], walk.repeats(0)); },

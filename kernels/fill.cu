@@ -30,12 +30,14 @@ __device__ __forceinline__ void generate(T* out, u64 n, Value value) {
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) fill(T* out, u64 n, u64 bits) {
+    follow();
     const T x = T(bits);
     generate(out, n, [=](u64) { return x; });
 }
 
 template <typename T, u32 kLen>
 __global__ void __launch_bounds__(kThreads) fill_walk(T* out, const __grid_constant__ Walk<1> walk, u64 bits) {
+    follow();
     Pack<T, kLen> x;
     #pragma unroll
     for (T& lane : x.lane) lane = T(bits);
@@ -47,5 +49,6 @@ __global__ void __launch_bounds__(kThreads) fill_walk(T* out, const __grid_const
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) arange(T* out, u64 n, f64 start, f64 step) {
+    follow();
     generate(out, n, [=](u64 i) { return convert<T>(__dadd_rn(start, __dmul_rn(f64(i), step))); });
 }

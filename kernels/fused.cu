@@ -84,6 +84,7 @@ __device__ __forceinline__ void finish(const Parts& parts, const Unit<T, kLen>& 
 
 template <typename T, u32 kLen>
 __global__ void __launch_bounds__(kThreads) fused_packed(const T* in, T* out, u64 n, const Parts parts) {
+    follow();
     const T* bias = static_cast<const T*>(parts.bias);
     const T* residual = static_cast<const T*>(parts.residual);
     map_packed<kLen>(
@@ -102,6 +103,7 @@ __global__ void __launch_bounds__(kThreads) fused_packed(const T* in, T* out, u6
 template <typename T, u32 kLen>
 __global__ void __launch_bounds__(kThreads)
 fused_walk(const T* in, T* out, const __grid_constant__ Walk<5> walk, u64 first, const Parts parts) {
+    follow();
     const T* bias = static_cast<const T*>(parts.bias);
     const T* residual = static_cast<const T*>(parts.residual);
     map_walk<kLen>(

@@ -20,6 +20,7 @@ template <u32 kBytes>
 __global__ void __launch_bounds__(kThreads)
 gather(const u8* in, const i64* index, u8* out, const __grid_constant__ Walk<3> walk, u64 step, u64 extent, u64 size,
        const Fault fault) {
+    follow();
     map_walk<kBytes == 16 ? 2 : 1>(
         walk,
         [&](Place<3> at) {

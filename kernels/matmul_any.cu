@@ -10,5 +10,6 @@
 
 template <typename T, typename S>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks) matmul_any(const __grid_constant__ Product p) {
+    follow();
     multiply<T, S, Strided<T, S::kM, S::kThreads>, Strided<T, S::kN, S::kThreads>>(p);
 }

@@ -69,6 +69,7 @@ constexpr u32 kBlocks = 2;
 // wide.
 template <u32 kPer, u32 kSharedBytes>
 __global__ void __launch_bounds__(256, kBlocks) matmul_f32(const __grid_constant__ Product p) {
+    follow();
     constexpr u32 kTile = 16 * kPer;
     using Operand = Side<kTile>;
     constexpr u32 kStageBytes = 2 * Operand::kBytes;

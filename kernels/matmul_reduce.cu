@@ -8,6 +8,7 @@
 #include "matmul.cuh"
 
 template <typename T> __global__ void __launch_bounds__(256) matmul_reduce(const __grid_constant__ Product p) {
+    follow();
     constexpr u32 kLen = 4;
     const u64 per_row = (p.n + kLen - 1) / kLen;
     const u64 run_index = u64(blockIdx.x) * 256 + threadIdx.x;

@@ -85,6 +85,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) matmul_thin(const __g
     Side<T, kCols, kOfB> b(from.b, p.b_n, p.n, n0 + lane / 4, k0 + warp * kStep + lane % 4 * 8);
     const u32 n_steps = u32(depth / kStep), rest = u32(depth % kStep);
 
+    follow();
     f32 sums[kRows / 2][kCols][4] = {};
     u32 step = warp;
     #pragma unroll 1

@@ -321,6 +321,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         barrier_init_fence();
     }
     __syncthreads();
+    follow();
     Ring<S::kStages> ring;
 
     if (threadIdx.x < 128) {

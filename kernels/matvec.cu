@@ -29,6 +29,7 @@ __device__ __forceinline__ f32 dot(f32 sum, const Pack<T, kLen>& b, const T* a, 
 
 // For a matrix that is contiguous along k, or along nothing: p.lanes threads walk along a column of b.
 template <typename T> __global__ void __launch_bounds__(256) matvec_rows(const __grid_constant__ Product p) {
+    follow();
     constexpr u32 kLen = 16 / sizeof(T);
     constexpr u32 kAhead = 4;  // packs in flight
     // Columns count on from product to product, so that many small products fill blocks too.
@@ -79,6 +80,7 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_rows(const _
 
 // For a matrix that is contiguous along n: a thread keeps the sums of 16 bytes of columns, and warps share k.
 template <typename T> __global__ void __launch_bounds__(256) matvec_columns(const __grid_constant__ Product p) {
+    follow();
     constexpr u32 kLen = 16 / sizeof(T);
     constexpr u32 kCols = 32 * kLen;
     constexpr u32 kAhead = 4;

@@ -251,6 +251,7 @@ norm_rows(const T* in, const T* residual, T* sum, T* out, const void* weight, co
     line.bias = {bias, wide};
     line.eps = eps;
     line.n = f32(rows.units) * Cut::kLen;
+    follow();
 
     if constexpr (Kind::kCentered) {
         // Where rows hold it, nothing is written before every thread has read this.

@@ -119,6 +119,7 @@ __device__ __forceinline__ Place<2> place_of(const Walk<2>& columns, u64 unit) {
 template <typename T, u32 kLen>
 __global__ void __launch_bounds__(kThreads, kMinBlocks)
 packed_rows(const __grid_constant__ Packed p, const __grid_constant__ Walk<2> columns) {
+    follow();
     const Part part(p);
     const bool exists = part.unit < columns.numel && part.index < p.slots;
     const Place<2> place = place_of(columns, exists ? part.unit : 0);
@@ -162,6 +163,7 @@ packed_rows(const __grid_constant__ Packed p, const __grid_constant__ Walk<2> co
 template <typename T>
 __global__ void __launch_bounds__(kThreads, kMinBlocks)
 packed_join(const __grid_constant__ Packed p, const __grid_constant__ Walk<2> columns) {
+    follow();
     const Part part(p);
     u32 sequence = 0, begin = 0, length = 0;
     bool exists = part.unit < columns.numel && part.index < p.cells;

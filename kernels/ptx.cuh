@@ -5,6 +5,16 @@
 #pragma once
 #include "types.cuh"
 
+// The first statement of every kernel: the kernels of a stream follow each other without a gap. Lets the next one's
+// blocks come to the multiprocessors as soon as this one's are all there, and waits until the one before is done and what
+// it wrote can be seen. Nothing happens where a launch does not ask for it.
+__device__ __forceinline__ void follow() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // 16 and 8 bytes of global memory that are used once: no room in L1, and DRAM is asked for whole lines of 256 bytes.
 __device__ __forceinline__ u32x4 ld_global_once(const u32x4* at) {
     u32x4 x;

@@ -130,6 +130,7 @@ struct Normal {
 
 template <typename Dist, typename T>
 __global__ void __launch_bounds__(kThreads) random(T* out, u64 n, u64 seed, f32 offset, f32 scale, f32 limit) {
+    follow();
     const u64 block = u64(blockIdx.x) * kThreads + threadIdx.x;
     const u64 first = block * 4;
     if (first >= n) return;
@@ -152,6 +153,7 @@ __global__ void __launch_bounds__(kThreads) random(T* out, u64 n, u64 seed, f32 
 
 // The words themselves.
 __global__ void __launch_bounds__(kThreads) random_words(u32* out, u64 n, u64 seed) {
+    follow();
     const u64 block = u64(blockIdx.x) * kThreads + threadIdx.x;
     const Words words = philox(seed, block);
     #pragma unroll

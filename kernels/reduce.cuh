@@ -114,6 +114,7 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks)
 reduce_rows(const typename Op::In* in, typename Op::Out* out, typename Op::Acc* partials,
             const __grid_constant__ Walk<2> kept, const __grid_constant__ Walk<1> reduced, u64 n, u64 slice, f32 divisor,
             u32 group) {
+    follow();
     const u64 output = u64(blockIdx.x) * (kThreads / group) + threadIdx.x / group;
     const u32 lane = threadIdx.x % group;
     const bool exists = output < kept.numel;
@@ -145,6 +146,7 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks)
 reduce_columns(const typename Op::In* in, typename Op::Out* out, typename Op::Acc* partials,
                const __grid_constant__ Walk<2> kept, const __grid_constant__ Walk<1> reduced, u64 n, u64 slice,
                f32 divisor, u32 width) {
+    follow();
     const u64 unit = u64(blockIdx.x) * width + threadIdx.x % width;
     const bool exists = unit < kept.numel;
     const u64 begin = blockIdx.y * slice;
@@ -180,6 +182,7 @@ template <typename Op>
 __global__ void __launch_bounds__(kThreads, kMinBlocks)
 reduce_join(const typename Op::Acc* partials, typename Op::Out* out, const __grid_constant__ Walk<2> kept,
             f32 divisor, u32 slices, u32 group) {
+    follow();
     using Acc = typename Op::Acc;
     const u64 output = u64(blockIdx.x) * (kThreads / group) + threadIdx.x / group;
     const bool exists = output < kept.numel;

@@ -103,6 +103,7 @@ template <typename Op, u32 kLen>
 __global__ void __launch_bounds__(kThreads)
 scan_rows(const typename Op::In* in, typename Op::Out* out, typename Op::Acc* totals,
           const __grid_constant__ Walk<2> lines, u64 n, u64 slice, u64 in_step, u64 out_step, u32 group) {
+    follow();
     using Acc = typename Op::Acc;
     __shared__ Acc of_warp[2][kThreads / kWarp];
     const u64 line = u64(blockIdx.x) * (kThreads / group) + threadIdx.x / group;
@@ -149,6 +150,7 @@ template <typename Op, u32 kLen>
 __global__ void __launch_bounds__(kThreads)
 scan_columns(const typename Op::In* in, typename Op::Out* out, typename Op::Acc* totals,
              const __grid_constant__ Walk<2> lines, u64 n, u64 slice, u64 in_step, u64 out_step) {
+    follow();
     using Acc = typename Op::Acc;
     const u64 unit = u64(blockIdx.x) * kThreads + threadIdx.x;
     if (unit >= lines.numel) return;

@@ -71,6 +71,7 @@ template <typename T, bool kFirst> struct Entries {
 template <typename T, bool kFirst>
 __global__ void __launch_bounds__(kThreads)
 scatter_add(const __grid_constant__ Scatter scatter, const __grid_constant__ Walk<3> lanes) {
+    follow();
     const u64 thread = u64(blockIdx.x) * kThreads + threadIdx.x;
     if (thread >= lanes.numel * scatter.chunks) return;
     const u64 lane = thread % lanes.numel, chunk = thread / lanes.numel;

@@ -21,6 +21,7 @@ template <typename T, u32 kLen> __device__ __forceinline__ Pack<T, kLen> choose(
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) select_packed(const bool* mask, const T* a, const T* b, T* out, u64 n) {
+    follow();
     map_packed<kPackLen<T>>(
         n,
         [=](auto len, u64 i) {
@@ -34,6 +35,7 @@ __global__ void __launch_bounds__(kThreads) select_packed(const bool* mask, cons
 template <typename T, u32 kLen>
 __global__ void __launch_bounds__(kThreads)
 select_walk(const bool* mask, const T* a, const T* b, T* out, const __grid_constant__ Walk<4> walk) {
+    follow();
     map_walk<kLen>(
         walk,
         [&](Place<4> at) {

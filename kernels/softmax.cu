@@ -135,6 +135,7 @@ template <typename Kind, typename T, typename Cut>
 __global__ void __launch_bounds__(Cut::kMost, Cut::kBlocks)
 softmax_rows(const T* in, const u8* mask, T* out, const __grid_constant__ Rows<Kind::kMasked ? 3 : 2> rows, f32 scale,
              f32 nothing, u32 side) {
+    follow();
     using L = Line<Kind, T, Cut::kLen>;
     const typename Cut::Team team(side);
     const u64 row = team.index();

@@ -118,6 +118,7 @@ __device__ __forceinline__ void put(const Sort& sort, Place<3> start, u64 row, u
 template <typename Source>
 __global__ void __launch_bounds__(kThreads)
 sort_tiles(const __grid_constant__ Sort sort, const __grid_constant__ Walk<3> rows, u32 width) {
+    follow();
     using K = typename Source::Key;
     __shared__ Tile<K> tile;
     // If a row has several tiles, its width is a tile, and this block has tile number `which`.
@@ -197,6 +198,7 @@ __device__ __forceinline__ u32 cut_of(const K* left, u32 of_left, const K* right
 template <typename K>
 __global__ void __launch_bounds__(kThreads)
 sort_merge(const __grid_constant__ Sort sort, const __grid_constant__ Walk<3> rows, u32 pairs, u32 chunks) {
+    follow();
     __shared__ Tile<K> tile;
     __shared__ u32 cuts[2];
     const u32 chunk = blockIdx.x % chunks, pair = blockIdx.x / chunks % pairs;

@@ -17,6 +17,7 @@ enum class Side { kZero, kEdge, kStays };
 template <typename T, u32 kLen>
 __global__ void __launch_bounds__(kThreads)
 triangle_walk(const T* in, T* out, const __grid_constant__ Walk<3> walk, i64 step, i64 limit) {
+    follow();
     const bool in_place = in == out;
     const auto side = [=](Place<3> at) {
         const i64 first = i64(at.of[1]), last = first + i64(kLen - 1) * step;

@@ -160,6 +160,7 @@ __device__ __forceinline__ Pack<T, kLen> apply(Pack<T, kLen> x, Params params) {
 
 template <template <typename> typename Op, typename T>
 __global__ void __launch_bounds__(kThreads) unary_packed(const T* in, T* out, u64 n, Params params) {
+    follow();
     map_packed<kPackLen<T>>(
         n,
         [=](auto len, u64 i) { return load<len.kValue, Cache::Use>(in + i); },
@@ -169,6 +170,7 @@ __global__ void __launch_bounds__(kThreads) unary_packed(const T* in, T* out, u6
 template <template <typename> typename Op, typename T, u32 kLen>
 __global__ void __launch_bounds__(kThreads)
 unary_walk(const T* in, T* out, const __grid_constant__ Walk<2> walk, Params params) {
+    follow();
     map_walk<kLen>(
         walk,
         [&](Place<2> at) { return load_along<kLen>(in + at.of[0], walk.repeats(0)); },

@@ -301,6 +301,26 @@ mod tests {
         assert_eq!(expressions.len(), all.len());
     }
 
+    /// Else it would run beside the kernel in front of it.
+    #[test]
+    fn every_kernel_follows() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut kernels = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.extension().is_some_and(|extension| extension == "cu" || extension == "cuh") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for kernel in text.split("__global__").skip(1) {
+                let body = kernel.split("\n}\n").next().unwrap_or_default();
+                assert_eq!(body.matches("    follow();\n").count(), 1, "{}: {body}", path.display());
+                kernels += 1;
+            }
+        }
+        assert!(kernels > 30);
+    }
+
     #[test]
     fn what_does_not_exist_has_no_slot() {
         let relu = Kernel::Unary(Unary::Relu, DType::I64, Access::Packed);

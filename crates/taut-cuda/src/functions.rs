@@ -59,6 +59,11 @@ impl Functions {
         Ok(Functions { slots, modules, loaded })
     }
 
+    /// Whether every kernel waits itself for the one in front of it: machine code for 9.0 and newer does, PTX for 8.0 does not.
+    pub(crate) fn follow(&self) -> bool {
+        self.modules.iter().all(|module| follows(module.arch))
+    }
+
     /// The function of a kernel, allowed `shared_bytes` of dynamic shared memory. The context must be current.
     pub(crate) fn get(&self, kernel: Kernel, shared_bytes: u32) -> Result<sys::CUfunction> {
         let slot = kernel.slot().and_then(|slot| self.slots.get(slot)).ok_or_else(|| absent(kernel))?;
@@ -114,6 +119,12 @@ fn absent(kernel: Kernel) -> Error {
     Error::device(format!("cuda: this build has no kernel {kernel:?} for this card"))
 }
 
+/// Whether code for `arch` has what `follow` in `ptx.cuh` is made of.
+fn follows(arch: &str) -> bool {
+    let major = arch.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    major.is_some_and(|major| major >= 9)
+}
+
 /// Of each file the best image for a compute capability: the highest of the same major version that is not above it
 /// (machine code of x.y runs on x.z, z >= y; an `a` runs on its own card only), else PTX.
 fn choose(modules: &'static [Module], capability: (u32, u32)) -> Vec<&'static Module> {
@@ -159,5 +170,14 @@ mod tests {
         assert_eq!(pick((9, 0)), "9.0a");
         assert_eq!(pick((10, 3)), "ptx8.0");
         assert_eq!(pick((12, 1)), "12.0");
+    }
+
+    #[test]
+    fn only_machine_code_for_newer_cards_follows() {
+        for (arch, want) in
+            [("ptx8.0", false), ("8.9", false), ("9.0a", true), ("10.0", true), ("12.0", true)]
+        {
+            assert_eq!(follows(arch), want, "{arch}");
+        }
     }
 }

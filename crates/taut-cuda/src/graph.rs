@@ -59,7 +59,7 @@ impl Gpu {
             return Err(Error::driver("graph: one is being captured on this thread"));
         }
         let context = self.context()?;
-        let stream = Arc::new(Stream::new(&context, id)?);
+        let stream = Arc::new(Stream::to_capture(&context, id)?);
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         // SAFETY: the stream is alive, and nobody else knows it.
         context.check(unsafe { sys::cuStreamBeginCapture_v2(stream.raw(), mode) }, "graph: begin")?;

@@ -12,6 +12,9 @@ use taut_memory::StreamId;
 pub struct Stream {
     raw: sys::CUstream,
     id: StreamId,
+    /// Whether a kernel comes to the multiprocessors while the one in front of it still runs. Every kernel waits for that
+    /// itself: `follow` in `ptx.cuh`.
+    follows: bool,
     context: Arc<Context>,
 }
 
@@ -75,7 +78,16 @@ impl Stream {
         let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
         // SAFETY: `raw` is a valid place for a handle, and the context is current.
         context.check(unsafe { sys::cuStreamCreate(&mut raw, flags) }, "stream: create")?;
-        Ok(Stream { raw, id, context: context.clone() })
+        let follows = context.functions().follow();
+        Ok(Stream { raw, id, follows, context: context.clone() })
+    }
+
+    /// A stream whose work becomes a graph.
+    pub(crate) fn to_capture(context: &Arc<Context>, id: StreamId) -> Result<Stream> {
+        let mut stream = Stream::new(context, id)?;
+        // Graphs of older drivers do not know kernels that follow.
+        stream.follows &= crate::driver::version()? >= 12_030;
+        Ok(stream)
     }
 
     pub(crate) fn raw(&self) -> sys::CUstream {
@@ -122,7 +134,7 @@ impl Stream {
         self.context.check(code, "copy")
     }
 
-    /// Puts a kernel on the stream: no allocation, no event, no lock; the arguments stay on the caller's stack.
+    /// Puts a kernel on the stream, to run after all that is there already: no allocation, no event, no lock; the arguments stay on the caller's stack.
     ///
     /// # Safety
     ///
@@ -138,21 +150,26 @@ impl Stream {
         context.bind()?;
         let function = context.functions().get(kernel, grid.shared_bytes)?;
         let [x, y, z] = grid.blocks;
+        let mut attribute = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+        };
+        let config = sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: grid.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: grid.shared_bytes,
+            hStream: self.raw,
+            attrs: &mut attribute,
+            numAttrs: self.follows.into(),
+        };
         // SAFETY: `Arg` is transparent over the pointers that the driver reads; the rest by the contract above.
         let code = unsafe {
-            sys::cuLaunchKernel(
-                function,
-                x,
-                y,
-                z,
-                grid.threads,
-                1,
-                1,
-                grid.shared_bytes,
-                self.raw,
-                args.as_ptr().cast_mut().cast(),
-                ptr::null_mut(),
-            )
+            sys::cuLaunchKernelEx(&config, function, args.as_ptr().cast_mut().cast(), ptr::null_mut())
         };
         if code == sys::CUresult::CUDA_SUCCESS {
             Ok(())
