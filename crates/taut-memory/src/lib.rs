@@ -53,7 +53,7 @@ pub use scope::{ScopeGuard, ScopeId, scope};
 pub use site::{Kind, Site};
 pub use stats::{Calls, Stats};
 pub use taut_core::{Error, ErrorKind, Result};
-pub use trace::{Change, TraceEvent};
+pub use trace::{Change, Held, Level, Timeline, TraceBlock, TraceEvent};
 
 /// Every block starts at a multiple of this many bytes.
 pub const ALIGN_BYTES: u64 = 256;

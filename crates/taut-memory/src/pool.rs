@@ -1,8 +1,14 @@
 //! The pool: what a device hands out.
 
 use crate::{
-    ALIGN_BYTES, Backing, Block, Calls, Change, Error, Result, ScopeId, Site, Stats, StreamId, TraceEvent,
-    arena::Arena, host::Mapping, leak, live, live::Row, owners::Owners, report::Size,
+    ALIGN_BYTES, Backing, Block, Calls, Error, ErrorKind, Result, ScopeId, Site, Stats, StreamId, Timeline,
+    arena::Arena,
+    host::Mapping,
+    leak, live,
+    live::Row,
+    owners::Owners,
+    report::Size,
+    trace::{Event, Ring},
 };
 use std::{
     fmt,
@@ -67,8 +73,8 @@ pub(crate) struct State {
     pub(crate) calls: Calls,
     pub(crate) owners: Owners,
     pub(crate) budget_bytes: u64,
-    recording: bool,
-    events: Vec<TraceEvent>,
+    /// The timeline, while it is recorded.
+    ring: Option<Box<Ring>>,
     /// Where the figures are shown to other processes, if they are.
     row: Option<Row>,
 }
@@ -95,8 +101,7 @@ impl Pool {
             calls: Calls::default(),
             owners: Owners::default(),
             budget_bytes: backing.capacity_bytes(),
-            recording: false,
-            events: Vec::new(),
+            ring: None,
             row: None,
         };
         let host = host.and_then(|host| host.take());
@@ -140,7 +145,7 @@ impl Pool {
         state.stats.allocations += 1;
         state.stats.add(site.kind, bytes);
         let owner = state.owners.add(scope, site, bytes);
-        state.event(Change::Allocate, id, bytes, site, scope);
+        state.event(Event::Allocate { owner: owner as u32 }, id, bytes);
         state.publish();
         drop(state);
         let streams = AtomicU64::new(1 << stream.0);
@@ -193,10 +198,13 @@ impl Pool {
                 "set_budget: {wanted} is less than the {needed} in use"
             )));
         }
-        self.0.shrink(&mut state, wanted.saturating_sub(self.0.backing.overhead_bytes()))?;
-        state.budget_bytes = wanted;
+        let shrunk = self.0.shrink(&mut state, wanted.saturating_sub(self.0.backing.overhead_bytes()));
+        if shrunk.is_ok() {
+            state.budget_bytes = wanted;
+        }
+        state.limits();
         state.publish();
-        Ok(())
+        shrunk.map(drop)
     }
 
     /// The memory of the device.
@@ -217,7 +225,9 @@ impl Pool {
     /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
     pub fn release(&self) -> Result<u64> {
         let mut state = self.0.lock();
-        self.0.shrink(&mut state, 0)
+        let released = self.0.shrink(&mut state, 0);
+        state.limits();
+        released
     }
 
     /// Gives everything back, addresses too, and begins anew: statistics are 0, and blocks will lie where they lay in
@@ -246,10 +256,16 @@ impl Pool {
         if let Some(holders) = state.owners.holders() {
             return Err(Error::shared(format!("reset: the pool still holds {holders}")));
         }
-        self.0.shrink(&mut state, 0)?;
+        let shrunk = self.0.shrink(&mut state, 0);
+        state.limits();
+        shrunk?;
         self.0.backing.close()?;
         state.arena = Arena::new(self.0.span_bytes, self.0.granule_bytes);
-        (state.stats, state.owners) = (Stats::default(), Owners::default());
+        state.stats = Stats::default();
+        if state.ring.is_none() {
+            // They hold nothing now, but the timeline knows them by their numbers.
+            state.owners = Owners::default();
+        }
         state.publish();
         Ok(())
     }
@@ -260,14 +276,36 @@ impl Pool {
         self.0.lock().owners.holders()
     }
 
-    /// Starts or stops the timeline, which grows with every block. What was recorded stays until it is taken.
-    pub fn record(&self, on: bool) {
-        self.0.lock().recording = on;
+    /// Starts the timeline, anew if it was recorded already: the last `events` events are kept, in 64 bytes of host memory
+    /// each, taken now. An event then costs a reading of the clock more.
+    ///
+    /// # Errors
+    ///
+    /// [`Value`](crate::ErrorKind::Value) for 0 events, [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if the host has no
+    /// memory for so many. What was recorded then goes on.
+    pub fn record(&self, events: usize) -> Result<()> {
+        if events == 0 {
+            return Err(Error::new(ErrorKind::Value, "record: a timeline of 0 events: expected at least 1"));
+        }
+        // Before the lock is taken: it may take long.
+        let mut ring = Box::new(Ring::new(events)?);
+        let mut state = self.0.lock();
+        ring.begin(&state.owners, &state.stats, state.budget_bytes);
+        state.ring = Some(ring);
+        Ok(())
     }
 
-    /// The events recorded since the last call.
-    pub fn take_trace(&self) -> Vec<TraceEvent> {
-        std::mem::take(&mut self.0.lock().events)
+    /// The timeline so far, which goes on. `None` if none is recorded.
+    pub fn timeline(&self) -> Option<Timeline> {
+        let state = self.0.lock();
+        state.ring.as_ref().map(|ring| self.0.named(ring, &state.owners))
+    }
+
+    /// Ends the timeline, gives its memory back, and returns it. `None` if none is recorded.
+    pub fn take_timeline(&self) -> Option<Timeline> {
+        let mut state = self.0.lock();
+        let ring = state.ring.take();
+        ring.map(|ring| self.0.named(&ring, &state.owners))
     }
 }
 
@@ -296,6 +334,10 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn named(&self, ring: &Ring, owners: &Owners) -> Timeline {
+        ring.timeline(owners, self.backing.overhead_bytes(), self.backing.capacity_bytes())
+    }
+
     /// The address of offset 0.
     pub(crate) fn base(&self) -> u64 {
         // Whoever has a block has taken the lock since the address was stored.
@@ -311,11 +353,17 @@ impl Inner {
 }
 
 impl State {
-    pub(crate) fn event(&mut self, change: Change, id: u64, bytes: u64, site: Site, scope: ScopeId) {
-        if self.recording {
-            let Stats { live_bytes, reserved_bytes, .. } = self.stats;
-            self.events.push(TraceEvent { change, id, bytes, site, scope, live_bytes, reserved_bytes });
+    /// Notes what happened to a block, if anyone wants to know.
+    #[inline]
+    pub(crate) fn event(&mut self, event: Event, id: u64, bytes: u64) {
+        if let Some(ring) = &mut self.ring {
+            ring.push(event, (id, bytes), &self.stats, self.budget_bytes);
         }
+    }
+
+    /// The same where reserved bytes or the budget may have changed without a block.
+    fn limits(&mut self) {
+        self.event(Event::Limits, 0, 0);
     }
 
     /// Shows the figures as they are now, if they are shown at all. Called wherever one changed.
