@@ -1,6 +1,6 @@
 //! One piece of memory.
 
-use crate::{Change, Kind, Pool, ScopeId, Site, StreamId, arena::Place, host::Region};
+use crate::{Kind, Pool, ScopeId, Site, StreamId, arena::Place, host::Region, trace::Event};
 use std::{
     fmt,
     sync::atomic::{AtomicU64, Ordering},
@@ -82,8 +82,10 @@ impl Block {
         let mut state = self.pool.0.lock();
         state.stats.change(from, kind, self.bytes);
         state.owners.remove(self.owner, self.bytes);
-        self.owner = state.owners.add(self.scope, self.site, self.bytes);
-        state.event(Change::Kind(from), self.id, self.bytes, self.site, self.scope);
+        let owner = state.owners.add(self.scope, self.site, self.bytes);
+        let event = Event::Kind { from: self.owner as u32, to: owner as u32 };
+        self.owner = owner;
+        state.event(event, self.id, self.bytes);
         state.publish();
     }
 
@@ -133,9 +135,10 @@ impl Drop for Block {
         if let Some(script) = &mut state.script {
             script.freed(self.id, self.offset, self.bytes);
         }
+        state.limits.sub(self.scope, self.bytes);
         state.stats.sub(self.site.kind, self.bytes);
         state.owners.remove(self.owner, self.bytes);
-        state.event(Change::Free, self.id, self.bytes, self.site, self.scope);
+        state.event(Event::Free { owner: self.owner as u32 }, self.id, self.bytes);
         state.publish();
     }
 }

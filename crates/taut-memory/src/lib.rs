@@ -31,6 +31,7 @@ mod backing;
 mod block;
 mod host;
 mod leak;
+mod limit;
 mod live;
 mod map;
 mod owners;
@@ -47,6 +48,7 @@ pub use backing::{Backing, GRANULE_BYTES, PhantomBacking, SPAN_BYTES, StreamId};
 pub use block::Block;
 pub use host::HostBacking;
 pub use leak::assert_no_leak;
+pub use limit::PoolScope;
 pub use live::{Figures, Label, Published, publish};
 pub use map::{Advice, FileMap};
 pub use pool::{Budget, Pool};
@@ -55,7 +57,7 @@ pub use script::Script;
 pub use site::{Kind, Site};
 pub use stats::{Calls, Stats};
 pub use taut_core::{Error, ErrorKind, Result};
-pub use trace::{Change, TraceEvent};
+pub use trace::{Change, Held, Level, Timeline, TraceBlock, TraceEvent};
 
 /// Every block starts at a multiple of this many bytes.
 pub const ALIGN_BYTES: u64 = 256;

@@ -26,7 +26,7 @@ pub(crate) struct Owners {
 type Recent = [Option<(ScopeId, Site, usize)>; 64];
 
 /// The blocks of one site in one scope.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner {
     pub(crate) scope: ScopeId,
     pub(crate) site: Site,
@@ -72,6 +72,16 @@ impl Owners {
         self.list[i].blocks -= 1;
     }
 
+    /// All that ever were, by the numbers that [`add`](Self::add) gives.
+    pub(crate) fn all(&self) -> &[Owner] {
+        &self.list
+    }
+
+    /// The bytes of the scopes that `wanted` names.
+    pub(crate) fn bytes_where(&self, wanted: impl Fn(ScopeId) -> bool) -> u64 {
+        self.list.iter().filter(|owner| wanted(owner.scope)).map(|owner| owner.bytes).sum()
+    }
+
     /// The `n` that hold the most bytes, the largest first, without those of empty blocks only.
     pub(crate) fn largest(&self, n: usize) -> Vec<Owner> {
         let mut live = self.live();
@@ -83,7 +93,7 @@ impl Owners {
     /// Who has a block, the largest first. Equal ones are in the order of their names, so that a report does not depend
     /// on which thread came first.
     pub(crate) fn live(&self) -> Vec<Owner> {
-        let mut live: Vec<Owner> = self.list.iter().filter(|owner| owner.blocks > 0).cloned().collect();
+        let mut live: Vec<Owner> = self.list.iter().filter(|owner| owner.blocks > 0).copied().collect();
         live.sort_by_key(|owner| (Reverse(owner.bytes), owner.scope.name(), owner.site.op, owner.site.kind));
         live
     }

@@ -220,7 +220,10 @@ impl Inner {
         }
     }
 
-    fn shortage(&self, state: &State, bytes: u64, site: Site, cause: Cause) -> Error {
+    /// Why there is no room, in words.
+    pub(crate) fn shortage(&self, state: &State, bytes: u64, site: Site, cause: Cause) -> Error {
+        let used = self.backing.driver_bytes();
+        let free = used.map(|used| self.backing.capacity_bytes().saturating_sub(used));
         let shortage = Shortage {
             site,
             requested_bytes: bytes,
@@ -228,6 +231,7 @@ impl Inner {
             reserved_bytes: state.stats.reserved_bytes,
             overhead_bytes: self.backing.overhead_bytes(),
             budget_bytes: state.budget_bytes,
+            driver_free_bytes: free,
             owners: &state.owners,
             cause,
         };

@@ -1,14 +1,17 @@
 //! The pool: what a device hands out.
 
 use crate::{
-    ALIGN_BYTES, Backing, Block, Calls, Change, Error, Result, ScopeId, Site, Stats, StreamId, TraceEvent,
+    ALIGN_BYTES, Backing, Block, Calls, Error, ErrorKind, Result, ScopeId, Site, Stats, StreamId, Timeline,
     arena::Arena,
     host::{Mapping, Region},
-    leak, live,
+    leak,
+    limit::Limits,
+    live,
     live::Row,
     owners::Owners,
     report::Size,
     script::Scripted,
+    trace::{Event, Ring},
 };
 use std::{
     fmt,
@@ -56,6 +59,20 @@ pub enum Budget {
     Unlimited,
 }
 
+impl Budget {
+    /// The bytes that it means on a device of this capacity; errors begin with `op`.
+    pub(crate) fn of(self, capacity_bytes: u64, op: &str) -> Result<u64> {
+        match self {
+            Budget::Bytes(bytes) => Ok(bytes.min(capacity_bytes)),
+            Budget::Fraction(part) if part > 0.0 && part <= 1.0 => Ok((capacity_bytes as f64 * part) as u64),
+            Budget::Fraction(part) => {
+                Err(Error::device(format!("{op}: {part} is no fraction, above 0 and at most 1")))
+            }
+            Budget::Unlimited => Ok(capacity_bytes),
+        }
+    }
+}
+
 pub(crate) struct Inner {
     pub(crate) backing: Arc<dyn Backing>,
     /// The host pages, if that is what the backing stands for.
@@ -75,10 +92,12 @@ pub(crate) struct State {
     pub(crate) calls: Calls,
     pub(crate) owners: Owners,
     pub(crate) budget_bytes: u64,
+    /// The budgets of scopes.
+    pub(crate) limits: Limits,
     /// Of a pool that takes down what it is asked for, or knows it.
     pub(crate) script: Option<Box<Scripted>>,
-    recording: bool,
-    events: Vec<TraceEvent>,
+    /// The timeline, while it is recorded.
+    ring: Option<Box<Ring>>,
     /// Where the figures are shown to other processes, if they are.
     row: Option<Row>,
 }
@@ -125,12 +144,16 @@ impl Pool {
             return Err(Error::device(format!("{}: there is no stream {n}, the last is {most}", site.op)));
         }
         let mut state = self.0.lock();
+        let scope = ScopeId::current();
+        if let Some(limit) = state.limits.exceeded(scope, bytes) {
+            return Err(self.0.shortage(&state, bytes, site, limit));
+        }
         let (place, offset) = match self.0.find(&mut state, bytes, stream) {
             Some((place, offset)) => (Some(place), offset),
             None => self.0.place(&mut state, bytes, stream, site)?,
         };
         let region = self.0.region(offset, bytes);
-        let scope = ScopeId::current();
+        state.limits.add(scope, bytes);
         let id = state.stats.allocations;
         state.stats.allocations += 1;
         if let Some(script) = &mut state.script {
@@ -138,7 +161,7 @@ impl Pool {
         }
         state.stats.add(site.kind, bytes);
         let owner = state.owners.add(scope, site, bytes);
-        state.event(Change::Allocate, id, bytes, site, scope);
+        state.event(Event::Allocate { owner: owner as u32 }, id, bytes);
         state.publish();
         drop(state);
         let streams = AtomicU64::new(1 << stream.0);
@@ -172,17 +195,7 @@ impl Pool {
     /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if live blocks and overhead already need more. The old budget
     /// then stays.
     pub fn set_budget(&self, budget: Budget) -> Result<()> {
-        let capacity = self.0.backing.capacity_bytes();
-        let wanted = match budget {
-            Budget::Bytes(bytes) => bytes.min(capacity),
-            Budget::Fraction(part) if part > 0.0 && part <= 1.0 => (capacity as f64 * part) as u64,
-            Budget::Fraction(part) => {
-                return Err(Error::device(format!(
-                    "set_budget: {part} is no fraction, above 0 and at most 1"
-                )));
-            }
-            Budget::Unlimited => capacity,
-        };
+        let wanted = budget.of(self.0.backing.capacity_bytes(), "set_budget")?;
         let mut state = self.0.lock();
         let needed = self.0.least_bytes(&state);
         if needed > wanted {
@@ -191,10 +204,13 @@ impl Pool {
                 "set_budget: {wanted} is less than the {needed} in use"
             )));
         }
-        self.0.shrink(&mut state, wanted.saturating_sub(self.0.backing.overhead_bytes()))?;
-        state.budget_bytes = wanted;
+        let shrunk = self.0.shrink(&mut state, wanted.saturating_sub(self.0.backing.overhead_bytes()));
+        if shrunk.is_ok() {
+            state.budget_bytes = wanted;
+        }
+        state.limits();
         state.publish();
-        Ok(())
+        shrunk.map(drop)
     }
 
     /// The memory of the device.
@@ -215,7 +231,9 @@ impl Pool {
     /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
     pub fn release(&self) -> Result<u64> {
         let mut state = self.0.lock();
-        self.0.shrink(&mut state, 0)
+        let released = self.0.shrink(&mut state, 0);
+        state.limits();
+        released
     }
 
     /// Gives everything back, addresses too, and begins anew: statistics are 0, and blocks will lie where they lay in
@@ -244,10 +262,16 @@ impl Pool {
         if let Some(holders) = state.owners.holders() {
             return Err(Error::shared(format!("reset: the pool still holds {holders}")));
         }
-        self.0.shrink(&mut state, 0)?;
+        let shrunk = self.0.shrink(&mut state, 0);
+        state.limits();
+        shrunk?;
         self.0.backing.close()?;
         state.arena = Arena::new(self.0.span_bytes, self.0.granule_bytes);
-        (state.stats, state.owners) = (Stats::default(), Owners::default());
+        state.stats = Stats::default();
+        if state.ring.is_none() {
+            // They hold nothing now, but the timeline knows them by their numbers.
+            state.owners = Owners::default();
+        }
         state.publish();
         Ok(())
     }
@@ -258,14 +282,36 @@ impl Pool {
         self.0.lock().owners.holders()
     }
 
-    /// Starts or stops the timeline, which grows with every block. What was recorded stays until it is taken.
-    pub fn record(&self, on: bool) {
-        self.0.lock().recording = on;
+    /// Starts the timeline, anew if it was recorded already: the last `events` events are kept, in 64 bytes of host memory
+    /// each, taken now. An event then costs a reading of the clock more.
+    ///
+    /// # Errors
+    ///
+    /// [`Value`](crate::ErrorKind::Value) for 0 events, [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if the host has no
+    /// memory for so many. What was recorded then goes on.
+    pub fn record(&self, events: usize) -> Result<()> {
+        if events == 0 {
+            return Err(Error::new(ErrorKind::Value, "record: a timeline of 0 events: expected at least 1"));
+        }
+        // Before the lock is taken: it may take long.
+        let mut ring = Box::new(Ring::new(events)?);
+        let mut state = self.0.lock();
+        ring.begin(&state.owners, &state.stats, state.budget_bytes);
+        state.ring = Some(ring);
+        Ok(())
     }
 
-    /// The events recorded since the last call.
-    pub fn take_trace(&self) -> Vec<TraceEvent> {
-        std::mem::take(&mut self.0.lock().events)
+    /// The timeline so far, which goes on. `None` if none is recorded.
+    pub fn timeline(&self) -> Option<Timeline> {
+        let state = self.0.lock();
+        state.ring.as_ref().map(|ring| self.0.named(ring, &state.owners))
+    }
+
+    /// Ends the timeline, gives its memory back, and returns it. `None` if none is recorded.
+    pub fn take_timeline(&self) -> Option<Timeline> {
+        let mut state = self.0.lock();
+        let ring = state.ring.take();
+        ring.map(|ring| self.0.named(&ring, &state.owners))
     }
 }
 
@@ -297,9 +343,9 @@ impl Inner {
             calls: Calls::default(),
             owners: Owners::default(),
             budget_bytes: backing.capacity_bytes(),
+            limits: Limits::default(),
             script: None,
-            recording: false,
-            events: Vec::new(),
+            ring: None,
             row: None,
         };
         let (base, state) = (AtomicU64::new(base), Mutex::new(state));
@@ -321,6 +367,10 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn named(&self, ring: &Ring, owners: &Owners) -> Timeline {
+        ring.timeline(owners, self.backing.overhead_bytes(), self.backing.capacity_bytes())
+    }
+
     /// The address of offset 0.
     pub(crate) fn base(&self) -> u64 {
         // Whoever has a block has taken the lock since the address was stored.
@@ -336,11 +386,17 @@ impl Inner {
 }
 
 impl State {
-    pub(crate) fn event(&mut self, change: Change, id: u64, bytes: u64, site: Site, scope: ScopeId) {
-        if self.recording {
-            let Stats { live_bytes, reserved_bytes, .. } = self.stats;
-            self.events.push(TraceEvent { change, id, bytes, site, scope, live_bytes, reserved_bytes });
+    /// Notes what happened to a block, if anyone wants to know.
+    #[inline]
+    pub(crate) fn event(&mut self, event: Event, id: u64, bytes: u64) {
+        if let Some(ring) = &mut self.ring {
+            ring.push(event, (id, bytes), &self.stats, self.budget_bytes);
         }
+    }
+
+    /// The same where reserved bytes or the budget may have changed without a block.
+    fn limits(&mut self) {
+        self.event(Event::Limits, 0, 0);
     }
 
     /// Shows the figures as they are now, if they are shown at all. Called wherever one changed.

@@ -17,6 +17,8 @@ pub(crate) struct Shortage<'a> {
     pub(crate) reserved_bytes: u64,
     pub(crate) overhead_bytes: u64,
     pub(crate) budget_bytes: u64,
+    /// What the driver says nobody uses, where there is one.
+    pub(crate) driver_free_bytes: Option<u64>,
     pub(crate) owners: &'a Owners,
     pub(crate) cause: Cause,
 }
@@ -24,6 +26,8 @@ pub(crate) struct Shortage<'a> {
 pub(crate) enum Cause {
     /// Even without any page kept for reuse, the pool would reach these bytes, overhead included.
     Budget { needed_bytes: u64 },
+    /// The scope with this path may hold no more.
+    Scope { path: String, live_bytes: u64, most_bytes: u64 },
     /// No free range of addresses is long enough.
     Addresses,
     /// The device refused, with this message.
@@ -47,8 +51,19 @@ impl fmt::Display for Shortage<'_> {
         )?;
         write!(f, ", live {}, reserved {}", Size(self.live_bytes), Size(self.reserved_bytes))?;
         write!(f, ", overhead {}, budget {}", Size(self.overhead_bytes), Size(self.budget_bytes))?;
+        if let Some(free) = self.driver_free_bytes {
+            write!(f, ", driver free {}", Size(free))?;
+        }
         match &self.cause {
             Cause::Budget { needed_bytes } => write!(f, "; fits in a budget of {}", Size(*needed_bytes))?,
+            Cause::Scope { path, live_bytes, most_bytes } => {
+                let (live, most, needed) = (
+                    Size(*live_bytes),
+                    Size(*most_bytes),
+                    Size(live_bytes.saturating_add(self.requested_bytes)),
+                );
+                write!(f, "; {path} holds {live} of its {most}; fits in a limit of {needed}")?;
+            }
             Cause::Addresses => f.write_str("; no free range of addresses is that long")?,
             Cause::Device(error) => write!(f, "; the device refused: {error}")?,
         }

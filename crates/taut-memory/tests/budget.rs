@@ -124,3 +124,62 @@ fn budgets_are_checked() {
     pool.set_budget(Budget::Unlimited).unwrap();
     assert_eq!(pool.budget_bytes(), 100 * PAGE);
 }
+
+#[test]
+fn a_scope_holds_no_more_than_its_limit() {
+    let (_, pool) = phantom(64 * MIB, 0);
+    let take = |bytes| pool.allocate(bytes, S0, SITE);
+    let outside = take(3 * MIB).unwrap();
+    let outer = scope("limited");
+    let held = take(MIB).unwrap();
+    // What is there already counts, and what is less than that is refused.
+    let limited = pool.scope("limited");
+    let error = limited.limit(Budget::Bytes(MIB - 1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "limit: 1024.00 KiB (1048575 bytes) is less than the 1.00 MiB (1048576 bytes) in use in limited"
+    );
+    limited.limit(Budget::Bytes(4 * MIB)).unwrap();
+    pool.scope("limited/a").limit(Budget::Bytes(2 * MIB)).unwrap();
+    let inner = scope("a");
+    let deep = scope("b");
+    let first = take(2 * MIB).unwrap();
+    assert_eq!(
+        take(1).unwrap_err().to_string(),
+        "relu: out of memory: 1 bytes of activations in limited/a/b requested, live 6.00 MiB (6291456 bytes), \
+         reserved 6.00 MiB (6291456 bytes), overhead 0 bytes, budget 64.00 MiB (67108864 bytes); \
+         limited/a holds 2.00 MiB (2097152 bytes) of its 2.00 MiB (2097152 bytes); \
+         fits in a limit of 2.00 MiB (2097153 bytes); largest owners: \
+         relu activations 3.00 MiB (3145728 bytes) in 1 block, \
+         relu activations in limited/a/b 2.00 MiB (2097152 bytes) in 1 block, \
+         relu activations in limited 1.00 MiB (1048576 bytes) in 1 block"
+    );
+    drop(deep);
+    drop(inner);
+    // A name that begins alike is another scope; the outer limit holds for all that is inside.
+    let like = scope("ab");
+    assert!(take(MIB + 1).is_err() && take(MIB).is_ok());
+    drop(like);
+    assert_eq!((limited.live_bytes(), pool.scope("").live_bytes()), (3 * MIB, 6 * MIB));
+    // Freed bytes are free for the limit, and a limit that ends is gone.
+    drop(first);
+    assert!(take(3 * MIB + 1).is_err());
+    drop(take(3 * MIB).unwrap());
+    limited.limit(Budget::Unlimited).unwrap();
+    drop(take(20 * MIB).unwrap());
+    drop(outer);
+    let _inner = (scope("limited"), scope("a"));
+    assert!(take(2 * MIB + 1).is_err());
+    pool.scope("limited/a").limit(Budget::Fraction(0.25)).unwrap();
+    assert!(take(16 * MIB).is_ok() && take(16 * MIB + 1).is_err());
+    assert_eq!(pool.scope("limited").limit(Budget::Fraction(1.5)).unwrap_err().kind(), ErrorKind::Device);
+    drop((outside, held));
+    assert_eq!(pool.stats().live_bytes, 0);
+}
+
+#[test]
+fn a_limit_of_nothing_lets_no_byte_in() {
+    let (_, pool) = phantom(64 * MIB, 0);
+    pool.scope("").limit(Budget::Bytes(0)).unwrap();
+    assert!(pool.allocate(0, S0, SITE).is_ok() && pool.allocate(1, S0, SITE).is_err());
+}

@@ -8,9 +8,7 @@ use std::{
     sync::Arc,
     thread,
 };
-use taut_memory::{
-    Block, Change, Kind, PhantomBacking, Pool, ScopeId, Site, Stats, StreamId, assert_no_leak, scope,
-};
+use taut_memory::{Block, Kind, PhantomBacking, Pool, ScopeId, Site, Stats, StreamId, assert_no_leak, scope};
 
 #[test]
 fn an_empty_block_takes_nothing() {
@@ -70,34 +68,6 @@ fn reuse_waits_for_the_other_streams_once_each() {
     pool.release().unwrap();
     drop(pool.allocate(PAGE, S0, SITE).unwrap());
     assert_eq!(orders(), []);
-}
-
-#[test]
-fn the_timeline_has_every_event() {
-    let pool = host();
-    drop(pool.allocate(1, S0, SITE).unwrap());
-    pool.record(true);
-    let layer = scope("layer3");
-    let mut block = pool.allocate(4096, S0, SITE).unwrap();
-    drop(layer);
-    block.set_kind(Kind::Saved);
-    block.set_kind(Kind::Saved);
-    let other = pool.allocate(PAGE, S0, Site::new("matmul", Kind::Workspace)).unwrap();
-    drop(block);
-    pool.record(false);
-    drop(other);
-
-    let trace = pool.take_trace();
-    let lines: Vec<String> = trace.iter().map(ToString::to_string).collect();
-    let expected = [
-        "+ 1 4096 activations relu layer3 live 4096 reserved 2097152",
-        "= 1 4096 activations>saved relu layer3 live 4096 reserved 2097152",
-        "+ 2 2097152 workspace matmul - live 2101248 reserved 4194304",
-        "- 1 4096 saved relu layer3 live 2097152 reserved 4194304",
-    ];
-    assert_eq!(lines, expected);
-    assert_eq!(trace[1].change, Change::Kind(Kind::Activations));
-    assert!(pool.take_trace().is_empty());
 }
 
 #[test]
