@@ -34,7 +34,7 @@ use taut_memory::{Block, Kind, Pool, Site, StreamId};
 /// # Ok::<(), taut::Error>(())
 /// ```
 pub struct Graphed<'f> {
-    function: Box<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + 'f>,
+    function: Box<Function<'f>>,
     device: Device,
     /// Where its own tensors lie.
     memory: Pool,
@@ -50,6 +50,8 @@ pub struct Graphed<'f> {
     /// Where it was replayed last.
     stream: StreamId,
 }
+
+type Function<'f> = dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + 'f;
 
 impl<'f> Graphed<'f> {
     /// Records `function` of `inputs`, and computes it once. The inputs become the graph's own, to be overwritten by those
