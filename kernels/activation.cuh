@@ -14,8 +14,8 @@ __device__ __forceinline__ f32 silu(f32 x) {
 // x Phi(x) is max(x, 0) less the tail beyond |x|: nothing cancels.
 __device__ __forceinline__ f32 gelu(f32 x) { return __fsub_rn(relu(x), normal_tail(fabsf(x))); }
 
-// Of sums that are rounded to Out, and are themselves no more exact: an eighth of what rounding to 16 bits may take.
-template <typename Out> __device__ __forceinline__ f32 gelu_of_sum(f32 x) {
+// To be rounded to Out: for 16 bits it errs by a sixteenth of what rounding may take.
+template <typename Out> __device__ __forceinline__ f32 gelu_to(f32 x) {
     if constexpr (kIsHalf<Out>) return __fsub_rn(relu(x), normal_tail_16(fabsf(x)));
     else return gelu(x);
 }
@@ -27,8 +27,8 @@ __device__ __forceinline__ f32 gelu_tanh(f32 x) {
     return __fmul_rn(y, sigmoid(u));
 }
 
-// The activation with this Activation::code in Rust, if of sums then with the type that they are rounded to. It is the
-// same for all of a launch, and so is chosen outside of the loops.
+// The activation with this Activation::code in Rust, to be rounded to Out. It is the same for all of a launch, and so is
+// chosen outside of the loops.
 template <typename Out = f32, u32 kLen> __device__ __forceinline__ void activate(f32 (&run)[kLen], u32 code, f32 slope) {
     switch (code) {
         case 0: break;
@@ -42,7 +42,7 @@ template <typename Out = f32, u32 kLen> __device__ __forceinline__ void activate
             break;
         case 3:
             #pragma unroll
-            for (f32& x : run) x = gelu_of_sum<Out>(x);
+            for (f32& x : run) x = gelu_to<Out>(x);
             break;
         case 4:
             #pragma unroll

@@ -66,7 +66,7 @@ __device__ __forceinline__ void finish(const Parts& parts, const Unit<T, kLen>& 
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) x[l] = __fadd_rn(x[l], to_f32(unit.bias.lane[l]));
     }
-    activate(x, parts.activation, parts.slope);
+    activate<T>(x, parts.activation, parts.slope);
     if (parts.threshold != 0) {
         const Words words = philox(parts.seed, number / 8);
         #pragma unroll

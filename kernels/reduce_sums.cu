@@ -59,6 +59,28 @@ template <typename T> struct Norm {
         const f32 usual = is_large || is_small ? 0.0f : x;  // so is NaN
         return {fmaf(large, large, acc.large), fmaf(usual, usual, acc.usual), fmaf(small, small, acc.small)};
     }
+    // Where the largest of a pack is usual, so are all that count beside it, and NaN.
+    template <u32 kLen, u32 kCount>
+    static __device__ __forceinline__ void add_all(Acc (&acc)[kLen], const Pack<T, kLen> (&x)[kCount]) {
+        #pragma unroll
+        for (u32 j = 0; j < kCount; ++j) {
+            f32 most = 0.0f;
+            if constexpr (!kSame<T, f16>) {
+                #pragma unroll
+                for (T lane : x[j].lane) most = fmaxf(most, fabsf(widen(lane)));
+            }
+            if (kSame<T, f16> || (most >= kSmall && most <= kLarge)) {
+                #pragma unroll
+                for (u32 l = 0; l < kLen; ++l) {
+                    const f32 element = widen(x[j].lane[l]);
+                    acc[l].usual = fmaf(element, element, acc[l].usual);
+                }
+            } else {
+                #pragma unroll
+                for (u32 l = 0; l < kLen; ++l) acc[l] = add(acc[l], x[j].lane[l], 0);
+            }
+        }
+    }
     static __device__ Acc join(Acc a, Acc b) { return {a.large + b.large, a.usual + b.usual, a.small + b.small}; }
     static __device__ T finish(Acc acc, f32) {
         if (acc.large > 0) return narrow<T>(__fsqrt_rn(fmaf(acc.usual * kDown, kDown, acc.large)) * kUp);

@@ -6,12 +6,14 @@
 //            kLen > 1 in and out are contiguous or broadcast along the inner axis, and all packs 16-byte aligned.
 // Aliasing   in == out with the same layout is the in-place op; a partial overlap is undefined.
 // Numerics   16-bit floats compute in f32 and round once on store; NaN in, NaN out; integers wrap. Functions that are no
-//            one operation of IEEE 754 err by a few ulps of f32: as CUDA documents, and as math.cuh says.
-// Bound by   memory: n * 2 * sizeof(T) bytes; gelu, pow, sin and cos of 16-bit floats by arithmetic.
+//            one operation of IEEE 754 err by a few ulps of f32: as CUDA documents, and as math.cuh says; gelu of 16-bit
+//            floats by 2^-16 of its tail.
+// Bound by   memory: n * 2 * sizeof(T) bytes; pow, sin and cos of 16-bit floats by arithmetic.
 #include "activation.cuh"
 #include "common.cuh"
 
-// A functor takes the element, and as many parameters as it has.
+// A functor takes the element, and as many parameters as it has. What it makes is rounded to the type of the elements,
+// which some want to know.
 
 // Not fmaxf(x, 0): that turns NaN into 0.
 template <typename C> struct Relu {
@@ -87,7 +89,7 @@ template <typename C> struct Silu {
 };
 
 template <typename C> struct Gelu {
-    __device__ C operator()(C x) const { return gelu(x); }
+    template <typename Out> __device__ C to(C x) const { return gelu_to<Out>(x); }
 };
 
 template <typename C> struct GeluTanh {
@@ -142,10 +144,11 @@ template <typename C> struct Not {
     __device__ C operator()(C x) const { return !x; }
 };
 
-template <template <typename> typename Op, typename C>
+template <template <typename> typename Op, typename Out, typename C>
 __device__ __forceinline__ C call(C x, C first, C second) {
     constexpr Op<C> kOp{};
-    if constexpr (requires { kOp(x); }) return kOp(x);
+    if constexpr (requires { kOp.template to<Out>(x); }) return kOp.template to<Out>(x);
+    else if constexpr (requires { kOp(x); }) return kOp(x);
     else if constexpr (requires { kOp(x, first); }) return kOp(x, first);
     else return kOp(x, first, second);
 }
@@ -154,7 +157,7 @@ template <template <typename> typename Op, typename T, u32 kLen>
 __device__ __forceinline__ Pack<T, kLen> apply(Pack<T, kLen> x, Params params) {
     const auto first = convert<Compute<T>>(params.value[0]), second = convert<Compute<T>>(params.value[1]);
     #pragma unroll
-    for (T& lane : x.lane) lane = narrow<T>(call<Op>(widen(lane), first, second));
+    for (T& lane : x.lane) lane = narrow<T>(call<Op, T>(widen(lane), first, second));
     return x;
 }
 

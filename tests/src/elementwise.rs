@@ -143,6 +143,8 @@ const RSQRT: f64 = 2.0;
 const POW: f64 = 4.0;
 /// Of the tail: 6.5 with an exponential that is right to 1 ulp.
 const TAIL: f64 = 6.5 + EXP - 1.0;
+/// Of the tail where the result is rounded to 16 bits: 2^-16.
+const TAIL_16: f64 = 256.0;
 /// An exponential; the sum, the quotient of 2 ulps and the product are half an ulp each but that.
 const SIGMOID: f64 = EXP + 2.0;
 
@@ -164,6 +166,9 @@ pub(crate) fn unary_error(op: Unary, x: Value, dtype: DType) -> Option<Interval>
         Unary::Tanh => (TANH * whole, TANH),
         Unary::Sigmoid => (SIGMOID * whole, SIGMOID),
         Unary::Silu => ((SIGMOID + 0.5) * whole, SIGMOID * x.abs().min(1024.0)),
+        Unary::Gelu if dtype.size() == 2 => {
+            (TAIL_16 * tail(x.abs()) + 0.5 * whole, f64::from(f32::MIN_POSITIVE / f32::from_bits(1)))
+        }
         Unary::Gelu => (TAIL * tail(x.abs()) + 0.5 * whole, TAIL),
         Unary::GeluTanh => {
             // The angle errs by three roundings of itself and three of its cubic part, and moves the sigmoid by 1 - y.

@@ -84,7 +84,9 @@ impl Parts {
         let element = |(i, x): (usize, &Value)| {
             let x = x.float();
             let x = bias.map_or(x, |bias| round(x + bias.values[i % bias.values.len()].float(), wide));
-            let y = match self.activation.unary().map(|op| unary_elements(op, &[Value::Float(x)], wide)) {
+            // GELU errs by what it is rounded to, and is rounded only here; the others, exact or not, in f32.
+            let to = if self.activation == Activation::Gelu { dtype } else { wide };
+            let y = match self.activation.unary().map(|op| unary_elements(op, &[Value::Float(x)], to)) {
                 None => Interval { low: x, high: x },
                 Some(Elements::Exact(y)) => Interval { low: y[0].float(), high: y[0].float() },
                 Some(Elements::Within(y)) => y[0],
