@@ -1,4 +1,4 @@
-// copy_runs.cu: copies of elements that lie anyhow to where they lie in runs: whole packs are stored, and their elements
+// copy_runs.cu: copies of elements that lie anyhow to where they lie in runs: packs are stored whole, their elements
 // gathered.
 //
 // Launch     1-D, kThreads threads, a pack each. No shared memory.
@@ -8,7 +8,7 @@
 // Aliasing   out overlaps nothing.
 // Numerics   as convert.cuh says; a copy within one dtype keeps all bits.
 // Bound by   memory: n * (sizeof(From) + sizeof(To)) bytes, where what is not read is not between what is.
-#include "common.cuh"
+#include "shifted.cuh"
 
 // The twin of Runs in src/args.rs.
 struct Runs {
@@ -30,27 +30,13 @@ template <typename From, typename To> struct Piece {
     Pack<From, kRunLen<To>> x;
 };
 
-// Lanes that are neighbours in memory, from anywhere: words that have a part of them, shifted into place.
-template <u32 kLen, typename T> __device__ __forceinline__ Pack<T, kLen> load_shifted(const T* at) {
-    static_assert(sizeof(Pack<T, kLen>) == 16);
-    const u64 address = reinterpret_cast<u64>(at);
-    const u32* word = reinterpret_cast<const u32*>(address & ~u64(3));
-    const u32 shift = u32(address & 3) * 8;
-    u32 x[5];
-    #pragma unroll
-    for (u32 i = 0; i < 4; ++i) x[i] = word[i];
-    x[4] = shift ? word[4] : 0;
-    return bits_as<Pack<T, kLen>>(u32x4{__funnelshift_r(x[0], x[1], shift), __funnelshift_r(x[1], x[2], shift),
-                                        __funnelshift_r(x[2], x[3], shift), __funnelshift_r(x[3], x[4], shift)});
-}
-
 template <typename From, typename To>
 __device__ __forceinline__ Piece<From, To> gather(const From* in, To* out, const Runs& runs, u32 unit) {
     constexpr u32 kLen = kRunLen<To>;
     const Walk<2>& walk = runs.walk;
     const u64 step = walk.stride[0][0];
     const u32 run = (__umulhi(unit, runs.magic) + unit) >> runs.shift;
-    // Two places from which the elements of in are counted: of what lies before the end of a row, and of what lies after.
+    // From where elements of in are counted: those before the end of a row, and those after.
     const From *near, *far;
     u32 turn = kLen;  // the first lane after it
 
@@ -59,7 +45,8 @@ __device__ __forceinline__ Piece<From, To> gather(const From* in, To* out, const
     const auto exists = [&](u32 lane) { return lane >= piece.begin && lane < piece.end; };
     const auto cut = [&](To* start) {
         const u32 skew = u32(reinterpret_cast<u64>(start) / sizeof(To)) % kLen;
-        const u32 first = (unit - run * runs.packs) * kLen;  // counted from where the run would begin if it were aligned
+        // Counted from where the run would begin if it were aligned.
+        const u32 first = (unit - run * runs.packs) * kLen;
         piece.to = start - skew + first;
         piece.begin = first < skew ? skew - first : 0;
         const u32 left = skew + runs.len - first;
@@ -107,7 +94,7 @@ __device__ __forceinline__ Piece<From, To> gather(const From* in, To* out, const
 
     if constexpr (kSame<From, To> && sizeof(From) < 4) {
         if (step == 1 && piece.begin == 0 && piece.end == kLen && turn >= kLen) {
-            piece.x = load_shifted<kLen>(near);
+            piece.x = load_shifted<kLen>(near, kLen);
             return piece;
         }
     }

@@ -3,7 +3,7 @@
 //
 // Launch     1-D, kThreads threads, one block for each tile of the walk. Static shared memory: one tile.
 // Requires   packs of kInLen elements of in, or of kOutLen of out, aligned to their size and whole, if in_packs or
-//            out_packs says so. Both extents are at least 2.
+//            out_packs says so; otherwise elements. Both extents are at least 2.
 // Aliasing   out overlaps nothing.
 // Numerics   as convert.cuh says; a copy within one dtype keeps all bits.
 // Bound by   memory: n * (sizeof(From) + sizeof(To)) bytes, in runs of 256 bytes, or of 128 where elements have one.
@@ -11,15 +11,17 @@
 // A thread loads a small block of kOutLen rows of kInLen elements, exchanges rows and columns in registers, and stores
 // them as packs along columns to shared memory, from where they go out in the order of memory. A tile is 256 small
 // blocks, as many side by side as the extents suggest.
-#include "common.cuh"
+#include "shifted.cuh"
 
-template <typename T> constexpr u32 kTileLen = sizeof(T) == 1 ? 8 : 16 / sizeof(T);  // elements of a pack
+// Elements of a pack.
+template <typename T> constexpr u32 kTileLen = sizeof(T) == 1 ? 8 : 16 / sizeof(T);
 
-// Bytes of a small block, and how many blocks of threads their registers leave room for.
-template <typename From, typename To>
-constexpr u32 kSmallBytes = kTileLen<From> * kTileLen<To> * (sizeof(From) > sizeof(To) ? sizeof(From) : sizeof(To));
-template <typename From, typename To>
-constexpr u32 kTileBlocks = kSmallBytes<From, To> > 64 ? 4 : kSmallBytes<From, To> > 32 ? 5 : kSmallBytes<From, To> > 16 ? 6 : 8;
+// Blocks that share a multiprocessor: as many as the registers of a small block allow.
+template <typename From, typename To> constexpr u32 tile_blocks() {
+    const u32 len = kTileLen<From> * kTileLen<To>;
+    const u32 bytes = len * (sizeof(From) > sizeof(To) ? sizeof(From) : sizeof(To));
+    return len == 64 || bytes > 64 ? 4 : bytes > 32 ? 5 : bytes > 16 ? 6 : 8;
+}
 
 // The twin of Tiles in src/args.rs.
 struct Tiles {
@@ -31,8 +33,8 @@ struct Tiles {
     u32 across;      // log2 of the small blocks side by side in a tile
     u32 in_packs;
     u32 out_packs;
-    u32 in_magic;  // i / width == mulhi(i, magic), for i of a tile; width: columns of a whole tile
-    u32 out_magic;
+    u32 in_magic;   // i / columns == mulhi(i, magic), for i of a tile that holds all columns
+    u32 out_magic;  // i / height, for i of a tile; height: the rows of a whole one
     u32 unused;
 };
 
@@ -119,10 +121,10 @@ __device__ __forceinline__ void turn(const TileWord<From> (&x)[kTileLen<To>], Ti
 }
 
 template <typename From, typename To>
-__global__ void __launch_bounds__(kThreads, kTileBlocks<From, To>)
+__global__ void __launch_bounds__(kThreads, tile_blocks<From, To>())
 copy_tiles(const From* in, To* out, const __grid_constant__ Tiles tiles) {
     constexpr u32 kInLen = kTileLen<From>, kOutLen = kTileLen<To>;
-    constexpr u32 kAtOnce = 8;
+    constexpr u32 kAtOnce = 4;
     __shared__ TileWord<To> tile[kThreads * kInLen];
     const Mix<kInLen, kOutLen, sizeof(tile[0])> mix(tiles.across);
     To* const single = reinterpret_cast<To*>(tile);
@@ -138,7 +140,8 @@ copy_tiles(const From* in, To* out, const __grid_constant__ Tiles tiles) {
     const u32 columns = columns_left < width ? u32(columns_left) : width;
     const u32 rows = rows_left < height ? u32(rows_left) : height;
 
-    if (kInLen == 1 || tiles.in_packs) {
+    if (kInLen <= 2 || tiles.columns >= kInLen) {
+        const bool aligned = kInLen == 1 || tiles.in_packs;
         const u32 across = thread & ((1 << tiles.across) - 1);
         const u32 column = across * kInLen, row = (thread >> tiles.across) * kOutLen;
         if (column < columns && row < rows) {
@@ -147,15 +150,46 @@ copy_tiles(const From* in, To* out, const __grid_constant__ Tiles tiles) {
             #pragma unroll
             for (u32 r = 0; r < kOutLen; ++r) {
                 x[r] = {};
-                if (row + r < rows) x[r] = ld_global(reinterpret_cast<const TileWord<From>*>(at + r * tiles.in_row));
+                if (aligned && row + r < rows) {
+                    x[r] = ld_global(reinterpret_cast<const TileWord<From>*>(at + r * tiles.in_row));
+                }
+            }
+            if (!aligned) {
+                #pragma unroll
+                for (u32 r = 0; r < kOutLen; ++r) {
+                    if (row + r < rows) {
+                        x[r] = bits_as<TileWord<From>>(load_shifted<kInLen>(at + r * tiles.in_row, columns - column));
+                    }
+                }
             }
             TileWord<To> y[kInLen];
             turn<From, To>(x, y);
             #pragma unroll
             for (u32 c = 0; c < kInLen; ++c) tile[mix.pack(column + c, row / kOutLen)] = y[c];
         }
+    } else if (tiles.in_row == tiles.columns) {
+        // Rows that are shorter than a pack and follow each other.
+        const u32 n = columns * rows;
+        #pragma unroll 1
+        for (u32 first = thread * kInLen; first < n; first += kAtOnce * kThreads * kInLen) {
+            Pack<From, kInLen> x[kAtOnce];
+            #pragma unroll
+            for (u32 j = 0; j < kAtOnce; ++j) {
+                const u32 i = first + j * kThreads * kInLen;
+                if (i < n) x[j] = load_shifted<kInLen>(in + i, n - i);
+            }
+            #pragma unroll
+            for (u32 j = 0; j < kAtOnce; ++j) {
+                #pragma unroll
+                for (u32 l = 0; l < kInLen; ++l) {
+                    const u32 i = first + j * kThreads * kInLen + l;
+                    const u32 row = __umulhi(i, tiles.in_magic);
+                    if (i < n) single[mix.element(i - row * columns, row)] = convert<To>(x[j].lane[l]);
+                }
+            }
+        }
     } else {
-        const u32 whole = tiles.columns < width ? u32(tiles.columns) : width, n = whole * rows;
+        const u32 n = columns * rows;
         #pragma unroll 1
         for (u32 first = thread; first < n; first += kAtOnce * kThreads) {
             From x[kAtOnce];
@@ -163,14 +197,13 @@ copy_tiles(const From* in, To* out, const __grid_constant__ Tiles tiles) {
             #pragma unroll
             for (u32 j = 0; j < kAtOnce; ++j) {
                 const u32 i = first + j * kThreads;
-                const u32 row = __umulhi(i, tiles.in_magic), column = i - row * whole;
-                const bool is_here = i < n && column < columns;
-                to[j] = is_here ? mix.element(column, row) : ~0u;
-                if (is_here) x[j] = in[row * tiles.in_row + column];
+                const u32 row = __umulhi(i, tiles.in_magic), column = i - row * columns;
+                to[j] = mix.element(column, row);
+                if (i < n) x[j] = in[row * tiles.in_row + column];
             }
             #pragma unroll
             for (u32 j = 0; j < kAtOnce; ++j) {
-                if (to[j] != ~0u) single[to[j]] = convert<To>(x[j]);
+                if (first + j * kThreads < n) single[to[j]] = convert<To>(x[j]);
             }
         }
     }

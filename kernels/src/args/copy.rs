@@ -20,13 +20,13 @@ pub struct Tiles {
     pub out_column: u64,
     /// The logarithm of the small blocks that lie side by side in a tile.
     pub across: u32,
-    /// 1 if the source takes packs.
+    /// 1 if the source takes aligned packs.
     pub in_packs: u32,
     /// 1 if the destination does.
     pub out_packs: u32,
-    /// `i / width` is `mulhi(i, in_magic)`, for elements of a tile and the columns of a whole one.
+    /// `i / columns` is `mulhi(i, in_magic)`, for elements of a tile that holds all columns.
     pub in_magic: u32,
-    /// The same for rows.
+    /// `i / height` is `mulhi(i, out_magic)`, for elements of a tile and the rows of a whole one.
     pub out_magic: u32,
     /// Padding.
     pub unused: u32,

@@ -111,7 +111,11 @@ fn road(operands: &[Operand<'_>; 2]) -> Road {
 
 /// What becomes of elements on the way, if `copy_tiles` and `copy_runs` are made for it.
 fn moved(from: DType, to: DType) -> Option<Moved> {
-    let moved = if from == to { Moved::Bits(from.size()) } else { Moved::Cast(from, to) };
+    let moved = match (from, to) {
+        _ if from == to => Moved::Bits(from.size()),
+        (DType::Bool, _) => Moved::Cast(DType::U8, to), // a bool is a byte, 0 or 1
+        _ => Moved::Cast(from, to),
+    };
     Moved::all().find(|&other| other == moved)
 }
 
@@ -152,9 +156,10 @@ fn run_len(moved: Moved) -> usize {
     16 / moved.bytes()[1]
 }
 
-/// Whether a destination, collapsed, lies in runs that fill packs.
+/// Whether a destination, collapsed, lies in runs that fill packs: in one, or in rows of two packs or more, of which there
+/// are then fewer than elements.
 pub(super) fn has_runs(dst: &Layout, moved: Moved) -> bool {
     let len = run_len(moved);
     let row = dst.shape().last().copied().unwrap_or(1);
-    len > 1 && dst.strides().last() == Some(&1) && (row >= len || dst.flat().is_some())
+    len > 1 && dst.strides().last() == Some(&1) && (row >= 2 * len || dst.flat().is_some())
 }

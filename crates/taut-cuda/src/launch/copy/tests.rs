@@ -150,24 +150,21 @@ fn run_tiles(tiles: &Tiles, bytes: [usize; 2], mut write: impl FnMut(u64, u64)) 
             let place = &mut tile[element(column, row)];
             assert_eq!(place.replace(from + row * tiles.in_row + column), None, "two elements in one place");
         };
-        if tiles.in_packs == 1 {
+        if in_len <= 2 || tiles.columns >= in_len {
             for thread in 0..threads {
                 let (column, row) = ((thread & ((1 << across) - 1)) * in_len, (thread >> across) * out_len);
                 for (c, r) in (0..in_len).flat_map(|c| (0..out_len).map(move |r| (c, r))) {
-                    if column < columns && row + r < rows {
-                        assert!(column + c < columns);
+                    assert!(tiles.in_packs == 0 || column >= columns || column + c < columns, "half a pack");
+                    if column + c < columns && row + r < rows {
                         put(column + c, row + r);
                     }
                 }
             }
         } else {
-            let whole = tiles.columns.min(width);
-            for i in 0..whole * rows {
+            for i in 0..columns * rows {
                 let row = divide(i, tiles.in_magic);
-                assert_eq!(row, i / whole);
-                if i - row * whole < columns {
-                    put(i - row * whole, row);
-                }
+                assert_eq!(row, i / columns);
+                put(i - row * columns, row);
             }
         }
         let mut take = |column: u64, row: u64| {
