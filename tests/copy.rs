@@ -1,11 +1,13 @@
 //! Casts between all dtypes, and copies of all views.
 
-use proptest::{prelude::*, sample::select};
-use taut_tests::{At, Check, Fill, Suite, cases, cast, poison, same, same_tensors};
+use proptest::{collection::vec, prelude::*, sample::select};
+use taut::DType;
+use taut_tests::{At, Case, Check, Fill, Geometry, Step, Suite, cases, cast, poison, same, same_tensors};
 
 pub(crate) fn trials(suite: &mut Suite) {
     suite.real("copy::casts_match_reference", casts_match_reference);
     suite.real("copy::contiguous_keeps_values", contiguous_keeps_values);
+    suite.real("copy::tiles_meet_at_their_borders", tiles_meet_at_their_borders);
 }
 
 /// Every pair of dtypes, over any view.
@@ -41,4 +43,71 @@ fn contiguous_keeps_values(at: &At) -> Check {
         drop((x, flat));
         same_tensors(&copy, &case.upload(&at.device)?)
     })
+}
+
+/// Matrices as large as a few tiles of a kernel, between other axes, transposed, cut out and off any alignment; cast or
+/// not, and joined to others, so that the destination is a part too.
+fn tiles_meet_at_their_borders(at: &At) -> Check {
+    let moves = [
+        (DType::U8, DType::U8),
+        (DType::F16, DType::F16),
+        (DType::F32, DType::F32),
+        (DType::I64, DType::I64),
+        (DType::F32, DType::BF16),
+        (DType::F16, DType::F32),
+        (DType::BF16, DType::F16),
+        (DType::U8, DType::F32),
+        (DType::Bool, DType::F16),
+    ];
+    let long = || select(vec![3usize, 16, 31, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300, 512, 1025]);
+    let short = vec(select(vec![2usize, 1, 3, 4, 8]), 0..=3);
+    let choices = vec(0..60usize, 16);
+    let operands = (select(moves.to_vec()), (long(), long()), short, choices, 0..1000u64);
+    at.for_some(4, operands, |((from, to), (rows, columns), short, choices, seed)| {
+        let (geometry, axis) = cut_and_permuted(rows, columns, &short, &choices);
+        let case = Case { dtype: from, geometry, fill: Fill::Any, seed };
+        let values = case.values();
+        let want: Vec<_> = values.iter().map(|&x| cast(x, to)).collect();
+        let x = case.upload(&at.device)?;
+        poison(&at.device, &[want.len() * to.size()])?;
+        same(&x.clone().cast(to)?.contiguous()?, &want)?;
+
+        let both = taut::Tensor::cat(&[&x, &x], axis)?;
+        let dim = x.shape()[axis];
+        for half in [0..dim, dim..2 * dim] {
+            same(&both.clone().slice(axis, half)?, &values)?;
+        }
+        let twice = x.clone().flip(&[axis])?.flip(&[axis])?;
+        same(&twice, &values)
+    })
+}
+
+/// A view of a matrix between up to three other axes, and one of its axes.
+fn cut_and_permuted(rows: usize, columns: usize, short: &[usize], choices: &[usize]) -> (Geometry, usize) {
+    let mut choice = choices.iter().copied().cycle();
+    let mut below = |n: usize| choice.next().unwrap_or(0) % n;
+    let mut shape = vec![rows, columns];
+    for &dim in short {
+        if shape.iter().product::<usize>() * dim <= 70_000 {
+            shape.insert(below(shape.len() + 1), dim);
+        }
+    }
+    if shape.iter().product::<usize>() > 70_000 {
+        shape.iter_mut().for_each(|dim| *dim = (*dim).min(260));
+    }
+    let rank = shape.len();
+    let swaps: Vec<_> = (0..rank).map(|axis| (axis, below(rank))).collect();
+    let mut dims = shape.clone();
+    let mut slices = Vec::new();
+    for (axis, dim) in dims.iter_mut().enumerate() {
+        let (before, after) = ([0, 0, 1, 8][below(4)], [0, 0, 7, 2][below(4)]);
+        slices.push(Step::Slice(axis, before..before + *dim));
+        *dim += before + after;
+    }
+    let start = [0, 16, 1, 4][below(4)];
+    let numel = dims.iter().product::<usize>();
+    let mut steps = vec![Step::Slice(0, start..start + numel), Step::Reshape(dims)];
+    steps.extend(slices);
+    steps.extend(swaps.into_iter().map(|(a, b)| Step::Transpose(a, b)));
+    (Geometry::of(&[start + numel], steps), below(rank))
 }

@@ -3,6 +3,10 @@
 //!
 //! The build script writes `facts.cuh` from here, and has the compiler check the size of every twin.
 
+#[path = "args/copy.rs"]
+mod copy;
+
+pub use copy::{Runs, Tiles};
 use taut_core::{Layout, MAX_RANK, Shape};
 
 /// Threads in a block of every elementwise and reduction kernel.
@@ -64,6 +68,8 @@ pub const TWINS: &[(&str, &str, usize)] = &[
     ("sort.cu", "Sort", size_of::<Sort>()),
     ("scatter.cu", "Scatter", size_of::<Scatter>()),
     ("packed.cu", "Packed", size_of::<Packed>()),
+    ("copy_tiles.cu", "Tiles", size_of::<Tiles>()),
+    ("copy_runs.cu", "Runs", size_of::<Runs>()),
     ("fused.cu", "Walk<5>", size_of::<Walk<5>>()),
     ("fused.cu", "Parts", size_of::<Parts>()),
 ];

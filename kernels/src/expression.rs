@@ -21,6 +21,8 @@ impl Kernel {
             Kernel::Copy(from, to, access) => {
                 elementwise("copy", &format!("{from}, {to}"), from.size().max(to.size()), access)
             }
+            Kernel::CopyTiles(moved) => format!("copy_tiles<{}>", moved.types()),
+            Kernel::CopyRuns(moved) => format!("copy_runs<{}>", moved.types()),
             Kernel::Fill(bytes) => format!("fill<u{}>", 8 * bytes),
             Kernel::FillWalk(bytes, access) => elementwise("fill", &format!("u{}", 8 * bytes), bytes, access),
             Kernel::Arange(dtype) => format!("arange<{dtype}>"),

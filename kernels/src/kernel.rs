@@ -5,7 +5,7 @@
 
 use crate::{
     expression::pack_len,
-    variant::{Access, Major, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile, WIDTHS},
+    variant::{Access, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile, WIDTHS},
 };
 use std::sync::LazyLock;
 use taut_core::{Binary, DType, Norm, Random, Reduce, Scan, Softmax, Unary};
@@ -21,6 +21,10 @@ pub enum Kernel {
     Select(usize, Access),
     /// `copy.cu`: from the first dtype to the second.
     Copy(DType, DType, Access),
+    /// `copy_tiles.cu`: between operands that are contiguous along different axes.
+    CopyTiles(Moved),
+    /// `copy_runs.cu`: in any order, to where elements lie in runs; not of 16 bytes.
+    CopyRuns(Moved),
     /// `fill.cu`: one bit pattern, in elements of 1, 2, 4 or 8 bytes.
     Fill(usize),
     /// `fill.cu`: the same over a walk, in rows or strided.
@@ -127,6 +131,8 @@ impl Kernel {
                 all.extend(Access::ALL.map(|access| Kernel::Copy(from, to, access)));
             }
         }
+        all.extend(Moved::all().map(Kernel::CopyTiles));
+        all.extend(Moved::all().filter(|&moved| moved != Moved::Bits(16)).map(Kernel::CopyRuns));
         for bytes in [1, 2, 4, 8] {
             all.push(Kernel::Fill(bytes));
             all.extend([Access::Rows, Access::Strided].map(|access| Kernel::FillWalk(bytes, access)));
@@ -197,6 +203,8 @@ impl Kernel {
             Kernel::Binary(..) => "binary.cu",
             Kernel::Select(..) => "select.cu",
             Kernel::Copy(..) => "copy.cu",
+            Kernel::CopyTiles(_) => "copy_tiles.cu",
+            Kernel::CopyRuns(_) => "copy_runs.cu",
             Kernel::Fill(_) | Kernel::FillWalk(..) | Kernel::Arange(_) => "fill.cu",
             Kernel::Random(..) | Kernel::RandomWords => "random.cu",
             Kernel::Reduce(op, ..) => match op {
@@ -241,6 +249,10 @@ impl Kernel {
             Kernel::Unary(op, dtype, access) => [0, op.index(), dtype as usize, access as usize],
             Kernel::Binary(op, dtype, access) => [1, op as usize, dtype as usize, access as usize],
             Kernel::Copy(from, to, access) => [2, from as usize, to as usize, access as usize],
+            Kernel::CopyTiles(moved) | Kernel::CopyRuns(moved) => {
+                let [op, a, b] = moved.code();
+                [if matches!(self, Kernel::CopyTiles(_)) { 27 } else { 28 }, op, a, b]
+            }
             Kernel::Fill(bytes) => [3, bytes.trailing_zeros() as usize, 0, 0],
             Kernel::FillWalk(bytes, access) => [3, bytes.trailing_zeros() as usize, 1, access as usize],
             Kernel::Arange(dtype) => [4, 0, dtype as usize, 0],
@@ -326,6 +338,10 @@ mod tests {
         let relu = Kernel::Unary(Unary::Relu, DType::I64, Access::Packed);
         let copy = Kernel::Copy(DType::F64, DType::F32, Access::Strided);
         assert_eq!((relu.slot(), copy.slot()), (None, None));
+        let casts =
+            [(DType::I64, DType::F32), (DType::F32, DType::F32)].map(|(from, to)| Moved::Cast(from, to));
+        assert_eq!(casts.map(|cast| Kernel::CopyTiles(cast).slot()), [None, None]);
+        assert_eq!(Kernel::CopyRuns(Moved::Bits(16)).slot(), None);
         let and = Kernel::Binary(Binary::And, DType::F16, Access::Packed);
         assert_eq!(and.slot(), None);
         let slope = |slope| Kernel::Unary(Unary::LeakyRelu { slope }, DType::F16, Access::Rows).slot();
@@ -339,6 +355,9 @@ mod tests {
         assert_eq!(Kernel::Select(2, Access::Rows).expression(), "select_walk<u16, 8>");
         let copy = Kernel::Copy(DType::F16, DType::F32, Access::Packed);
         assert_eq!(copy.expression(), "copy_packed<f16, f32>");
+        assert_eq!(Kernel::CopyTiles(Moved::Bits(8)).expression(), "copy_tiles<u64, u64>");
+        let runs = Kernel::CopyRuns(Moved::Cast(DType::U8, DType::BF16));
+        assert_eq!(runs.expression(), "copy_runs<u8, bf16>");
         let sum = Kernel::Reduce(Reduce::Sum, DType::U8, ReducePart::ColumnsPacked);
         assert_eq!(sum.expression(), "reduce_columns<Sum<u8>, 8>");
         let product = Kernel::Matmul(DType::BF16, [Major::K, Major::Outer], Tile::Large);

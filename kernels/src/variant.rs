@@ -1,6 +1,7 @@
 //! What kernels of a family differ in, beside op and dtype.
 
 use crate::args::{MOST_THREADS, THREADS};
+use taut_core::DType;
 
 /// How an elementwise kernel walks its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +17,51 @@ pub enum Access {
 impl Access {
     /// Every access; `ALL[access as usize] == access`.
     pub const ALL: [Access; 3] = [Access::Packed, Access::Rows, Access::Strided];
+}
+
+/// What a strided copy makes of its elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Moved {
+    /// Nothing: elements, or units of them, of so many bytes.
+    Bits(usize),
+    /// From the first dtype to the second.
+    Cast(DType, DType),
+}
+
+impl Moved {
+    /// Every one that kernels are made for. Casts: those between floats, and from bytes to floats, as of images. Others go
+    /// the slow way.
+    pub fn all() -> impl Iterator<Item = Moved> {
+        let takes =
+            |from: DType, to: DType| from != to && to.is_float() && (from.is_float() || from == DType::U8);
+        let from = |to| DType::CUDA.into_iter().map(move |from| (from, to));
+        let casts = DType::CUDA.into_iter().flat_map(from).filter(move |&(from, to)| takes(from, to));
+        [1, 2, 4, 8, 16].map(Moved::Bits).into_iter().chain(casts.map(|(from, to)| Moved::Cast(from, to)))
+    }
+
+    /// The bytes of an element in the source and in the destination.
+    pub const fn bytes(self) -> [usize; 2] {
+        match self {
+            Moved::Bits(bytes) => [bytes; 2],
+            Moved::Cast(from, to) => [from.size(), to.size()],
+        }
+    }
+
+    /// The types of both in the sources.
+    pub(crate) fn types(self) -> String {
+        match self {
+            Moved::Bits(16) => "u32x4, u32x4".to_owned(),
+            Moved::Bits(bytes) => format!("u{0}, u{0}", 8 * bytes),
+            Moved::Cast(from, to) => format!("{from}, {to}"),
+        }
+    }
+
+    pub(crate) const fn code(self) -> [usize; 3] {
+        match self {
+            Moved::Bits(bytes) => [0, bytes.trailing_zeros() as usize, 0],
+            Moved::Cast(from, to) => [1, from as usize, to as usize],
+        }
+    }
 }
 
 /// The kernels that a reduction is made of.

@@ -43,6 +43,19 @@ impl Geometry {
         Geometry { shape: shape.to_vec(), base: shape.to_vec(), steps: Vec::new() }
     }
 
+    /// What these steps make of a contiguous tensor.
+    pub fn of(base: &[usize], steps: Vec<Step>) -> Geometry {
+        let mut shape = base.to_vec();
+        for step in &steps {
+            match step {
+                Step::Slice(axis, range) => shape[*axis] = range.len(),
+                Step::Transpose(a, b) => shape.swap(*a, *b),
+                Step::Broadcast(to) | Step::Reshape(to) => shape.clone_from(to),
+            }
+        }
+        Geometry { shape, base: base.to_vec(), steps }
+    }
+
     /// The shape as a view, of up to four steps that are read from `choices`.
     pub fn viewed(shape: &[usize], choices: &[[usize; 4]], broadcasts: bool) -> Geometry {
         let mut out = Geometry::plain(shape);

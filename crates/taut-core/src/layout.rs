@@ -268,6 +268,26 @@ impl Layout {
         Layout::collapse(layouts)
     }
 
+    /// The same memory in units of `len` elements along the last axis, which is gone where a unit fills it. `None` unless
+    /// every unit lies together and starts on a multiple of `len`.
+    pub fn in_units(&self, len: usize) -> Option<Layout> {
+        let (last, outer) = self.rank().checked_sub(1).map(|last| (last, &self.shape[..last]))?;
+        let fits = |axis: usize| self.shape[axis] == 1 || self.strides[axis].is_multiple_of(len);
+        let whole = self.strides[last] == 1
+            && self.shape[last].is_multiple_of(len)
+            && self.offset.is_multiple_of(len)
+            && (0..last).all(fits);
+        if !whole {
+            return None;
+        }
+        let mut out = Layout { offset: self.offset / len, ..*self };
+        out.strides[..last].iter_mut().for_each(|stride| *stride /= len);
+        let units = self.shape[last] / len;
+        let dims = [outer, &[units]].concat();
+        out.shape = Shape::new(if units == 1 { outer } else { &dims }).ok()?;
+        Some(out)
+    }
+
     /// The axes that are not in `axes`, with the offset, and those that are, from 0: the position of an element is the
     /// sum of both parts. The axes must exist.
     pub fn split(&self, axes: &[usize]) -> (Layout, Layout) {
@@ -337,6 +357,23 @@ mod tests {
 
     fn shape(dims: &[usize]) -> Shape {
         Shape::new(dims).unwrap()
+    }
+
+    #[test]
+    fn units_are_whole_and_lie_together() {
+        let l = layout(&[5, 6, 8]).transposed(0, 1).unwrap();
+        let units =
+            |l: &Layout, len| l.in_units(len).map(|l| (l.shape().to_vec(), l.strides().to_vec(), l.offset()));
+        assert_eq!(units(&l, 8), Some((vec![6, 5], vec![1, 6], 0)));
+        assert_eq!(units(&l, 4), Some((vec![6, 5, 2], vec![2, 12, 1], 0)));
+        let half = l.sliced(2, 4..8).unwrap();
+        assert_eq!(units(&half, 4), Some((vec![6, 5], vec![2, 12], 1)));
+        assert_eq!(
+            (units(&half, 8), units(&l, 16), units(&l.sliced(2, 1..5).unwrap(), 2)),
+            (None, None, None)
+        );
+        let t = layout(&[4, 4]).transposed(0, 1).unwrap();
+        assert_eq!((units(&t, 2), units(&layout(&[]), 1)), (None, None));
     }
 
     #[test]

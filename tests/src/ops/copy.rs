@@ -1,10 +1,11 @@
 //! Casts, copies and tensors made from nothing.
 
-use crate::{Fill, Op, Operand, Use, Want, cast, first};
+use crate::{Draw, Fill, Geometry, Op, Operand, Step, Use, Want, cast, first};
 use taut::{DType, Random, Tensor};
 
 pub(super) fn ops() -> Vec<Op> {
     let mut ops = vec![transposed(), full()];
+    ops.extend(views());
     ops.extend([DType::F32, DType::F16, DType::BF16, DType::I64, DType::U8].map(casts));
     ops.extend(Random::ALL.map(random));
     ops
@@ -45,6 +46,84 @@ fn transposed() -> Op {
             ))
         },
     )
+}
+
+/// Copies of views whose elements do not lie in order, each with the shape that benches give it.
+fn views() -> Vec<Op> {
+    let any = |_: DType| true;
+    let half = |dtype: DType| matches!(dtype, DType::F16 | DType::BF16);
+    vec![
+        view("contiguous, transposed bytes", |dtype| dtype == DType::U8, None, transpose),
+        view("cast, transposed to f32", half, Some(DType::F32), transpose),
+        view("cast, transposed to f16", |dtype| dtype == DType::F32, Some(DType::F16), transpose),
+        view("contiguous, transposed, odd", any, None, transpose).scale(|numel| vec![numel / 4096 + 1, 4095]),
+        view("contiguous, channels last", any, None, permute).scale(|numel| vec![numel >> 18, 64, 64, 64]),
+        view("cast, pixels to planes", |dtype| dtype == DType::U8, Some(DType::F32), planes)
+            .scale(|numel| vec![numel >> 18, 256, 341, 3]),
+        view("contiguous, planes to pixels", any, None, permute)
+            .scale(|numel| vec![numel >> 18, 3, 256, 341]),
+        view("contiguous, small matrices", any, None, transpose).scale(|numel| vec![numel >> 8, 16, 16]),
+        view("contiguous, sliced", any, None, slice),
+        view("contiguous, one of three", any, None, column).scale(|numel| vec![numel / 3, 3]),
+    ]
+}
+
+/// How a view is drawn.
+type Steps = fn(&mut Draw) -> Option<Vec<Step>>;
+
+/// A copy of a view, cast or not.
+fn view(name: &str, takes: fn(DType) -> bool, to: Option<DType>, steps: Steps) -> Op {
+    Op::new(name, takes, move |draw| {
+        let geometry = Geometry::of(&draw.shape.clone(), steps(draw)?);
+        let to = to.unwrap_or(draw.dtype);
+        let (note, seen) = (format!("{:?}", geometry.steps), geometry.clone());
+        let copy = Use::new(
+            [draw.operand(Fill::Any)],
+            move |x| seen.view(first(x)?)?.cast(to)?.contiguous(),
+            move |x| {
+                let grid = geometry.grid();
+                let values = grid.index.iter().map(|&i| cast(x[0].values[i], to)).collect();
+                Want::exact(&grid.shape, to, values)
+            },
+        );
+        Some(copy.note(note))
+    })
+}
+
+/// Two axes exchanged, in benches the last two.
+fn transpose(draw: &mut Draw) -> Option<Vec<Step>> {
+    let (a, b) = (draw.axis()?, draw.axis()?);
+    Some(vec![Step::Transpose(a, if draw.is_bench() { a - 1 } else { b })])
+}
+
+/// All axes in another order, in benches the second one last.
+fn permute(draw: &mut Draw) -> Option<Vec<Step>> {
+    let rank = draw.rank();
+    let mut swap =
+        |axis: usize| Step::Transpose(axis, if draw.is_bench() { axis + 1 } else { draw.below(rank) });
+    (rank > 1).then(|| (1..rank.max(2) - 1).map(&mut swap).collect())
+}
+
+/// The last axis second.
+fn planes(draw: &mut Draw) -> Option<Vec<Step>> {
+    let rank = draw.rank();
+    (rank > 1).then(|| (1..rank - 1).rev().map(|axis| Step::Transpose(axis, axis + 1)).collect())
+}
+
+/// Without some elements at both ends of an axis, in benches one of the last.
+fn slice(draw: &mut Draw) -> Option<Vec<Step>> {
+    let axis = draw.axis()?;
+    let dim = draw.shape[axis];
+    let ends = if draw.is_bench() { [1, 1] } else { [draw.below(dim + 1), draw.below(9)] };
+    Some(vec![Step::Slice(axis, ends[0]..dim.saturating_sub(ends[1]).max(ends[0]))])
+}
+
+/// One index of an axis, in benches of the last.
+fn column(draw: &mut Draw) -> Option<Vec<Step>> {
+    let axis = draw.axis()?;
+    let dim = draw.shape[axis];
+    let at = if draw.is_bench() { 1 } else { draw.below(dim.max(1)) };
+    (dim > 0).then(|| vec![Step::Slice(axis, at..at + 1)])
 }
 
 /// Of a dtype and on a device that its operand only names.

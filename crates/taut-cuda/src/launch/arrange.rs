@@ -1,10 +1,13 @@
-//! Copies that run backwards: launches of `copy.cu`.
+//! Copies that run backwards: launches of `copy.cu` and `copy_runs.cu`.
 
-use super::walk::{check_dtypes, check_shapes, each_part, in_rows, walk_grid};
+use super::{
+    copy::{gather, has_runs},
+    walk::{check_dtypes, check_shapes, each_part, in_rows, walk_grid},
+};
 use crate::{Arg, Operand, Stream};
 use taut_core::{Layout, Result};
 use taut_kernels::{
-    Access, Kernel,
+    Access, Kernel, Moved,
     args::{WALK_LIMIT, Walk},
     pack_len,
 };
@@ -23,9 +26,13 @@ pub fn flip(stream: &Stream, axes: &[usize], src: Operand<'_>, dst: Operand<'_>)
         return Ok(());
     }
     let (dtype, size) = (dst.dtype, dst.dtype.size() as u64);
+    let moved = Moved::Bits(dtype.size());
     each_flip(axes, src.layout, dst.layout, pack_len(&[dtype]), &mut |first, dst_layout, access, walk| {
         let src = src.address + first as u64 * size;
         let dst = Operand { layout: dst_layout, ..dst }.pointer();
+        if access == Access::Strided && has_runs(dst_layout, moved) {
+            return gather(stream, moved, [src, dst], *walk, dst_layout);
+        }
         let len = if access == Access::Strided { 1 } else { pack_len(&[dtype]) };
         let args = [Arg::new(&src), Arg::new(&dst), Arg::new(walk)];
         // SAFETY: `copy_walk(in, out, walk)`; backwards, the walk starts at the last element of `src`, and its strides

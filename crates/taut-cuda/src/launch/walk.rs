@@ -92,6 +92,11 @@ pub(crate) fn by_stride_of_last<const N: usize>(layouts: [Layout; N]) -> [Layout
 }
 
 impl<const N: usize> Choice<N> {
+    /// The operands as they are walked: with as few axes as possible, the last operand's largest stride first.
+    pub(super) fn layouts(&self) -> &[Layout; N] {
+        &self.layouts
+    }
+
     /// Calls `launch` with pointers to the first elements: once, or for each part of a walk that is too long for one
     /// launch.
     pub(crate) fn each(
