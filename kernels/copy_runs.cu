@@ -108,6 +108,7 @@ __device__ __forceinline__ Piece<From, To> gather(const From* in, To* out, const
 template <typename From, typename To>
 __global__ void __launch_bounds__(kThreads, kRunLen<To> > 8 ? 6 : 8)
 copy_runs(const From* in, To* out, const __grid_constant__ Runs runs) {
+    follow();
     constexpr u32 kLen = kRunLen<To>;
     const u32 unit = blockIdx.x * kThreads + threadIdx.x;
     if (unit >= runs.units) return;

@@ -123,6 +123,7 @@ __device__ __forceinline__ void turn(const TileWord<From> (&x)[kTileLen<To>], Ti
 template <typename From, typename To>
 __global__ void __launch_bounds__(kThreads, tile_blocks<From, To>())
 copy_tiles(const From* in, To* out, const __grid_constant__ Tiles tiles) {
+    follow();
     constexpr u32 kInLen = kTileLen<From>, kOutLen = kTileLen<To>;
     constexpr u32 kAtOnce = 4;
     __shared__ TileWord<To> tile[kThreads * kInLen];
