@@ -4,6 +4,7 @@ use crate::{
     figures::{Figure, Machine, Report, commit},
     progress::Progress,
     table::tables,
+    timeline::Recorded,
 };
 use std::path::PathBuf;
 use taut::{Device, Result};
@@ -19,6 +20,10 @@ pub struct Bench {
     pub ops: Vec<String>,
     /// The folder of the real inputs.
     pub data: PathBuf,
+    /// Whether timelines are kept.
+    pub timeline: bool,
+    /// Those of the works so far, if they are.
+    pub timelines: Vec<Recorded>,
     /// All figures so far.
     pub report: Report,
 }
@@ -32,7 +37,8 @@ impl Bench {
             machine.driver = driver_version();
             machine.cuda = gpu.cuda_version();
         }
-        Bench { device, quick, ops: Vec::new(), data, report: Report::new(machine, commit()) }
+        let report = Report::new(machine, commit());
+        Bench { device, quick, ops: Vec::new(), data, timeline: false, timelines: Vec::new(), report }
     }
 
     /// The device's name in figures.

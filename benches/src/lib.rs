@@ -9,10 +9,12 @@ pub mod host;
 pub mod memory;
 pub mod model;
 pub mod page;
+pub mod pool;
 pub mod products;
 pub mod progress;
 pub mod table;
 pub mod throughput;
+pub mod timeline;
 pub mod timer;
 pub mod work;
 

@@ -2,14 +2,18 @@
 
 use std::{path::PathBuf, process::ExitCode};
 use taut::Device;
-use taut_benches::{Bench, encoder, figures, host, memory, model, page, products, throughput};
+use taut_benches::{
+    Bench, encoder, figures, host, memory, model, page, pool, products, throughput, timeline,
+};
 
 const HELP: &str = "\
-taut-bench [--quick] [--only GROUP].. [--ops OP,..] [--device cpu|cuda] [--data DIR] [--out DIR]
+taut-bench [GROUP].. [--quick] [--ops OP,..] [--timeline] [--device cpu|cuda] [--data DIR] [--out DIR]
 
-Groups: host, throughput, products, memory, model, encoder. Without --only, all of them.
+Groups: host, throughput, products, memory, model, encoder. Without one, all of them; `--only GROUP` names one too.
 --ops limits the throughput to the methods of these names: relu,sum,matmul; and products and the encoder to rows with
 one of these in their name: '512 x 4096,TN'.
+--timeline shows for each work of the group memory what lived when: on the page, and in DIR/timeline/ as a trace that
+ui.perfetto.dev opens.
 ";
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -18,6 +22,7 @@ struct Options {
     quick: bool,
     only: Vec<String>,
     ops: Vec<String>,
+    timeline: bool,
     device: Option<String>,
     data: PathBuf,
     out: PathBuf,
@@ -37,12 +42,15 @@ fn main() -> ExitCode {
 fn parse() -> Outcome<Option<Options>> {
     use lexopt::prelude::*;
     let (data, out) = ("target/data".into(), "target/bench".into());
-    let mut options = Options { quick: false, only: Vec::new(), ops: Vec::new(), device: None, data, out };
+    let (only, ops) = (Vec::new(), Vec::new());
+    let mut options = Options { quick: false, only, ops, timeline: false, device: None, data, out };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("quick") => options.quick = true,
             Long("only") => options.only.push(parser.value()?.string()?),
+            Value(group) => options.only.push(group.string()?),
+            Long("timeline") => options.timeline = true,
             Long("ops") => options.ops.extend(parser.value()?.string()?.split(',').map(str::to_owned)),
             Long("device") => options.device = Some(parser.value()?.string()?),
             Long("data") => options.data = parser.value()?.into(),
@@ -73,6 +81,7 @@ fn run(options: Options) -> Outcome<()> {
     let wanted = |group: &str| options.only.is_empty() || options.only.iter().any(|only| only == group);
     let mut bench = Bench::new(device, options.quick, options.data.clone());
     bench.ops = options.ops;
+    bench.timeline = options.timeline;
     if wanted(host::GROUP) {
         host::measure(&mut bench, &options.out.join("criterion"))?;
     }
@@ -80,6 +89,7 @@ fn run(options: Options) -> Outcome<()> {
         memory::mlp(&mut bench)?;
         memory::flights(&mut bench)?;
         memory::encoder(&mut bench)?;
+        pool::measure(&mut bench)?;
     }
     if wanted(throughput::GROUP) {
         throughput::measure(&mut bench)?;
@@ -100,15 +110,12 @@ fn run(options: Options) -> Outcome<()> {
         bench.report.keep(old);
     }
     bench.report.write(&json)?;
-    let sections = [
-        model::section,
-        encoder::section,
-        memory::section,
-        throughput::section,
-        products::section,
-        host::section,
-    ];
-    let sections: Vec<_> = sections.iter().map(|section| section(&bench)).collect();
+    if options.timeline {
+        timeline::write(&options.out, &bench.timelines)?;
+    }
+    let mut sections = vec![model::section(&bench), encoder::section(&bench), memory::section(&bench)];
+    sections.extend(timeline::section(&bench));
+    sections.extend([throughput::section(&bench), products::section(&bench), host::section(&bench)]);
     page::write(&options.out.join("index.html"), &bench.report, &sections)?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::{
     flights::Flights,
     model::Size,
     page::{Plot, Section},
+    timeline::{self, Recorded},
     work::{
         mlp::{self, Technique},
         ridge::{self, Data},
@@ -15,7 +16,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use taut::{DType, Device, Error, ErrorKind, Result, Stats, Tensor};
+use taut::{DType, Device, Error, ErrorKind, Result, Stats, Tensor, memory::Timeline};
 use taut_nn::{Stored, Tokens, Weights, text::SentenceEncoder};
 use taut_tests::inputs;
 
@@ -29,6 +30,8 @@ pub struct Run {
     pub stats: Stats,
     /// The time of each repetition but the first, which also fills the pool.
     pub times: Vec<Duration>,
+    /// What the pool did until the end of the first repetition.
+    pub timeline: Option<Timeline>,
 }
 
 /// Runs `work` on a device of its own and on a plan of it, and refuses a plan that is not right to the byte.
@@ -39,10 +42,11 @@ where
     F: Fn(&Device) -> Result<()>,
 {
     let real = device.fresh()?;
+    real.pool().record(timeline::EVENTS)?;
     let repeat = work(&real)?;
     repeat(&real)?;
     real.synchronize()?;
-    let stats = real.stats();
+    let (stats, timeline) = (real.stats(), real.pool().take_timeline());
     let mut times = Vec::new();
     for _ in 0..repetitions {
         let start = Instant::now();
@@ -54,7 +58,7 @@ where
     let plan = Device::plan(real.spec());
     work(&plan)?(&plan)?;
     same_peaks(&plan.stats(), &stats)?;
-    Ok(Run { stats, times })
+    Ok(Run { stats, times, timeline })
 }
 
 /// Refuses a plan that is not right to the byte.
@@ -83,6 +87,16 @@ pub fn figures(work: &str, device: &str, run: &Run) -> Vec<Figure> {
     figures
 }
 
+/// Takes up what a run gave: the figures, and the timeline if it is to be shown.
+fn tell(bench: &mut Bench, work: &str, run: Run) {
+    let device = bench.device_name();
+    bench.add(figures(work, device, &run));
+    if bench.timeline {
+        let recorded = |timeline| Recorded { work: work.to_owned(), device: device.to_owned(), timeline };
+        bench.timelines.extend(run.timeline.map(recorded));
+    }
+}
+
 /// Measures the network with every technique.
 pub fn mlp(bench: &mut Bench) -> Result<()> {
     let config = match (bench.device.is_cuda(), bench.quick) {
@@ -100,7 +114,7 @@ pub fn mlp(bench: &mut Bench) -> Result<()> {
                 let work = mlp::Work::new(config, technique, device)?;
                 Ok(move |device: &Device| work.run(device).map(drop))
             })?;
-            bench.add(figures(&work, bench.device_name(), &run));
+            tell(bench, &work, run);
             progress.advance(1);
         }
         Ok(())
@@ -127,7 +141,7 @@ pub fn flights(bench: &mut Bench) -> Result<()> {
                     ridge::random_features(device, &data, &size.config, technique, &mut |_, _| {}).map(drop)
                 })
             })?;
-            bench.add(figures(&work, bench.device_name(), &run));
+            tell(bench, &work, run);
             progress.advance(1);
         }
         Ok(())
@@ -187,7 +201,7 @@ pub fn encoder(bench: &mut Bench) -> Result<()> {
                     Ok(())
                 })
             })?;
-            bench.add(figures(&work, bench.device_name(), &run));
+            tell(bench, &work, run);
             progress.advance(1);
         }
         for (how, mapped) in [("mapped", true), ("read whole first", false)] {

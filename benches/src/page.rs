@@ -1,6 +1,9 @@
-//! The page: one HTML file that needs nothing else, neither network nor script.
+//! The page: one HTML file that needs nothing else. Without script it shows all there is; a few lines of it add the numbers
+//! under the pointer.
 
 mod plot;
+mod svg;
+mod timeline;
 
 pub use plot::{Bar, Plot};
 
@@ -8,6 +11,7 @@ use crate::{
     atomic,
     figures::Report,
     table::{Table, amount, tables},
+    timeline::Recorded,
 };
 use std::{fmt::Write, io, path::Path};
 
@@ -24,6 +28,8 @@ pub struct Section {
     pub plots: Vec<Plot>,
     /// Shown below the plots.
     pub tables: Vec<Table>,
+    /// Shown below the tables.
+    pub timelines: Vec<Recorded>,
 }
 
 impl Section {
@@ -62,7 +68,7 @@ impl Section {
             let _ = writeln!(html, "<div class=\"plots\">\n{plots}</div>");
         }
         self.tables.iter().for_each(|t| html += &table(t));
-        html + "</section>\n"
+        html + &timeline::html(&self.timelines) + "</section>\n"
     }
 }
 
@@ -71,6 +77,10 @@ pub fn render(report: &Report, sections: &[Section]) -> String {
     let links: String =
         sections.iter().map(|s| format!("<a href=\"#{}\">{}</a>", escape(&s.id), escape(&s.title))).collect();
     let body: String = sections.iter().map(Section::html).collect();
+    let script = match sections.iter().any(|section| !section.timelines.is_empty()) {
+        true => concat!("<script>\n", include_str!("page/timeline.js"), "</script>\n"),
+        false => "",
+    };
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -78,7 +88,7 @@ pub fn render(report: &Report, sections: &[Section]) -> String {
          <header>\n<h1>taut</h1>\n<p class=\"lead\">What <code>cargo xtask bench</code> measured on this machine.</p>\n\
          {facts}<nav>{links}</nav>\n</header>\n<main>\n{body}</main>\n\
          <footer>Numbers are medians; a thin line over a bar is the range of the repetitions. All figures: \
-         <code>latest.json</code> beside this page.</footer>\n</body>\n</html>\n",
+         <code>latest.json</code> beside this page.</footer>\n{script}</body>\n</html>\n",
         style = include_str!("page/style.css"),
         facts = facts(report),
     )

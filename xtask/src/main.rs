@@ -18,9 +18,13 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  bench [--quick] [--only GROUP] [--device cpu|cuda] [..]
-      Measures everything that this machine can: fetches what is missing, builds, runs taut-bench with
-      these flags, and leaves target/bench/latest.json and target/bench/index.html.
+  bench [GROUP].. [--quick] [--timeline] [--device cpu|cuda] [..]
+      Measures everything that this machine can, or these groups: fetches what is missing, builds, runs taut-bench with
+      these flags, and leaves target/bench/latest.json and target/bench/index.html. Groups: host, throughput, products,
+      memory, model, encoder.
+  bench memory --timeline
+      Shows for each work of the group what lived when, in the page and as target/bench/timeline/WORK.json, which
+      ui.perfetto.dev and chrome://tracing open.
   test [--no-kernels] [..]
       Runs every test that can run here, on the GPU too where there is one, and on the real inputs. Other arguments go to
       `cargo test`: `cargo xtask test relu -- --nocapture`. --no-kernels compiles no CUDA.
@@ -101,14 +105,17 @@ fn bench(place: &Place, options: Options) -> Result<()> {
     let program =
         cargo::executable(build.args(["build", "--release", "--package", "taut-benches"]), "taut-bench")?;
     let out = place.target.join("bench");
-    if options.value("--only").is_none_or(|group| group == "host") {
+    let mut groups = options.words(&["--quick", "--timeline"]);
+    groups.extend(options.value("--only"));
+    if groups.is_empty() || groups.iter().any(|group| group == "host") {
         host_costs(place, &kernels, &options, &out.join("criterion"))?;
     }
     let mut bench = std::process::Command::new(&program);
     bench.arg("--data").arg(place.data()).arg("--out").arg(&out).args(options.rest());
     cargo::status(&mut bench, "running taut-bench")?;
 
-    for name in ["latest.json", "index.html"] {
+    let timeline = options.has("--timeline").then_some("timeline");
+    for name in ["latest.json", "index.html"].into_iter().chain(timeline) {
         let path = out.join(name);
         if path.exists() {
             println!("{}", path.display());

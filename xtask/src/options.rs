@@ -39,6 +39,18 @@ impl Options {
         })
     }
 
+    /// What stands for itself before `--`: no flag, and not the value of one, but for those that take none.
+    pub(crate) fn words(&self, flags: &[&str]) -> Vec<String> {
+        let own = &self.0[..self.own()];
+        let is_value = |i: usize| {
+            let before = i.checked_sub(1).and_then(|i| own[i].to_str()).unwrap_or("");
+            before.starts_with("--") && !before.contains('=') && !flags.contains(&before)
+        };
+        let words =
+            own.iter().enumerate().filter(|&(i, _)| !is_value(i)).filter_map(|(_, word)| word.to_str());
+        words.filter(|word| !word.starts_with('-')).map(str::to_owned).collect()
+    }
+
     /// Do these arguments choose packages of their own?
     pub(crate) fn names_package(&self) -> bool {
         self.0[..self.own()].iter().filter_map(|argument| argument.to_str()).any(|argument| {
@@ -80,6 +92,13 @@ mod tests {
         assert_eq!(options(&["--device"]).value("--device"), None);
         assert_eq!(options(&["--devices=cuda"]).value("--device"), None);
         assert_eq!(options(&["--", "--device=cuda"]).value("--device"), None);
+    }
+
+    #[test]
+    fn words_are_no_values() {
+        let options =
+            options(&["memory", "--quick", "host", "--ops", "relu", "--only=model", "model", "--", "x"]);
+        assert_eq!(options.words(&["--quick"]), ["memory", "host", "model"]);
     }
 
     #[test]

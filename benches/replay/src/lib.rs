@@ -1,9 +1,11 @@
 //! A recorded trace of allocations, replayed on a pool: what it reserves beside what was asked for, the calls to the
 //! driver, and the time of each event.
 
+mod load;
 mod made;
 mod trace;
 
+pub use load::{among, rate};
 pub use made::{Family, made};
 pub use trace::{Event, events, read};
 

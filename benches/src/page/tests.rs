@@ -1,5 +1,7 @@
 use super::*;
 use crate::figures::{Figure, Machine};
+use std::sync::Arc;
+use taut::memory::{Kind, PhantomBacking, Pool, Site, StreamId, scope};
 
 fn report() -> Report {
     let machine =
@@ -19,10 +21,31 @@ fn page() -> String {
     render(&report(), &[section, Section::new("model", "The real job", "")])
 }
 
+/// A block in a scope, and another for a moment.
+fn timelines() -> Section {
+    let pool = Pool::new(Arc::new(PhantomBacking::new(80 << 30, 0)));
+    pool.record(10).unwrap();
+    let _scope = scope("a < b");
+    let take = |kind| pool.allocate(3_000_000, StreamId::COMPUTE, Site::new("relu", kind)).unwrap();
+    let _kept = take(Kind::Saved);
+    drop(take(Kind::Workspace));
+    let timeline = pool.take_timeline().unwrap();
+    let recorded =
+        |work: &str| Recorded { work: work.into(), device: "plan".into(), timeline: timeline.clone() };
+    let timelines = vec![recorded("MLP: in place"), recorded("MLP: f16"), recorded("whole")];
+    Section { timelines, ..Section::new("timeline", "Timeline", "") }
+}
+
 /// Every element that is opened is closed, in order.
 #[test]
 fn the_page_is_well_formed() {
-    let page = page();
+    is_well_formed(&page());
+    let page = render(&report(), &[timelines()]);
+    let (before, script) = page.split_once("<script>").unwrap();
+    is_well_formed(&format!("{before}{}", script.split_once("</script>").unwrap().1));
+}
+
+fn is_well_formed(page: &str) {
     let mut open: Vec<&str> = Vec::new();
     for tag in page.split('<').skip(2).filter_map(|rest| rest.split_once('>')).map(|(tag, _)| tag) {
         let name = tag.split(' ').next().unwrap();
@@ -41,6 +64,26 @@ fn the_page_needs_nothing_else() {
     for forbidden in ["http:", "https:", "<script", "src=", "@import", "url("] {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
+}
+
+/// Two charts for each timeline, the first of those with one title open; owners are named without script.
+#[test]
+fn timelines_are_shown() {
+    let page = render(&report(), &[timelines()]);
+    assert_eq!((page.matches("class=\"chart\"").count(), page.matches("<details").count()), (6, 3));
+    assert_eq!(page.matches("<details open>").count(), 2);
+    for wanted in [
+        "<h3>MLP, plan</h3>",
+        "peak 6.00 MB live, 6.29 MB reserved · 3 events in ",
+        "<title>relu · saved in a &lt; b, 3.00 MB at most</title>",
+        "data-bytes=\"0 3000000\"",
+        "href=\"timeline/mlp-in-place-plan.json\"",
+        "</i>workspace 3.00 MB</li>",
+        ">peak 6.00 MB</text>",
+    ] {
+        assert!(page.contains(wanted), "{wanted} is missing");
+    }
+    assert!(!page.contains("budget"), "there is none");
 }
 
 #[test]

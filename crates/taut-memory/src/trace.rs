@@ -83,6 +83,37 @@ pub enum Change {
     Limits,
 }
 
+impl Change {
+    /// The block that its owner has since this event: of an [`Allocate`](Change::Allocate), and of a
+    /// [`Kind`](Change::Kind) with the kind that it has now.
+    ///
+    /// ```
+    /// use taut_memory::{Change, Kind, ScopeId, Site, TraceBlock};
+    ///
+    /// let site = Site::new("relu", Kind::Saved);
+    /// let block = TraceBlock { id: 0, bytes: 4096, site, scope: ScopeId::ROOT };
+    /// let change = Change::Kind(block, Kind::Activations);
+    /// assert_eq!(change.gains(), Some(block));
+    /// assert_eq!(change.loses().map(|block| block.site.kind), Some(Kind::Activations));
+    /// ```
+    pub fn gains(&self) -> Option<TraceBlock> {
+        match *self {
+            Change::Allocate(block) | Change::Kind(block, _) => Some(block),
+            Change::Free(_) | Change::Limits => None,
+        }
+    }
+
+    /// The block that its owner had until this event: of a [`Free`](Change::Free), and of a [`Kind`](Change::Kind) with
+    /// the kind that it had.
+    pub fn loses(&self) -> Option<TraceBlock> {
+        match *self {
+            Change::Free(block) => Some(block),
+            Change::Kind(block, kind) => Some(TraceBlock { site: Site { kind, ..block.site }, ..block }),
+            Change::Allocate(_) | Change::Limits => None,
+        }
+    }
+}
+
 /// The block of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceBlock {

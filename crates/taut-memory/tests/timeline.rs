@@ -138,6 +138,8 @@ fn run(pool: &Pool, steps: &[(u8, u64)]) -> Vec<Block> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// From the start, event by event, the live bytes of every owner come out as the pool counts them: at each event, and
     /// at the end. However small the ring is, what it has is the tail of what a large one has.
     #[test]
@@ -166,20 +168,11 @@ proptest! {
         }
         let (mut level, mut nanoseconds) = (timeline.start, timeline.start.nanoseconds);
         for event in &timeline.events {
-            let mut add = |TraceBlock { bytes, site, scope, .. }: TraceBlock| {
+            if let Some(TraceBlock { bytes, site, scope, .. }) = event.change.gains() {
                 let (sum, blocks) = held.entry((scope, site.op, site.kind)).or_default();
                 (*sum, *blocks) = (*sum + bytes, *blocks + 1);
-            };
-            let gone = match event.change {
-                Change::Allocate(block) => { add(block); None }
-                Change::Free(block) => Some(block),
-                Change::Kind(block, kind) => {
-                    add(block);
-                    Some(TraceBlock { site: Site { kind, ..block.site }, ..block })
-                }
-                Change::Limits => None,
-            };
-            if let Some(TraceBlock { bytes, site, scope, .. }) = gone {
+            }
+            if let Some(TraceBlock { bytes, site, scope, .. }) = event.change.loses() {
                 let (sum, blocks) = held.get_mut(&(scope, site.op, site.kind)).expect("it is live");
                 (*sum, *blocks) = (*sum - bytes, *blocks - 1);
             }

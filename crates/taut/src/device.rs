@@ -169,7 +169,7 @@ impl Device {
         }
     }
 
-    /// The pool: to allocate blocks directly, set budgets, record a trace.
+    /// The pool: to allocate blocks directly, set budgets, record a timeline.
     pub fn pool(&self) -> &Pool {
         &self.0.pool
     }

@@ -1,0 +1,140 @@
+//! What the pool costs beside many live blocks, and under many threads.
+
+use crate::{Event, clock, events, nanoseconds};
+use std::{
+    collections::HashMap,
+    sync::Barrier,
+    thread,
+    time::{Duration, Instant},
+};
+use taut_memory::{Block, Error, ErrorKind, Kind, Pool, Result, Site, StreamId};
+
+const SITE: Site = Site::new("load", Kind::Activations);
+
+/// The times of `pairs` frees and allocations in turn among `live` blocks, in nanoseconds, sorted: a pair frees any one
+/// block, and allocates the next of `sizes`, which come again and again. What comes before, until no block is left of the
+/// first ones, is not timed.
+///
+/// ```
+/// use std::sync::Arc;
+/// use taut_memory::{PhantomBacking, Pool};
+///
+/// let pool = Pool::new(Arc::new(PhantomBacking::new(1 << 40, 0)));
+/// let times = taut_replay::among(&pool, 10, &[4096, 512, 70_000], 100)?;
+/// assert!(times.len() == 100 && times.is_sorted());
+/// # Ok::<(), taut_memory::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Value`](taut_memory::ErrorKind::Value) without a block or a size, and those of the pool.
+pub fn among(pool: &Pool, live: usize, sizes: &[u64], pairs: usize) -> Result<Vec<u64>> {
+    if live == 0 || sizes.is_empty() {
+        let given = format!("load: {live} live blocks of {} sizes: expected at least 1 of each", sizes.len());
+        return Err(Error::new(ErrorKind::Value, given));
+    }
+    let clock = clock();
+    let mut sizes = sizes.iter().copied().cycle();
+    let mut take = || pool.allocate(sizes.next().unwrap_or(0), StreamId::COMPUTE, SITE);
+    let mut blocks = (0..live).map(|_| take().map(Some)).collect::<Result<Vec<Option<Block>>>>()?;
+    for block in &mut blocks {
+        *block = None;
+        *block = Some(take()?);
+    }
+    let (mut times, mut state) = (Vec::with_capacity(pairs), 1u64);
+    for _ in 0..pairs {
+        // Any block, by the high bits of a linear congruence.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let slot = &mut blocks[(state >> 33) as usize % live];
+        let start = Instant::now();
+        drop(slot.take());
+        let block = take();
+        let time = start.elapsed().saturating_sub(clock);
+        *slot = Some(block?);
+        times.push(nanoseconds(time));
+    }
+    times.sort_unstable();
+    Ok(times)
+}
+
+/// Pairs of an allocation and its free in a second, of all `threads` together: each replays the trace on the same pool,
+/// `repeat` times after one that is not timed.
+///
+/// ```
+/// use std::sync::Arc;
+/// use taut_memory::{PhantomBacking, Pool};
+///
+/// let pool = Pool::new(Arc::new(PhantomBacking::new(1 << 40, 0)));
+/// let rate = taut_replay::rate(&pool, b"+,0,3000000\n+,1,1000000\n-,0\n", 2, 100)?;
+/// assert!(rate > 0.0 && pool.stats().live_bytes == 0);
+/// # Ok::<(), taut_memory::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Corrupt`](taut_memory::ErrorKind::Corrupt) for a line that is no event, and those of the pool.
+pub fn rate(pool: &Pool, text: &[u8], threads: usize, repeat: usize) -> Result<f64> {
+    let (steps, n_slots) = steps(text)?;
+    let pairs = steps.iter().filter(|step| step.bytes.is_some()).count();
+    let gate = Barrier::new(threads);
+    let run = || {
+        let mut slots = Vec::new();
+        slots.resize_with(n_slots, || None);
+        let warm = replay(pool, &steps, &mut slots);
+        gate.wait();
+        let start = Instant::now();
+        let timed = (0..repeat).try_for_each(|_| replay(pool, &steps, &mut slots));
+        let time = start.elapsed();
+        warm.and(timed).map(|()| time)
+    };
+    let times = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, Result<Duration>>| {
+            thread.join().unwrap_or_else(|_| Err(Error::driver("load: a thread panicked")))
+        };
+        threads.into_iter().map(join).collect::<Result<Vec<_>>>()
+    })?;
+    let slowest = times.into_iter().max().unwrap_or_default();
+    Ok((threads * pairs * repeat) as f64 / slowest.as_secs_f64())
+}
+
+/// An event whose block stands in a slot: to be allocated, or to be freed.
+struct Step {
+    slot: usize,
+    bytes: Option<u64>,
+}
+
+/// The events of a trace, with a slot for each block that lives at once, and how many slots that are.
+fn steps(text: &[u8]) -> Result<(Vec<Step>, usize)> {
+    let (mut slots, mut free, mut n_slots) = (HashMap::new(), Vec::new(), 0);
+    let mut steps = Vec::new();
+    for event in events(text) {
+        match event?.1 {
+            Event::Allocate { id, bytes } => {
+                let slot = free.pop().unwrap_or_else(|| {
+                    n_slots += 1;
+                    n_slots - 1
+                });
+                slots.insert(id, slot);
+                steps.push(Step { slot, bytes: Some(bytes) });
+            }
+            Event::Free { id } => {
+                let slot = slots.remove(&id);
+                free.extend(slot);
+                steps.extend(slot.map(|slot| Step { slot, bytes: None }));
+            }
+        }
+    }
+    Ok((steps, n_slots))
+}
+
+fn replay(pool: &Pool, steps: &[Step], slots: &mut [Option<Block>]) -> Result<()> {
+    for Step { slot, bytes } in steps {
+        slots[*slot] = match bytes {
+            Some(bytes) => Some(pool.allocate(*bytes, StreamId::COMPUTE, SITE)?),
+            None => None,
+        };
+    }
+    slots.fill_with(|| None);
+    Ok(())
+}

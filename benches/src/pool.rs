@@ -1,0 +1,217 @@
+//! What the pool itself costs, in the group `memory`: rows that need no tensor.
+
+use crate::{Bench, figures::Figure, memory::GROUP, work::mlp};
+use std::sync::Arc;
+use taut::{
+    Budget, DType, Device, Error, ErrorKind, Result, Tensor,
+    memory::{PhantomBacking, Pool, StreamId},
+};
+use taut_replay::{Event, Family, Pass, among, events, made, pass, quantile, rate};
+
+/// Reserved over requested bytes that a trace should not exceed.
+const MOST_RATIO: f64 = 1.01;
+
+/// Smaller working sets are left out: pages are whole, and a few are partly used.
+const LEAST_BYTES: u64 = 64 << 20;
+
+/// What an allocation and its free should take at most: at the median, and at the 99th percentile.
+const MOST_SECONDS: [f64; 2] = [100e-9, 1e-6];
+
+/// What the first op should take of a card beyond the context.
+const MOST_FIRST_BYTES: f64 = 6e6;
+
+/// Live blocks beside which the pool is measured.
+const LIVE: [usize; 3] = [10, 1_000, 100_000];
+
+const THREADS: usize = 8;
+
+/// Measures this part of the group.
+///
+/// # Errors
+///
+/// Those of the pools and of the device; [`Device`](ErrorKind::Device) if a budget that can not be enough is.
+pub fn measure(bench: &mut Bench) -> Result<()> {
+    let cuda = usize::from(bench.device.is_cuda());
+    bench.group(GROUP, Family::ALL.len() + LIVE.len() + 2 + cuda, |bench, progress| {
+        // First, while nothing else holds the card.
+        if bench.device.is_cuda() {
+            progress.step("the first op");
+            let figure = first_op(&bench.device)?;
+            bench.add(figure);
+            progress.advance(1);
+        }
+        for family in Family::ALL {
+            progress.step(&format!("a made trace, {}", family.name()));
+            let figures = traces(bench, family)?;
+            bench.add(figures);
+            progress.advance(1);
+        }
+        for live in LIVE {
+            progress.step(&format!("{live} live blocks"));
+            let times = among(&phantom(), live, &sizes(), if bench.quick { 20_000 } else { 200_000 })?;
+            bench.add(pair_times(&format!("pool: beside {live} blocks"), "plan", &[times]));
+            progress.advance(1);
+        }
+        progress.step("threads");
+        let figures = threads(bench)?;
+        bench.add(figures);
+        progress.advance(1);
+        progress.step("out of memory");
+        let left = after_out_of_memory(&bench.device)?;
+        let names = [GROUP, "pool: out of memory in a forward pass", bench.device_name(), "bytes left"];
+        bench.add([Figure::new(names, "bytes", left).limit(0.0)]);
+        progress.advance(1);
+        Ok(())
+    })
+}
+
+/// Pages without end that do not exist.
+fn phantom() -> Pool {
+    Pool::new(Arc::new(PhantomBacking::new(1 << 46, 0)))
+}
+
+/// What made traces of one family reserve and cost: on phantom pages, and on those of the device where they fit.
+fn traces(bench: &Bench, family: Family) -> Result<Vec<Figure>> {
+    let seeds = if bench.quick { 0..1 } else { 0..3 };
+    let (mut planned, mut real) = (Vec::new(), Vec::new());
+    for text in seeds.map(|seed| made(family, seed)) {
+        let replayed = Replayed::new(&phantom(), &text)?;
+        let peak_bytes = replayed.first.peak_requested_bytes;
+        let device = bench.device.fresh()?;
+        if peak_bytes >= LEAST_BYTES && peak_bytes <= device.pool().capacity_bytes() / 2 {
+            real.push(Replayed::new(device.pool(), &text)?);
+        }
+        planned.extend((peak_bytes >= LEAST_BYTES).then_some(replayed));
+    }
+    let work = format!("pool: made trace, {}", family.name());
+    let both = [("plan", planned), (bench.device_name(), real)];
+    Ok(both.iter().flat_map(|(device, replayed)| Replayed::figures(replayed, &work, device)).collect())
+}
+
+/// Two passes over a trace, on one pool.
+struct Replayed {
+    first: Pass,
+    again: Pass,
+    /// What the driver took for the trace beyond the reserved bytes, where there is one.
+    beyond_bytes: Option<f64>,
+}
+
+impl Replayed {
+    fn new(pool: &Pool, text: &str) -> Result<Replayed> {
+        let before = pool.stats().driver_bytes;
+        let (first, again) = (pass(pool, text.as_bytes())?, pass(pool, text.as_bytes())?);
+        let stats = pool.stats();
+        let taken = stats.driver_bytes.zip(before).map(|(after, before)| after as f64 - before as f64);
+        let beyond_bytes = taken.map(|taken| taken - stats.reserved_bytes as f64);
+        Ok(Replayed { first, again, beyond_bytes })
+    }
+
+    /// What is known of several traces; nothing of none.
+    fn figures(replayed: &[Replayed], work: &str, device: &str) -> Vec<Figure> {
+        if replayed.is_empty() {
+            return Vec::new();
+        }
+        let figure = |metric, unit, of: fn(&Replayed) -> f64| {
+            Figure::new([GROUP, work, device, metric], unit, replayed.iter().map(of).collect())
+        };
+        let calls = |of: &Replayed| (of.again.calls.commits + of.again.calls.decommits) as f64;
+        let mut figures = vec![
+            figure("reserved / requested", "", |of| of.first.ratio()).limit(MOST_RATIO),
+            figure("driver calls when repeated", "", calls).limit(0.0),
+        ];
+        let times: Vec<_> = replayed.iter().map(|of| of.again.pairs.clone()).collect();
+        figures.extend(pair_times(work, device, &times));
+        if replayed.iter().all(|of| of.beyond_bytes.is_some()) {
+            let beyond = |of: &Replayed| of.beyond_bytes.unwrap_or(0.0);
+            figures.push(figure("driver beyond reserved", "bytes", beyond).limit(0.0));
+        }
+        figures
+    }
+}
+
+/// The median and the 99th percentile of times to allocate and free, each from sorted nanoseconds.
+fn pair_times(work: &str, device: &str, runs: &[Vec<u64>]) -> Vec<Figure> {
+    let metrics = [("alloc + free", 0.5), ("alloc + free, p99", 0.99)];
+    let figure = |((metric, part), most)| {
+        let seconds = runs.iter().map(|times| quantile(times, part) as f64 / 1e9).collect();
+        Figure::new([GROUP, work, device, metric], "s", seconds).limit(most)
+    };
+    metrics.into_iter().zip(MOST_SECONDS).map(figure).collect()
+}
+
+/// The sizes of a made trace, small enough that as many blocks as are measured fit into any card.
+fn sizes() -> Vec<u64> {
+    let text = made(Family::Generation, 0);
+    let sizes = events(text.as_bytes()).filter_map(|event| match event {
+        Ok((_, Event::Allocate { bytes, .. })) => Some(bytes / 64),
+        _ => None,
+    });
+    sizes.collect()
+}
+
+/// How often blocks are taken and given back in a second: by one thread, and by several on the same pool.
+fn threads(bench: &Bench) -> Result<Vec<Figure>> {
+    let (text, repeat) = (made(Family::Encoding, 0), if bench.quick { 10 } else { 50 });
+    let pool = bench.device.fresh()?.pool().clone();
+    let (fits, device) = (pool.capacity_bytes() >= 8 << 30, bench.device_name());
+    let (pool, device) = if fits { (pool, device) } else { (phantom(), "plan") };
+    let measured = |threads| (0..3).map(|_| rate(&pool, text.as_bytes(), threads, repeat)).collect();
+    let (one, many): (Result<Vec<f64>>, Result<Vec<f64>>) = (measured(1), measured(THREADS));
+    let figure = |n, rates| {
+        Figure::new([GROUP, &format!("pool: {n} on one pool"), device, "alloc + free"], "pairs/s", rates)
+    };
+    let (one, many) = (figure("1 thread", one?), figure(&format!("{THREADS} threads"), many?));
+    let names = [GROUP, &many.work, device, "beside one thread"];
+    let beside = Figure::new(names, "", vec![many.median / one.median]);
+    Ok(vec![one, many, beside])
+}
+
+/// What an op takes of a card, the first one since its context was made: pages, kernels, and whatever the driver adds.
+fn first_op(device: &Device) -> Result<Vec<Figure>> {
+    device.reset()?;
+    let Some(gpu) = device.gpu() else { return Ok(Vec::new()) };
+    // Opens the context, and nothing else.
+    gpu.stream(StreamId::COMPUTE)?.synchronize()?;
+    let bare = device.stats().driver_bytes;
+    let x = Tensor::zeros([1024], DType::F32, device)?.relu()?;
+    device.synchronize()?;
+    let after = device.stats().driver_bytes;
+    drop(x);
+    let grown = after.zip(bare).map(|(after, bare)| after.saturating_sub(bare) as f64);
+    let names = [GROUP, "pool: one small op", "cuda", "driver, beyond the context"];
+    Ok(grown
+        .map(|bytes| Figure::new(names, "bytes", vec![bytes]).limit(MOST_FIRST_BYTES))
+        .into_iter()
+        .collect())
+}
+
+/// The live bytes that a forward pass leaves behind when its budget was not enough, for budgets from the least that holds
+/// the weights to just less than it needs.
+fn after_out_of_memory(device: &Device) -> Result<Vec<f64>> {
+    let config = mlp::Config { layers: 8, width: 512, batch: 1024, segments: 8 };
+    let plan = Device::plan(device.spec());
+    mlp::Work::new(config, mlp::Technique::Everything, &plan)?.run(&plan)?;
+    let most = plan.stats().peak_reserved_bytes;
+
+    let device = device.fresh()?;
+    let work = mlp::Work::new(config, mlp::Technique::Everything, &device)?;
+    let overhead_bytes = match device.spec() {
+        taut::Spec::Cuda(card) => card.context_bytes,
+        taut::Spec::Cpu { .. } => 0,
+    };
+    let (before, mut left) = (device.stats().live_bytes, Vec::new());
+    for part in 0..8 {
+        device.release()?;
+        let least = device.stats().reserved_bytes;
+        device.set_budget(Budget::Bytes(overhead_bytes + least + (most - least) / 9 * part))?;
+        match work.run(&device) {
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Err(Error::device(format!("memory: a budget of {part} ninths was enough"))),
+        }
+        device.synchronize()?;
+        left.push(device.stats().live_bytes.abs_diff(before) as f64);
+        device.set_budget(Budget::Unlimited)?;
+    }
+    Ok(left)
+}
