@@ -59,23 +59,28 @@ template <typename T> struct Norm {
         const f32 usual = is_large || is_small ? 0.0f : x;  // so is NaN
         return {fmaf(large, large, acc.large), fmaf(usual, usual, acc.usual), fmaf(small, small, acc.small)};
     }
-    // Where the largest of a pack is usual, so are all that count beside it, and NaN.
+    // Where the largest of each lane, which may be a column of its own, is usual, so are all that count beside it, and NaN.
     template <u32 kLen, u32 kCount>
     static __device__ __forceinline__ void add_all(Acc (&acc)[kLen], const Pack<T, kLen> (&x)[kCount]) {
-        #pragma unroll
-        for (u32 j = 0; j < kCount; ++j) {
-            f32 most = 0.0f;
-            if constexpr (!kSame<T, f16>) {
+        bool is_usual = true;
+        if constexpr (!kSame<T, f16>) {
+            #pragma unroll
+            for (u32 l = 0; l < kLen; ++l) {
+                f32 most = 0.0f;
                 #pragma unroll
-                for (T lane : x[j].lane) most = fmaxf(most, fabsf(widen(lane)));
+                for (u32 j = 0; j < kCount; ++j) most = fmaxf(most, fabsf(widen(x[j].lane[l])));
+                is_usual &= most >= kSmall && most <= kLarge;
             }
-            if (kSame<T, f16> || (most >= kSmall && most <= kLarge)) {
-                #pragma unroll
-                for (u32 l = 0; l < kLen; ++l) {
-                    const f32 element = widen(x[j].lane[l]);
-                    acc[l].usual = fmaf(element, element, acc[l].usual);
-                }
-            } else {
+        }
+        if (is_usual) {
+            #pragma unroll
+            for (u32 i = 0; i < kCount * kLen; ++i) {
+                const f32 element = widen(x[i / kLen].lane[i % kLen]);
+                acc[i % kLen].usual = fmaf(element, element, acc[i % kLen].usual);
+            }
+        } else {
+            #pragma unroll
+            for (u32 j = 0; j < kCount; ++j) {
                 #pragma unroll
                 for (u32 l = 0; l < kLen; ++l) acc[l] = add(acc[l], x[j].lane[l], 0);
             }
