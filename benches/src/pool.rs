@@ -1,6 +1,6 @@
 //! What the pool itself costs, in the group `memory`: rows that need no tensor.
 
-use crate::{Bench, figures::Figure, memory::GROUP, work::mlp};
+use crate::{Bench, figures::Figure, memory::GROUP, table::number, work::mlp};
 use std::sync::Arc;
 use taut::{
     Budget, DType, Device, Error, ErrorKind, Result, Tensor,
@@ -49,7 +49,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         for live in LIVE {
             progress.step(&format!("{live} live blocks"));
             let times = among(&phantom(), live, &sizes(), if bench.quick { 20_000 } else { 200_000 })?;
-            bench.add(pair_times(&format!("pool: beside {live} blocks"), "plan", &[times]));
+            bench.add(pair_times(&format!("pool: beside {} blocks", number(live as f64)), "plan", &[times]));
             progress.advance(1);
         }
         progress.step("threads");
@@ -157,12 +157,12 @@ fn threads(bench: &Bench) -> Result<Vec<Figure>> {
     let (pool, device) = if fits { (pool, device) } else { (phantom(), "plan") };
     let measured = |threads| (0..3).map(|_| rate(&pool, text.as_bytes(), threads, repeat)).collect();
     let (one, many): (Result<Vec<f64>>, Result<Vec<f64>>) = (measured(1), measured(THREADS));
-    let figure = |n, rates| {
-        Figure::new([GROUP, &format!("pool: {n} on one pool"), device, "alloc + free"], "pairs/s", rates)
+    let figure = |metric: &str, unit, values| {
+        Figure::new([GROUP, "pool: threads on one pool", device, metric], unit, values)
     };
-    let (one, many) = (figure("1 thread", one?), figure(&format!("{THREADS} threads"), many?));
-    let names = [GROUP, &many.work, device, "beside one thread"];
-    let beside = Figure::new(names, "", vec![many.median / one.median]);
+    let one = figure("1 thread", "pairs/s", one?);
+    let many = figure(&format!("{THREADS} threads"), "pairs/s", many?);
+    let beside = figure(&format!("{THREADS} beside 1"), "", vec![many.median / one.median]);
     Ok(vec![one, many, beside])
 }
 

@@ -2,6 +2,7 @@
 
 mod bands;
 mod columns;
+mod owners;
 mod perfetto;
 
 pub use bands::{Band, COLUMNS, Chart, Group, Owner, Run, Split};

@@ -21,7 +21,8 @@ for (const chart of document.querySelectorAll(".chart")) {
     const band = bands.find(({ path }) => path === target);
     const live = bands.reduce((sum, band) => sum + band.at(run), 0);
     const pool = `live ${bytes(live)}, reserved ${bytes(reserved.at(run))} at ${time(from + part * (to - from))}`;
-    hover.textContent = band ? `${band.name}: ${bytes(band.at(run))} now\n${pool}` : pool;
+    const owner = band?.name.replace(/, (?=[^,]*$)/, `\n${bytes(band.at(run))} now, `);
+    hover.textContent = owner ? `${owner}\n${pool}` : pool;
     hover.style.setProperty("--x", part);
     cursor.setAttribute("transform", `translate(${part * box.width})`);
   };

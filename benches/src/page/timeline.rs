@@ -8,7 +8,7 @@ use crate::{
     table::{amount, number},
     timeline::{Band, COLUMNS, Chart, FOLDER, Group, Recorded, Run, Split},
 };
-use std::fmt::Write;
+use std::{cmp::Reverse, fmt::Write};
 
 /// The name of the peak.
 const TOP: u32 = 24;
@@ -16,6 +16,10 @@ const TOP: u32 = 24;
 const HEIGHT: u32 = 220;
 /// The axis with its numbers and its name.
 const AXIS: u32 = 38;
+/// A band with its name in it is as high at least.
+const LABEL: u32 = 16;
+/// Columns that a character takes, on a page of full width.
+const CHAR: usize = 6;
 /// Units of the paths in a pixel.
 const FINE: u32 = 10;
 
@@ -90,6 +94,7 @@ fn figure(name: &str, chart: &Chart, recorded: &Recorded) -> String {
         steps(&mut svg, "limit", chart, &axis, |i| chart.runs[i].budget_bytes);
     }
     svg += "</svg>";
+    labels(&mut svg, chart, &axis);
     peak(&mut svg, chart, &axis);
     let _ = write!(svg, "<path class=\"cursor\" d=\"M 0 {TOP} V {}\"/>", TOP + HEIGHT);
     let (title, legend) = (format!("Live bytes by {name}"), legend(chart, budget, shown.is_some()));
@@ -198,14 +203,52 @@ fn area(svg: &mut String, chart: &Chart, i: usize, band: &Band, axis: &Axis) {
             last = bytes;
         }
     }
-    let number = chart.bands[..i].iter().filter(|other| other.group == band.group).count();
-    let shade = if number % 2 == 1 { " shade" } else { "" };
+    let shade = chart.bands[..i].iter().filter(|other| other.group == band.group).count() % 3;
     let class = colour(&chart.groups[band.group], chart);
     let _ = write!(
         svg,
-        "<path class=\"band part{class}{shade}\" data-bytes=\"{changes}\" d=\"{path}\"><title>{}</title></path>",
+        "<path class=\"band part{class} shade{shade}\" data-bytes=\"{changes}\" d=\"{path}\"><title>{}</title></path>",
         escape(&name(band, &chart.groups[band.group])),
     );
+}
+
+/// The ops of bands that have room for their names: where a band is thickest over the width of a word.
+fn labels(svg: &mut String, chart: &Chart, axis: &Axis) {
+    for (i, band) in chart.bands.iter().enumerate() {
+        let Some(owner) = band.owner else { continue };
+        // Of each column, the height of the band's lower and upper edge.
+        let mut edges: Vec<(u32, u32)> = Vec::with_capacity(COLUMNS);
+        for (run, Run { bytes, .. }) in chart.runs.iter().enumerate() {
+            let below: u64 = bytes[..i].iter().sum();
+            let edge = (height(axis, below as f64), height(axis, (below + bytes[i]) as f64));
+            edges.resize(end(chart, run), edge);
+        }
+        // Room that is there from the first to the last column of a word.
+        let room = |window: &[(u32, u32)]| {
+            let low = window.iter().map(|edge| edge.0).max().unwrap_or(0);
+            let high = window.iter().map(|edge| edge.1).min().unwrap_or(0);
+            (high.saturating_sub(low), low)
+        };
+        let words = match chart.split {
+            Split::Kind if owner.scope.name().is_empty() => owner.op.to_owned(),
+            Split::Kind => format!("{} in {}", owner.op, owner.scope),
+            Split::Scope => format!("{} · {}", owner.op, owner.kind),
+        };
+        let word = CHAR * words.chars().count();
+        // Of equal places the one nearest to the middle.
+        let middle = COLUMNS.saturating_sub(word) / 2;
+        let best = edges
+            .windows(word)
+            .enumerate()
+            .max_by_key(|(from, window)| (room(window).0, Reverse(from.abs_diff(middle))));
+        if let Some((from, (thick, low))) = best.map(|(from, window)| (from, room(window)))
+            && thick >= LABEL * FINE
+        {
+            let x = 100.0 * (from + word / 2) as f64 / COLUMNS as f64;
+            let y = TOP + HEIGHT - (low + thick / 2) / FINE + 4;
+            text(svg, "inside", x, y, "middle", &words);
+        }
+    }
 }
 
 /// `linear · weights in model/layer3, 4.20 MB at most`.
@@ -251,13 +294,22 @@ fn end(chart: &Chart, run: usize) -> usize {
     chart.runs.get(run + 1).map_or(COLUMNS, |next| next.start)
 }
 
-/// A dot on the highest moment, and how much that was.
+/// A dot on the highest moment, and how much that was: above the reserved bytes, if that is near.
 fn peak(svg: &mut String, chart: &Chart, axis: &Axis) {
     let x = 100.0 * (chart.peak_column as f64 + 0.5) / COLUMNS as f64;
-    let y = TOP + HEIGHT - height(axis, chart.peak_bytes as f64) / FINE;
-    let _ = write!(svg, "<circle class=\"peak\" cx=\"{x:.2}%\" cy=\"{y}\" r=\"3\"/>");
-    let bytes = amount(chart.peak_bytes as f64, "bytes");
-    text(svg, "value", x, y.saturating_sub(9).max(12), anchor(x), &format!("peak {bytes}"));
+    let y = |bytes: u64| TOP + HEIGHT - height(axis, bytes as f64) / FINE;
+    let dot = y(chart.peak_bytes);
+    let _ = write!(svg, "<circle class=\"peak\" cx=\"{x:.2}%\" cy=\"{dot}\" r=\"3\"/>");
+    let words = format!("peak {}", amount(chart.peak_bytes as f64, "bytes"));
+    let room = CHAR * 2 * words.len();
+    let near = |run: &usize| {
+        let (from, to) = (chart.runs[*run].start, end(chart, *run));
+        from < chart.peak_column + room && to + room > chart.peak_column
+    };
+    let reserved = (0..chart.runs.len()).filter(near).map(|run| chart.runs[run].reserved_bytes).max();
+    let line = y(reserved.unwrap_or(0)).min(dot);
+    let above = if dot - line <= 2 * TOP { line } else { dot };
+    text(svg, "value", x, above.saturating_sub(8).max(12), anchor(x), &words);
 }
 
 /// Of a number of bytes above the ground, in units of the paths.
