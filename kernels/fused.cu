@@ -69,10 +69,22 @@ __device__ __forceinline__ void finish(const Parts& parts, const Unit<T, kLen>& 
     activate<T>(x, parts.activation, parts.slope);
     if (parts.threshold != 0) {
         const Words words = philox(parts.seed, number / 8);
-        #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) {
-            const u32 bits = half_word(words, kLen == 8 ? l : u32(number % 8));
-            x[l] = bits >= parts.threshold ? __fmul_rn(x[l], parts.scale) : 0.0f;
+        // No half-word is as large as a threshold of 2^16, which no half of a word holds.
+        if (kLen == 8 && parts.threshold < 0x10000) {
+            const u32 least = parts.threshold * 0x10001;
+            #pragma unroll
+            for (u32 l = 0; l < kLen; l += 2) {
+                bool keeps[2];
+                __vibmax_u16x2(words.x[l / 2], least, &keeps[1], &keeps[0]);
+                #pragma unroll
+                for (u32 i = 0; i < 2; ++i) x[l + i] = keeps[i] ? __fmul_rn(x[l + i], parts.scale) : 0.0f;
+            }
+        } else if (kLen == 8) {
+            #pragma unroll
+            for (f32& y : x) y = 0.0f;
+        } else {
+            const u32 bits = half_word(words, u32(number % 8));
+            x[0] = bits >= parts.threshold ? __fmul_rn(x[0], parts.scale) : 0.0f;
         }
     }
     if (parts.residual) {
