@@ -253,7 +253,10 @@ fn host_peak(f: impl FnOnce() -> Result<()>) -> Result<Option<u64>> {
 pub fn section(bench: &Bench) -> Section {
     let intro = "The same work with one technique added at a time. Tensor bytes are the same number on every device; workspace \
         is what kernels take while they run; reserved is what the pool asked the driver for. Every row was planned without a \
-        GPU and came out equal to the byte.";
+        GPU and came out equal to the byte.\n\n\
+        Below are rows of the pool itself. Traces are made ones, of programs of these kinds: what is reserved at most over what \
+        was asked for at most, the calls to the driver when the same trace comes again, and the time to allocate a block and to \
+        free it, with the sizes and lives of the trace.";
     let mut section = Section::new(GROUP, "Memory", intro);
     let all = bench.report.group(GROUP);
     let mut plots: Vec<Plot> = Vec::new();

@@ -83,7 +83,7 @@ fn traces(bench: &Bench, family: Family) -> Result<Vec<Figure>> {
         }
         planned.extend((peak_bytes >= LEAST_BYTES).then_some(replayed));
     }
-    let work = format!("pool: made trace, {}", family.name());
+    let work = format!("trace: {}", family.name());
     let both = [("plan", planned), (bench.device_name(), real)];
     Ok(both.iter().flat_map(|(device, replayed)| Replayed::figures(replayed, &work, device)).collect())
 }
@@ -117,7 +117,7 @@ impl Replayed {
         let calls = |of: &Replayed| (of.again.calls.commits + of.again.calls.decommits) as f64;
         let mut figures = vec![
             figure("reserved / requested", "", |of| of.first.ratio()).limit(MOST_RATIO),
-            figure("driver calls when repeated", "", calls).limit(0.0),
+            figure("calls again", "", calls).limit(0.0),
         ];
         let times: Vec<_> = replayed.iter().map(|of| of.again.pairs.clone()).collect();
         figures.extend(pair_times(work, device, &times));

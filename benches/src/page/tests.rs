@@ -76,7 +76,7 @@ fn timelines_are_shown() {
         "<h3>MLP, plan</h3>",
         "peak 6.00 MB live, 6.29 MB reserved · 3 events in ",
         "<title>relu · saved in a &lt; b, 3.00 MB at most</title>",
-        "data-bytes=\"0 3000000\"",
+        " 3000000\"",
         "href=\"timeline/mlp-in-place-plan.json\"",
         "</i>workspace 3.00 MB</li>",
         ">peak 6.00 MB</text>",

@@ -72,8 +72,9 @@ impl Counters {
             (BUDGET, json!({ "budget": level.budget_bytes })),
         ];
         for (name, args) in tracks {
-            let no_budget = name == BUDGET && level.budget_bytes >= self.capacity_bytes;
-            if self.written.get(name) != Some(&args) && !(no_budget && !self.written.contains_key(name)) {
+            let last = self.written.get(name);
+            let is_none = name == BUDGET && last.is_none() && level.budget_bytes >= self.capacity_bytes;
+            if last != Some(&args) && !is_none {
                 let ts = microseconds(level.nanoseconds);
                 events.push(json!({ "ph": "C", "name": name, "pid": 1, "ts": ts, "args": args }));
                 self.written.insert(name, args);

@@ -125,13 +125,14 @@ fn run(pool: &Pool, steps: &[(u8, u64)]) -> Vec<Block> {
         let nth = |live: &[Block]| n as usize % live.len().max(1);
         let _scope = ["encoder", "decoder"].get(n as usize % 3).map(|&name| scope(name));
         match what {
-            0..4 => live.push(pool.allocate(n, S0, if n % 2 == 0 { SITE } else { MATMUL }).unwrap()),
+            0..4 => live
+                .push(pool.allocate(n, S0, if n % 2 == 0 { SITE } else { MATMUL }).expect("there is room")),
             4..7 if !live.is_empty() => drop(live.swap_remove(nth(&live))),
             7 if !live.is_empty() => {
                 let i = nth(&live);
                 live[i].set_kind(Kind::ALL[n as usize % 8]);
             }
-            _ => drop(pool.release().unwrap()),
+            _ => drop(pool.release().expect("no fault")),
         }
     }
     live
