@@ -145,10 +145,14 @@ def peak_of(call, input_bytes, graph_bytes):
     return torch.cuda.max_memory_allocated() - before + input_bytes + graph_bytes
 
 
-def graph_bytes():
-    """What the pools of CUDA graphs hold."""
-    segments = torch.cuda.memory_snapshot() if CUDA else []
-    return sum(s["total_size"] for s in segments if tuple(s["segment_pool_id"]) != (0, 0))
+def graph_pools():
+    """What the pools of CUDA graphs hold, by their ids."""
+    pools = {}
+    for segment in torch.cuda.memory_snapshot() if CUDA else []:
+        pool = tuple(segment["segment_pool_id"])
+        if pool != (0, 0):
+            pools[pool] = pools.get(pool, 0) + segment["total_size"]
+    return pools
 
 
 def measure(model, mode, make_call, input_bytes, least_s=0.02, dynamic=False):
@@ -156,7 +160,7 @@ def measure(model, mode, make_call, input_bytes, least_s=0.02, dynamic=False):
     torch._dynamo.reset()
     gc.collect()
     # CUDA graphs keep the memory of a call as theirs, also between calls.
-    others = graph_bytes()
+    others = set(graph_pools())
     compiled = model if mode is None else torch.compile(model, mode=mode, dynamic=dynamic)
 
     def step(*inputs):
@@ -168,7 +172,8 @@ def measure(model, mode, make_call, input_bytes, least_s=0.02, dynamic=False):
     try:
         call()
         seconds = seconds_of(call, least_s)
-        peak = peak_of(call, input_bytes, graph_bytes() - others) if CUDA else None
+        own = sum(bytes for pool, bytes in graph_pools().items() if pool not in others)
+        peak = peak_of(call, input_bytes, own) if CUDA else None
         return {"seconds": seconds, "peak_bytes_above_weights": peak}
     except Exception as error:  # a mode that does not work here is a fact to report
         return {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
