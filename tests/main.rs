@@ -21,6 +21,7 @@ mod graph;
 mod inputs;
 mod matmul;
 mod minilm;
+mod neighbour;
 mod norm;
 mod ops;
 mod ownership;
@@ -51,6 +52,9 @@ use taut_tests::Suite;
 fn main() -> ExitCode {
     if reset::is_probe() {
         return reset::probe();
+    }
+    if neighbour::is_neighbour() {
+        return neighbour::neighbour();
     }
     let arguments = libtest_mimic::Arguments::from_args();
     let mut suite = match Suite::new() {
@@ -98,6 +102,7 @@ fn main() -> ExitCode {
         tidy::trials,
         plan::trials,
         pool::trials,
+        neighbour::trials,
         budget::trials,
         reset::trials,
         server::trials,
