@@ -3,10 +3,16 @@
 //!
 //! The build script writes `facts.cuh` from here, and has the compiler check the size of every twin.
 
+#[path = "args/attention.rs"]
+mod attention;
 #[path = "args/copy.rs"]
 mod copy;
+#[path = "args/matmul.rs"]
+mod matmul;
 
-pub use copy::{Runs, Tiles};
+pub use attention::*;
+pub use copy::*;
+pub use matmul::*;
 use taut_core::{Layout, MAX_RANK, Shape};
 
 /// Threads in a block of every elementwise and reduction kernel.
@@ -161,126 +167,6 @@ pub struct Rows<const N: usize> {
     pub units: u64,
     /// From unit to unit, in elements, for each operand.
     pub step: [u64; N],
-}
-
-/// An operand as the copy engine of compute 9.0 sees it: what the driver encodes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C, align(64))]
-pub struct TensorMap {
-    /// Opaque.
-    pub words: [u64; 16],
-}
-
-/// A batch of products of matrices and their epilogue. Pointers are addresses, strides are in elements.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[repr(C)]
-pub struct Product {
-    /// `[m, k]` of the first product.
-    pub a: u64,
-    /// `[k, n]` of the first product.
-    pub b: u64,
-    /// `[n]` of the dtype of `a` and `b`, or 0.
-    pub bias: u64,
-    /// `[products, m, n]`, row-major, aligned to its elements.
-    pub dst: u64,
-    /// `[splits, products, m, n]` of `f32`, with rows padded to a multiple of [`PARTIAL_PACK`]; 0 if `splits` is 1.
-    pub partial: u64,
-    /// Rows of `dst`.
-    pub m: u64,
-    /// Columns of `dst`.
-    pub n: u64,
-    /// Terms of each sum.
-    pub k: u64,
-    /// Stride of `a` along `m`.
-    pub a_m: u64,
-    /// Stride of `a` along `k`.
-    pub a_k: u64,
-    /// Stride of `b` along `k`.
-    pub b_k: u64,
-    /// Stride of `b` along `n`.
-    pub b_n: u64,
-    /// Stride of `bias`.
-    pub bias_n: u64,
-    /// Blocks of one `blockIdx.y` sum over this much of `k`.
-    pub k_part: u64,
-    /// From part to part of `partial`.
-    pub part_step: u64,
-    /// From product to product, in `a` and in `b`.
-    pub batch: Walk<2>,
-    /// The number of parts of `k`.
-    pub splits: u32,
-    /// [`Activation::code`](taut_core::Activation::code).
-    pub activation: u32,
-    /// The parameter of the activation.
-    pub slope: f32,
-    /// 1 to add to `dst`.
-    pub accumulate: u32,
-    /// 1 if `dst` is `f32` whatever the dtype of `a` and `b`.
-    pub wide: u32,
-    /// Of `matvec_rows`: 1 if `b` takes 16-byte loads along `k`, plus 2 if `a` does too.
-    pub packed: u32,
-    /// Of `matvec_rows`: threads that share a column of `b`, a power of two up to 32.
-    pub lanes: u32,
-    /// Padding.
-    pub unused: u32,
-}
-
-/// Distances of neighbours, in elements.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Strides {
-    /// From sequence to sequence.
-    pub sequence: u64,
-    /// From head to head.
-    pub head: u64,
-    /// From row to row.
-    pub row: u64,
-    /// Within a row.
-    pub col: u64,
-}
-
-/// Attention of sequences and heads. Pointers are addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[repr(C)]
-pub struct Attention {
-    /// `[sequences, kv_heads * group, len, dim]`.
-    pub q: u64,
-    /// `[sequences, kv_heads, kv_len, dim]`.
-    pub k: u64,
-    /// As `k`.
-    pub v: u64,
-    /// As `q`.
-    pub out: u64,
-    /// Of `q`.
-    pub q_at: Strides,
-    /// Of `k`.
-    pub k_at: Strides,
-    /// Of `v`.
-    pub v_at: Strides,
-    /// Of `out`.
-    pub out_at: Strides,
-    /// Of sequences that lie one after the other along the rows: `u32`, where each begins, and the end; or 0.
-    pub bounds: u64,
-    /// Queries of a sequence, unless there are bounds.
-    pub len: u32,
-    /// Keys of a sequence, unless there are bounds.
-    pub kv_len: u32,
-    /// Heads of keys.
-    pub kv_heads: u32,
-    /// Heads of queries for each of them.
-    pub group: u32,
-    /// Elements of a row.
-    pub dim: u32,
-    /// Blocks that share the keys of a sequence and a head.
-    pub tiles: u32,
-    /// 1 if row `i` sees the keys up to `i + kv_len - len` only.
-    pub causal: u32,
-    /// 1 if every row of every operand takes 16-byte accesses.
-    pub packs: u32,
-    /// The factor of scores, times `log2(e)`.
-    pub scale: f32,
-    /// Padding.
-    pub unused: u32,
 }
 
 /// Where a kernel tells the host of an index that is out of range.

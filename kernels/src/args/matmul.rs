@@ -1,0 +1,65 @@
+//! What the kernels of products are told.
+
+use super::Walk;
+
+/// An operand as the copy engine of compute 9.0 sees it: what the driver encodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct TensorMap {
+    /// Opaque.
+    pub words: [u64; 16],
+}
+
+/// A batch of products of matrices and their epilogue. Pointers are addresses, strides are in elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct Product {
+    /// `[m, k]` of the first product.
+    pub a: u64,
+    /// `[k, n]` of the first product.
+    pub b: u64,
+    /// `[n]` of the dtype of `a` and `b`, or 0.
+    pub bias: u64,
+    /// `[products, m, n]`, row-major, aligned to its elements.
+    pub dst: u64,
+    /// `[splits, products, m, n]` of `f32`, with rows padded to a multiple of [`PARTIAL_PACK`](super::PARTIAL_PACK); 0 if `splits` is 1.
+    pub partial: u64,
+    /// Rows of `dst`.
+    pub m: u64,
+    /// Columns of `dst`.
+    pub n: u64,
+    /// Terms of each sum.
+    pub k: u64,
+    /// Stride of `a` along `m`.
+    pub a_m: u64,
+    /// Stride of `a` along `k`.
+    pub a_k: u64,
+    /// Stride of `b` along `k`.
+    pub b_k: u64,
+    /// Stride of `b` along `n`.
+    pub b_n: u64,
+    /// Stride of `bias`.
+    pub bias_n: u64,
+    /// Blocks of one `blockIdx.y` sum over this much of `k`.
+    pub k_part: u64,
+    /// From part to part of `partial`.
+    pub part_step: u64,
+    /// From product to product, in `a` and in `b`.
+    pub batch: Walk<2>,
+    /// The number of parts of `k`.
+    pub splits: u32,
+    /// [`Activation::code`](taut_core::Activation::code).
+    pub activation: u32,
+    /// The parameter of the activation.
+    pub slope: f32,
+    /// 1 to add to `dst`.
+    pub accumulate: u32,
+    /// 1 if `dst` is `f32` whatever the dtype of `a` and `b`.
+    pub wide: u32,
+    /// Of `matvec_rows`: 1 if `b` takes 16-byte loads along `k`, plus 2 if `a` does too.
+    pub packed: u32,
+    /// Of `matvec_rows`: threads that share a column of `b`, a power of two up to 32.
+    pub lanes: u32,
+    /// Padding.
+    pub unused: u32,
+}
