@@ -9,11 +9,17 @@ mod attention;
 mod copy;
 #[path = "args/matmul.rs"]
 mod matmul;
+#[path = "args/optimizer.rs"]
+mod optimizer;
+#[path = "args/table.rs"]
+mod table;
 
 pub use attention::*;
 pub use copy::*;
 pub use matmul::*;
-use taut_core::{Layout, MAX_RANK, Shape};
+pub use optimizer::*;
+pub use table::*;
+use taut_core::{CODE_BLOCK, Layout, MAX_RANK, Shape};
 
 /// Threads in a block of every elementwise and reduction kernel.
 pub const THREADS: u32 = 256;
@@ -55,6 +61,10 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kPartialPack", PARTIAL_PACK),
     ("kSortTile", SORT_TILE),
     ("kScatterChunk", SCATTER_CHUNK),
+    ("kMultiPacks", MULTI_PACKS),
+    ("kNormPacks", NORM_PACKS),
+    ("kStepChunk", STEP_CHUNK),
+    ("kCodeBlock", CODE_BLOCK as u32),
 ];
 
 /// The structs that kernels take by value: where the twin stands, its name and its size.
@@ -78,6 +88,13 @@ pub const TWINS: &[(&str, &str, usize)] = &[
     ("copy_runs.cu", "Runs", size_of::<Runs>()),
     ("fused.cu", "Walk<5>", size_of::<Walk<5>>()),
     ("fused.cu", "Parts", size_of::<Parts>()),
+    ("table.cuh", "Table<448>", size_of::<Table<SMALL_WORDS>>()),
+    ("table.cuh", "Table<4031>", size_of::<Table<LARGE_WORDS>>()),
+    ("table.cuh", "Number", size_of::<Number>()),
+    ("squares.cuh", "Squares", SQUARES_BYTES),
+    ("codes.cuh", "Codes", size_of::<Codes>()),
+    ("optimizer.cuh", "Hyper", size_of::<Hyper>()),
+    ("optimizer.cuh", "Control", size_of::<Control>()),
 ];
 
 /// The most units that an elementwise kernel walks in one launch: its indices have 32 bits, and division by

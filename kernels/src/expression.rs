@@ -5,7 +5,7 @@ use crate::{
     kernel::Kernel,
     variant::{Access, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile},
 };
-use taut_core::{DType, Scan};
+use taut_core::{DType, Multi, Scan};
 
 impl Kernel {
     /// The C++ expression that names the instance, for the compiler. Build time only.
@@ -96,6 +96,22 @@ impl Kernel {
             }
             Kernel::Packed(dtype, PackedPart::Rows) => format!("packed_rows<{dtype}, 1>"),
             Kernel::Packed(dtype, PackedPart::Join) => format!("packed_join<{dtype}>"),
+            Kernel::Multi(op, [own, other], capacity) => {
+                let words = capacity.words();
+                match op {
+                    Multi::Scale => format!("multi_scale<{own}, {words}>"),
+                    Multi::Axpy => format!("multi_axpy<{own}, {other}, {words}>"),
+                    Multi::Zero => format!("multi_zero<{words}>"),
+                    Multi::Cast => format!("multi_cast<{other}, {own}, {words}>"),
+                    Multi::Norm => format!("multi_norm<{own}, {words}>"),
+                }
+            }
+            Kernel::MultiJoin => "multi_join".to_owned(),
+            Kernel::Optimizer(update, weight, grad, codes, capacity) => {
+                let (update, weight, words) = (update.functor(), weight.type_name(), capacity.words());
+                format!("optimizer<{update}, {weight}, {grad}, {codes}, {words}>")
+            }
+            Kernel::Advance => "advance".to_owned(),
             Kernel::Fused(dtype, Access::Packed) => format!("fused_packed<{dtype}, {FUSED_LEN}>"),
             Kernel::Fused(dtype, Access::Rows) => format!("fused_walk<{dtype}, {FUSED_LEN}>"),
             Kernel::Fused(dtype, Access::Strided) => format!("fused_walk<{dtype}, 1>"),

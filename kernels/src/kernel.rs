@@ -5,10 +5,13 @@
 
 use crate::{
     expression::pack_len,
-    variant::{Access, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile, WIDTHS},
+    variant::{
+        Access, Capacity, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile, Update,
+        WIDTHS, Weight,
+    },
 };
 use std::sync::LazyLock;
-use taut_core::{Binary, DType, Norm, Random, Reduce, Scan, Softmax, Unary};
+use taut_core::{Binary, DType, Multi, Norm, Random, Reduce, Scan, Softmax, Unary};
 
 /// The typed name of a kernel. Parameters of ops play no part: `Relu` and `LeakyRelu { slope }` name one kernel each.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,6 +84,14 @@ pub enum Kernel {
     Fused(DType, Access),
     /// `packed.cu`.
     Packed(DType, PackedPart),
+    /// `multi.cuh`: of what is written, or read alone, and of what else is read.
+    Multi(Multi, [DType; 2], Capacity),
+    /// `multi.cu`: the second pass of a norm.
+    MultiJoin,
+    /// `optimizer.cuh`: with gradients of f32 or of the dtype of the weight, and moments in codes or in f32.
+    Optimizer(Update, Weight, DType, bool, Capacity),
+    /// `optimizer.cu`: counts steps.
+    Advance,
 }
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
@@ -184,6 +195,9 @@ impl Kernel {
         all.extend([Kernel::RandomWords, Kernel::SortPositions]);
         all.extend([4, 8].into_iter().flat_map(|bytes| [Kernel::SortPairs(bytes), Kernel::SortMerge(bytes)]));
         all.extend([1, 2, 4, 8, 16].map(Kernel::Gather));
+        all.extend(Capacity::ALL.into_iter().flat_map(multi));
+        all.extend(Capacity::ALL.into_iter().flat_map(optimizer));
+        all.extend([Kernel::MultiJoin, Kernel::Advance]);
         for dtype in dtypes(&DType::is_number) {
             all.extend([Kernel::Sort(dtype), Kernel::ScatterAdd(dtype), Kernel::ScatterJoin(dtype)]);
         }
@@ -233,6 +247,10 @@ impl Kernel {
             Kernel::Triangle(..) => "triangle.cu",
             Kernel::Fused(..) => "fused.cu",
             Kernel::Packed(..) => "packed.cu",
+            Kernel::Multi(_, _, Capacity::Large) => "multi_large.cu",
+            Kernel::Multi(..) | Kernel::MultiJoin => "multi.cu",
+            Kernel::Optimizer(.., Capacity::Large) => "optimizer_large.cu",
+            Kernel::Optimizer(..) | Kernel::Advance => "optimizer.cu",
         }
     }
 
@@ -292,8 +310,51 @@ impl Kernel {
                 [22, width.trailing_zeros() as usize, dtype as usize, tile as usize]
             }
             Kernel::AttentionF32(tile, width) => [23, width.trailing_zeros() as usize, 0, tile as usize],
+            Kernel::Multi(op, [own, other], capacity) => {
+                [29, op as usize * 2 + capacity as usize, own as usize, other as usize]
+            }
+            Kernel::MultiJoin => [30, 0, 0, 0],
+            Kernel::Optimizer(update, weight, grad, codes, capacity) => {
+                let op = (update as usize * 2 + codes as usize) * 2 + capacity as usize;
+                [31, op, weight.code(), grad as usize]
+            }
+            Kernel::Advance => [30, 1, 0, 0],
         }
     }
+}
+
+/// The kernels of `multi.cuh`. Bytes are zeroed, of whatever dtype.
+fn multi(capacity: Capacity) -> Vec<Kernel> {
+    let floats = DType::CUDA.into_iter().filter(|dtype| dtype.is_float());
+    let pairs = floats.clone().flat_map(|own| floats.clone().map(move |other| [own, other]));
+    let ops = Multi::ALL.into_iter().filter(|&op| op != Multi::Zero);
+    let all = ops.flat_map(|op| {
+        pairs.clone().filter(move |[own, other]| op.takes(*own, *other)).map(move |pair| (op, pair))
+    });
+    let zero = (Multi::Zero, [DType::U8; 2]);
+    all.chain([zero]).map(|(op, pair)| Kernel::Multi(op, pair, capacity)).collect()
+}
+
+/// The kernels of `optimizer.cuh`.
+fn optimizer(capacity: Capacity) -> Vec<Kernel> {
+    let mut all = Vec::new();
+    for update in Update::ALL {
+        for weight in Weight::ALL {
+            let grads: &[DType] = match weight.dtype() {
+                DType::F32 => &[DType::F32],
+                DType::F16 => &[DType::F16, DType::F32],
+                _ => &[DType::BF16, DType::F32],
+            };
+            // Without moments there is nothing to be coded.
+            let kept: &[bool] = if update == Update::Sgd { &[false] } else { &[false, true] };
+            for &grad in grads {
+                all.extend(
+                    kept.iter().map(|&codes| Kernel::Optimizer(update, weight, grad, codes, capacity)),
+                );
+            }
+        }
+    }
+    all
 }
 
 #[cfg(test)]
