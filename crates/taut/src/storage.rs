@@ -122,6 +122,11 @@ impl Holder {
         })
     }
 
+    /// Who else holds the storage, in words, if anyone does.
+    pub(crate) fn shared_with(&self) -> Option<String> {
+        (self.count() > 1).then(|| self.others())
+    }
+
     /// Who else holds the storage, in words.
     fn others(&self) -> String {
         let views = self.storage.views.load(Ordering::Relaxed);

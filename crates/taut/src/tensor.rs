@@ -136,6 +136,16 @@ impl Tensor {
         self.view_mut_on(self.device().current(), op)
     }
 
+    /// [`view_mut`](Self::view_mut) of one of several operands, which an error calls `what`.
+    pub(crate) fn view_mut_of(&mut self, op: &str, what: &str) -> Result<ViewMut<'_>> {
+        if let Some(others) = self.holder.shared_with() {
+            return Err(Error::shared(format!(
+                "{op}: {what}: the storage is also held by {others}; drop it"
+            )));
+        }
+        self.view_mut(op)
+    }
+
     /// [`view_mut`](Self::view_mut) for a write on `stream`.
     pub(crate) fn view_mut_on(&mut self, stream: StreamId, op: &str) -> Result<ViewMut<'_>> {
         let storage = self.holder.sole_or_refuse(op)?;

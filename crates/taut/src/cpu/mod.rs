@@ -11,6 +11,7 @@ pub(crate) mod fused;
 pub(crate) mod gather;
 mod math;
 pub(crate) mod matmul;
+pub(crate) mod multi;
 pub(crate) mod norm;
 mod normal;
 pub(crate) mod packed;

@@ -9,7 +9,9 @@ mod einsum;
 mod fused;
 mod gather;
 mod matmul;
+pub mod multi;
 mod norm;
+mod number;
 mod packed;
 mod reduce;
 mod scan;
@@ -21,6 +23,7 @@ mod triangle;
 mod unary;
 
 pub use fused::Fused;
+pub use number::Number;
 
 use crate::Tensor;
 use taut_core::{Error, Result};
