@@ -50,7 +50,7 @@ mod view;
 pub use device::{Device, Spec};
 pub use graph::Graphed;
 pub use half::{bf16, f16};
-pub use ops::{Fused, Number, multi};
+pub use ops::{Fused, Number, multi, optimizer as optim};
 pub use sequences::Sequences;
 pub use stream::Stream;
 pub use taut_core::{

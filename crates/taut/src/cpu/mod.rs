@@ -14,6 +14,7 @@ pub(crate) mod matmul;
 pub(crate) mod multi;
 pub(crate) mod norm;
 mod normal;
+pub(crate) mod optimizer;
 pub(crate) mod packed;
 mod philox;
 pub(crate) mod random;

@@ -12,6 +12,7 @@ mod matmul;
 pub mod multi;
 mod norm;
 mod number;
+pub mod optimizer;
 mod packed;
 mod reduce;
 mod scan;
