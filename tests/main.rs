@@ -21,9 +21,11 @@ mod graph;
 mod inputs;
 mod matmul;
 mod minilm;
+mod multi;
 mod neighbour;
 mod norm;
 mod ops;
+mod optimizer;
 mod ownership;
 mod packed;
 mod plan;
@@ -95,6 +97,8 @@ fn main() -> ExitCode {
         attention::trials,
         packed::trials,
         norm::trials,
+        multi::trials,
+        optimizer::trials,
         golden::trials,
         graph::trials,
         minilm::trials,

@@ -41,6 +41,7 @@ mod graph;
 mod ops;
 mod reset;
 mod sequences;
+mod step;
 mod storage;
 mod stream;
 mod tensor;

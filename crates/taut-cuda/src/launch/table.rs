@@ -57,8 +57,6 @@ pub(super) struct Part<'a> {
     pub(super) words: Words<'a>,
     pub(super) tensors: u32,
     pub(super) grid: Grid,
-    /// Chunks of the parts before.
-    pub(super) chunks_before: u64,
 }
 
 impl Words<'_> {
@@ -89,19 +87,17 @@ pub(super) fn each_part<const N: usize>(
     let is_small = entries.len() <= Capacity::Small.tensors(operands);
     let capacity =
         if is_small || card.params_bytes < args::LARGE_PARAMS { Capacity::Small } else { Capacity::Large };
-    let mut chunks_before = 0;
     for part in entries.chunks(capacity.tensors(operands)) {
         let count = chunks(part.iter().map(|entry| entry.numel), len);
         let shape = (u32::try_from(part.len()).unwrap_or(u32::MAX), grid([count, 1], THREADS)?);
         let mut with = |words: Words<'_>| {
             let (tensors, grid) = shape;
-            launch(Part { capacity, words, tensors, grid, chunks_before })
+            launch(Part { capacity, words, tensors, grid })
         };
         match capacity {
             Capacity::Small => with(Words::Small(&table(part, operands, len)))?,
             Capacity::Large => with(Words::Large(&table(part, operands, len)))?,
         }
-        chunks_before += count;
     }
     Ok(())
 }
@@ -144,7 +140,6 @@ mod tests {
                 (0..count).map(|i| Entry { address: [i as u64, 1 << 40], numel: numel(i) }).collect();
             let (mut found, mut total, mut launches) = (Vec::new(), 0, 0);
             each_part(&card, &entries, 2, 8, &mut |part| {
-                assert_eq!(part.chunks_before, total);
                 let words = match &part.words {
                     Words::Small(table) => &table.word[..],
                     Words::Large(table) => &table.word[..],
