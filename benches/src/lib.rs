@@ -8,6 +8,7 @@ pub mod flights;
 pub mod host;
 pub mod memory;
 pub mod model;
+pub mod multi;
 pub mod page;
 pub mod pool;
 pub mod products;

@@ -3,14 +3,14 @@
 use std::{path::PathBuf, process::ExitCode};
 use taut::Device;
 use taut_benches::{
-    Bench, encoder, figures, host, memory, model, page, pool, products, throughput, timeline,
+    Bench, encoder, figures, host, memory, model, multi, page, pool, products, throughput, timeline,
 };
 
 const HELP: &str = "\
 taut-bench [GROUP].. [--quick] [--ops OP,..] [--timeline] [--device cpu|cuda] [--data DIR] [--out DIR]
 
-Groups: host, throughput, products, memory, model, encoder. Without one, all of them; `--only GROUP` names one too.
---ops limits the throughput to the methods of these names: relu,sum,matmul; and products and the encoder to rows with
+Groups: host, throughput, multi, products, memory, model, encoder. Without one, all of them; `--only GROUP` names one too.
+--ops limits the throughput to the methods of these names: relu,sum,matmul; and lists, products and the encoder to rows with
 one of these in their name: '512 x 4096,TN'.
 --timeline shows for each work of the group memory what lived when: on the page, and in DIR/timeline/ as a trace that
 ui.perfetto.dev opens.
@@ -62,8 +62,15 @@ fn parse() -> Outcome<Option<Options>> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let known =
-        [host::GROUP, throughput::GROUP, products::GROUP, memory::GROUP, model::GROUP, encoder::GROUP];
+    let known = [
+        host::GROUP,
+        throughput::GROUP,
+        multi::GROUP,
+        products::GROUP,
+        memory::GROUP,
+        model::GROUP,
+        encoder::GROUP,
+    ];
     match options.only.iter().find(|group| !known.contains(&group.as_str())) {
         Some(group) => Err(format!("there is no group `{group}`; there are {}", known.join(", ")).into()),
         None => Ok(Some(options)),
@@ -94,6 +101,9 @@ fn run(options: Options) -> Outcome<()> {
     if wanted(throughput::GROUP) {
         throughput::measure(&mut bench)?;
     }
+    if wanted(multi::GROUP) {
+        multi::measure(&mut bench)?;
+    }
     if wanted(products::GROUP) {
         products::measure(&mut bench)?;
     }
@@ -115,7 +125,12 @@ fn run(options: Options) -> Outcome<()> {
     }
     let mut sections = vec![model::section(&bench), encoder::section(&bench), memory::section(&bench)];
     sections.extend(timeline::section(&bench));
-    sections.extend([throughput::section(&bench), products::section(&bench), host::section(&bench)]);
+    sections.extend([
+        throughput::section(&bench),
+        multi::section(&bench),
+        products::section(&bench),
+        host::section(&bench),
+    ]);
     page::write(&options.out.join("index.html"), &bench.report, &sections)?;
     Ok(())
 }
