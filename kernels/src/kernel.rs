@@ -405,6 +405,10 @@ mod tests {
         assert_eq!(Kernel::CopyRuns(Moved::Bits(16)).slot(), None);
         let and = Kernel::Binary(Binary::And, DType::F16, Access::Packed);
         assert_eq!(and.slot(), None);
+        let wide =
+            Kernel::Optimizer(Update::AdamW, Weight::Plain(DType::F64), DType::F32, false, Capacity::Small);
+        let narrowing = Kernel::Multi(Multi::Axpy, [DType::F16, DType::F32], Capacity::Small);
+        assert_eq!((wide.slot(), narrowing.slot()), (None, None));
         let slope = |slope| Kernel::Unary(Unary::LeakyRelu { slope }, DType::F16, Access::Rows).slot();
         assert_eq!(slope(0.5), slope(0.01));
     }
@@ -430,6 +434,10 @@ mod tests {
         assert_eq!(attention.expression(), "attention<f16, Shape<128, 4, 32, 64, 2>>");
         assert_eq!(Kernel::AttentionF32(Tile::Small, 256).expression(), "attention_f32<Shape<256, 1, 32>>");
         assert_eq!(Kernel::MatmulF32(Tile::Medium).expression(), "matmul_f32<8, 50688>");
+        let cast = Kernel::Multi(Multi::Cast, [DType::BF16, DType::F32], Capacity::Small);
+        assert_eq!(cast.expression(), "multi_cast<f32, bf16, 448>");
+        let step = Kernel::Optimizer(Update::AdamW, Weight::Planes, DType::BF16, true, Capacity::Large);
+        assert_eq!(step.expression(), "optimizer<AdamW, Planes, bf16, true, 4031>");
         let thin = Kernel::MatmulThin(DType::F16, Thin::Medium);
         assert_eq!(thin.expression(), "matmul_thin<f16, Thin<16, 32, 8, 3, 2>>");
     }
