@@ -320,7 +320,7 @@ __device__ __forceinline__ void step(const Chunk& chunk, const Hyper& hyper, con
 }
 
 template <typename Rule, typename Weight, typename G, bool kCodes, u32 kWords>
-__global__ void __launch_bounds__(kThreads, kCodes ? 3 : 4)
+__global__ void __launch_bounds__(kThreads)
 optimizer(const __grid_constant__ Table<kWords> table, u32 tensors, const __grid_constant__ Hyper hyper,
           const __grid_constant__ Control control, const __grid_constant__ Codes codes) {
     follow();
