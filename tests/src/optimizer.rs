@@ -66,8 +66,10 @@ impl Optimizer {
                 let square = (1.0 - beta2) * g * g;
                 let squares = beta2 * v + square;
                 let v_error = 12.0 * u * squares + 2.0 * (1.0 - beta2) * g.abs() * g_error;
-                let root = (squares / (1.0 - beta2.powf(step))).sqrt();
-                let rate = lr / (1.0 - beta1.powf(step));
+                // 1 - beta^step, without cancellation.
+                let gathered = |beta: f64| -(step * beta.ln()).exp_m1();
+                let root = (squares / gathered(beta2)).sqrt();
+                let rate = lr / gathered(beta1);
                 let update = rate * new / (root + eps);
                 let relative = 40.0 * u + if squares > 0.0 { v_error / squares } else { 0.0 };
                 let error = update.abs() * relative + (rate / (root + eps)).abs() * m_error;
