@@ -324,7 +324,7 @@ fn plan_equals_measured(at: &At) -> Check {
     let program = |device: &Device| -> Result<Stats> {
         let new = |n: usize| {
             let grads = Tensor::full([n], 1.0, DType::BF16, device)?;
-            Parameter::new(Kept::Planes, &vec![0.0; n], grads, (2, n % 2 == 0), device)
+            Parameter::new(Kept::Planes, &vec![0.0; n], grads, (2, n.is_multiple_of(2)), device)
         };
         let mut list = (1..100).map(|i| new(37 * i)).collect::<Result<Vec<_>>>()?;
         let live = device.stats().live_bytes;

@@ -25,10 +25,14 @@ struct Kept {
 const F32: Kept = Kept { dtype: DType::F32, planes: false, codes: false };
 const PLANES: Kept = Kept { dtype: DType::BF16, planes: true, codes: false };
 
-/// A row: its name, the bytes that it moves for each element, and what makes the call that is timed.
-type Make = fn(&[usize], &Device) -> Result<Box<dyn FnMut() -> Result<()>>>;
+/// What is timed.
+type Call = Box<dyn FnMut() -> Result<()>>;
 
-const ROWS: [(&str, f64, Make); 13] = [
+/// Of lists with tensors of these sizes.
+type Make = fn(&[usize], &Device) -> Result<Call>;
+
+/// Names, the bytes that are moved for each element, and what makes the call.
+const ROWS: [(&str, f64, Make); 14] = [
     ("scale_ f32", 8.0, |sizes, device| scale(DType::F32, sizes, device)),
     ("scale_ bf16", 4.0, |sizes, device| scale(DType::BF16, sizes, device)),
     ("axpy_ f32", 12.0, |sizes, device| axpy(DType::F32, sizes, device)),
@@ -49,11 +53,10 @@ const ROWS: [(&str, f64, Make); 13] = [
     ("adamw_ f32", 28.0, |sizes, device| adamw(F32, sizes, device)),
     ("adamw_ bf16, planes", 26.0, |sizes, device| adamw(PLANES, sizes, device)),
     ("adamw_ f32, codes", 16.0 + LARGEST, |sizes, device| adamw(Kept { codes: true, ..F32 }, sizes, device)),
+    ("adamw_ bf16, planes, codes", 14.0 + LARGEST, |sizes, device| {
+        adamw(Kept { codes: true, ..PLANES }, sizes, device)
+    }),
 ];
-
-const PLANES_CODES: (&str, f64, Make) = ("adamw_ bf16, planes, codes", 14.0 + LARGEST, |sizes, device| {
-    adamw(Kept { codes: true, ..PLANES }, sizes, device)
-});
 
 /// What stands beside the codes of two moments, in and out.
 const LARGEST: f64 = 16.0 / CODE_BLOCK as f64;
@@ -70,7 +73,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         (false, false) => 1 << 24,
         (false, true) => 1 << 21,
     };
-    let mut rows: Vec<_> = ROWS.into_iter().chain([PLANES_CODES]).collect();
+    let mut rows = ROWS.to_vec();
     if !bench.ops.is_empty() {
         rows.retain(|(name, ..)| bench.ops.iter().any(|part| name.contains(part)));
     }
@@ -116,47 +119,41 @@ fn list(dtype: DType, sizes: &[usize], seed: u64, device: &Device) -> Result<Vec
     (seed..).zip(sizes).map(make).collect()
 }
 
-fn scale(dtype: DType, sizes: &[usize], device: &Device) -> Result<Box<dyn FnMut() -> Result<()>>> {
+fn scale(dtype: DType, sizes: &[usize], device: &Device) -> Result<Call> {
     let mut x = list(dtype, sizes, 1, device)?;
     Ok(Box::new(move || multi::scale_(&mut x.iter_mut().collect::<Vec<_>>(), 1.0)))
 }
 
-fn axpy(dtype: DType, sizes: &[usize], device: &Device) -> Result<Box<dyn FnMut() -> Result<()>>> {
+fn axpy(dtype: DType, sizes: &[usize], device: &Device) -> Result<Call> {
     let (mut y, x) = (list(DType::F32, sizes, 1, device)?, list(dtype, sizes, 1000, device)?);
     Ok(Box::new(move || {
         multi::axpy_(&mut y.iter_mut().collect::<Vec<_>>(), 0.5, &x.iter().collect::<Vec<_>>())
     }))
 }
 
-fn zero(sizes: &[usize], device: &Device) -> Result<Box<dyn FnMut() -> Result<()>>> {
+fn zero(sizes: &[usize], device: &Device) -> Result<Call> {
     let mut x = list(DType::F32, sizes, 1, device)?;
     Ok(Box::new(move || multi::zero_(&mut x.iter_mut().collect::<Vec<_>>())))
 }
 
-fn cast(sizes: &[usize], device: &Device) -> Result<Box<dyn FnMut() -> Result<()>>> {
+fn cast(sizes: &[usize], device: &Device) -> Result<Call> {
     let (mut y, x) = (list(DType::BF16, sizes, 1, device)?, list(DType::F32, sizes, 1000, device)?);
     Ok(Box::new(move || multi::cast_(&mut y.iter_mut().collect::<Vec<_>>(), &x.iter().collect::<Vec<_>>())))
 }
 
-fn norm(dtype: DType, sizes: &[usize], device: &Device) -> Result<Box<dyn FnMut() -> Result<()>>> {
+fn norm(dtype: DType, sizes: &[usize], device: &Device) -> Result<Call> {
     let x = list(dtype, sizes, 1, device)?;
     Ok(Box::new(move || multi::norm(&x.iter().collect::<Vec<_>>()).map(drop)))
 }
 
-fn adamw(kept: Kept, sizes: &[usize], device: &Device) -> Result<Box<dyn FnMut() -> Result<()>>> {
+fn adamw(kept: Kept, sizes: &[usize], device: &Device) -> Result<Call> {
     optimizer(kept, 2, |steps, control| adamw_(steps, &AdamW::default(), control), sizes, device)
 }
 
 type Rule = fn(&mut [Step<'_>], &Control<'_>) -> Result<()>;
 
 /// What stands on the device as it would in training: learning rate, count, norm.
-fn optimizer(
-    kept: Kept,
-    moments: usize,
-    rule: Rule,
-    sizes: &[usize],
-    device: &Device,
-) -> Result<Box<dyn FnMut() -> Result<()>>> {
+fn optimizer(kept: Kept, moments: usize, rule: Rule, sizes: &[usize], device: &Device) -> Result<Call> {
     let zeros = |len: fn(usize) -> usize, dtype| {
         sizes.iter().map(|&n| Tensor::zeros([len(n)], dtype, device)).collect::<Result<Vec<_>>>()
     };

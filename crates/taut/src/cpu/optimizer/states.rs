@@ -53,7 +53,7 @@ impl Master<'_> {
 
 /// What every code stands for, without a sign and with one.
 static LEVELS: LazyLock<[[f32; 256]; 2]> = LazyLock::new(|| {
-    let all: fn(fn(u8) -> f32) -> [f32; 256] = |level| std::array::from_fn(|code| level(code as u8));
+    let all = |level: fn(u8) -> f32| std::array::from_fn(|code| level(code as u8));
     [all(level), all(signed_level)]
 });
 
