@@ -9,6 +9,7 @@ mod attention;
 mod binary;
 mod budget;
 mod copy;
+mod cross_entropy;
 mod einsum;
 mod empty;
 mod errors;
@@ -23,6 +24,7 @@ mod matmul;
 mod minilm;
 mod neighbour;
 mod norm;
+mod norm_backward;
 mod ops;
 mod ownership;
 mod packed;
@@ -38,11 +40,13 @@ mod scatter;
 mod select;
 mod server;
 mod softmax;
+mod softmax_backward;
 mod sort;
 mod stream;
 mod tidy;
 mod transfer;
 mod unary;
+mod unary_backward;
 mod view;
 mod weights;
 
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
     let families = [
         ops::trials,
         unary::trials,
+        unary_backward::trials,
         binary::trials,
         copy::trials,
         arrange::trials,
@@ -92,9 +97,12 @@ fn main() -> ExitCode {
         ownership::trials,
         stream::trials,
         softmax::trials,
+        softmax_backward::trials,
         attention::trials,
         packed::trials,
         norm::trials,
+        norm_backward::trials,
+        cross_entropy::trials,
         golden::trials,
         graph::trials,
         minilm::trials,

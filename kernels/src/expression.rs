@@ -14,6 +14,9 @@ impl Kernel {
             Kernel::Unary(op, dtype, access) => {
                 elementwise("unary", &format!("{}, {dtype}", op.functor()), dtype.size(), access)
             }
+            Kernel::UnaryBackward(op, dtype, access) => {
+                elementwise("unary_backward", &format!("{}, {dtype}", op.functor()), dtype.size(), access)
+            }
             Kernel::Binary(op, dtype, access) => {
                 elementwise("binary", &format!("{}, {dtype}", op.functor()), dtype.size(), access)
             }
@@ -88,6 +91,23 @@ impl Kernel {
             Kernel::Norm(op, dtype, part, packs) => {
                 rows("norm", op.functor(), op.streams(), dtype, part, packs)
             }
+            Kernel::SoftmaxBackward(op, dtype, part, packs) => {
+                rows("softmax_backward", op.functor(), 2, dtype, part, packs)
+            }
+            Kernel::NormBackward(op, dtype, part, packs) => {
+                rows("norm_backward", op.kind(), 2, dtype, part, packs)
+            }
+            Kernel::NormWeightRows(op, dtype, part, packs) => {
+                rows("norm_weight_backward", op.kind(), 1, dtype, part, packs)
+            }
+            Kernel::CrossEntropy(grad, dtype, part, packs) => {
+                rows("cross_entropy", if grad { "true" } else { "false" }, 1, dtype, part, packs)
+            }
+            Kernel::NormWeightColumns(op, dtype, packs) => {
+                let len = if packs { pack_len(&[dtype]) } else { 1 };
+                format!("norm_weight_backward_columns<{}, {dtype}, {len}>", op.kind())
+            }
+            Kernel::NormWeightJoin(dtype) => format!("norm_weight_backward_join<{dtype}>"),
             Kernel::Triangle(bytes, access) => {
                 elementwise("triangle", &format!("u{}", 8 * bytes), bytes, access)
             }

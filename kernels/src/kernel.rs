@@ -8,13 +8,15 @@ use crate::{
     variant::{Access, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile, WIDTHS},
 };
 use std::sync::LazyLock;
-use taut_core::{Binary, DType, Norm, Random, Reduce, Scan, Softmax, Unary};
+use taut_core::{Binary, DType, Kept, Norm, Random, Reduce, Scan, Softmax, Unary};
 
 /// The typed name of a kernel. Parameters of ops play no part: `Relu` and `LeakyRelu { slope }` name one kernel each.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kernel {
     /// `unary.cu`.
     Unary(Unary, DType, Access),
+    /// `unary_backward.cu`: ops that keep something, on floats.
+    UnaryBackward(Unary, DType, Access),
     /// `binary.cu`.
     Binary(Binary, DType, Access),
     /// `select.cu`: elements of 1, 2, 4 or 8 bytes.
@@ -75,6 +77,18 @@ pub enum Kernel {
     Softmax(Softmax, DType, RowPart, bool),
     /// `norm.cu`: in packs, or one element at a time.
     Norm(Norm, DType, RowPart, bool),
+    /// `softmax_backward.cu`, of [`Softmax::Plain`] and [`Softmax::Log`]: in packs, or one element at a time.
+    SoftmaxBackward(Softmax, DType, RowPart, bool),
+    /// `norm_backward.cu`, of ops that [are of rows](Norm::of_rows): likewise.
+    NormBackward(Norm, DType, RowPart, bool),
+    /// `norm_weight_backward.cu`, of [`Norm::Layer`] and [`Norm::Rms`]: what there is in each row; likewise.
+    NormWeightRows(Norm, DType, RowPart, bool),
+    /// `norm_weight_backward.cu`: sums over slices of rows; likewise.
+    NormWeightColumns(Norm, DType, bool),
+    /// `norm_weight_backward.cu`: the sums of the slices, to this dtype.
+    NormWeightJoin(DType),
+    /// `cross_entropy.cu`, with gradients or without: likewise.
+    CrossEntropy(bool, DType, RowPart, bool),
     /// `triangle.cu`: elements of 1, 2, 4 or 8 bytes, in rows or strided.
     Triangle(usize, Access),
     /// `fused.cu`.
@@ -116,6 +130,11 @@ impl Kernel {
         for op in Unary::ALL {
             for dtype in dtypes(&|dtype| op.takes(dtype)) {
                 all.extend(Access::ALL.map(|access| Kernel::Unary(op, dtype, access)));
+            }
+        }
+        for op in Unary::ALL.into_iter().filter(|op| op.kept().is_some_and(|kept| kept != Kept::Nothing)) {
+            for &dtype in &floats {
+                all.extend(Access::ALL.map(|access| Kernel::UnaryBackward(op, dtype, access)));
             }
         }
         for op in Binary::ALL {
@@ -177,7 +196,19 @@ impl Kernel {
             for (part, packs) in RowPart::all(pack_len(&[dtype])) {
                 all.extend(Softmax::ALL.map(|op| Kernel::Softmax(op, dtype, part, packs)));
                 all.extend(Norm::ALL.map(|op| Kernel::Norm(op, dtype, part, packs)));
+                let softmax = [Softmax::Plain, Softmax::Log];
+                all.extend(softmax.map(|op| Kernel::SoftmaxBackward(op, dtype, part, packs)));
+                let norm = [Norm::Layer, Norm::Rms, Norm::L2];
+                all.extend(norm.map(|op| Kernel::NormBackward(op, dtype, part, packs)));
+                all.extend([true, false].map(|grad| Kernel::CrossEntropy(grad, dtype, part, packs)));
+                let weighted = [Norm::Layer, Norm::Rms];
+                all.extend(weighted.map(|op| Kernel::NormWeightRows(op, dtype, part, packs)));
             }
+            for packs in [true, false] {
+                let weighted = [Norm::Layer, Norm::Rms];
+                all.extend(weighted.map(|op| Kernel::NormWeightColumns(op, dtype, packs)));
+            }
+            all.push(Kernel::NormWeightJoin(dtype));
             all.extend(Access::ALL.map(|access| Kernel::Fused(dtype, access)));
             all.extend(PackedPart::ALL.map(|part| Kernel::Packed(dtype, part)));
         }
@@ -200,6 +231,7 @@ impl Kernel {
     pub const fn file(self) -> &'static str {
         match self {
             Kernel::Unary(..) => "unary.cu",
+            Kernel::UnaryBackward(..) => "unary_backward.cu",
             Kernel::Binary(..) => "binary.cu",
             Kernel::Select(..) => "select.cu",
             Kernel::Copy(..) => "copy.cu",
@@ -230,6 +262,12 @@ impl Kernel {
             Kernel::ScatterAdd(_) | Kernel::ScatterJoin(_) => "scatter.cu",
             Kernel::Softmax(..) => "softmax.cu",
             Kernel::Norm(..) => "norm.cu",
+            Kernel::SoftmaxBackward(..) => "softmax_backward.cu",
+            Kernel::NormBackward(..) => "norm_backward.cu",
+            Kernel::CrossEntropy(..) => "cross_entropy.cu",
+            Kernel::NormWeightRows(..) | Kernel::NormWeightColumns(..) | Kernel::NormWeightJoin(_) => {
+                "norm_weight_backward.cu"
+            }
             Kernel::Triangle(..) => "triangle.cu",
             Kernel::Fused(..) => "fused.cu",
             Kernel::Packed(..) => "packed.cu",
@@ -247,6 +285,7 @@ impl Kernel {
     const fn code(self) -> Code {
         match self {
             Kernel::Unary(op, dtype, access) => [0, op.index(), dtype as usize, access as usize],
+            Kernel::UnaryBackward(op, dtype, access) => [29, op.index(), dtype as usize, access as usize],
             Kernel::Binary(op, dtype, access) => [1, op as usize, dtype as usize, access as usize],
             Kernel::Copy(from, to, access) => [2, from as usize, to as usize, access as usize],
             Kernel::CopyTiles(moved) | Kernel::CopyRuns(moved) => {
@@ -284,6 +323,22 @@ impl Kernel {
             Kernel::Norm(op, dtype, part, packs) => {
                 [18, op as usize * 2 + packs as usize, dtype as usize, part as usize]
             }
+            Kernel::SoftmaxBackward(op, dtype, part, packs) => {
+                [30, op as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
+            Kernel::NormBackward(op, dtype, part, packs) => {
+                [31, op as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
+            Kernel::NormWeightRows(op, dtype, part, packs) => {
+                [32, op as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
+            Kernel::NormWeightColumns(op, dtype, packs) => {
+                [33, op as usize * 2 + packs as usize, dtype as usize, 0]
+            }
+            Kernel::CrossEntropy(grad, dtype, part, packs) => {
+                [35, grad as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
+            Kernel::NormWeightJoin(dtype) => [34, 0, dtype as usize, 0],
             Kernel::Scan(op, dtype, part) => [19, op as usize, dtype as usize, part as usize],
             Kernel::Triangle(bytes, access) => [20, bytes.trailing_zeros() as usize, 0, access as usize],
             Kernel::Fused(dtype, access) => [21, 0, dtype as usize, access as usize],

@@ -10,6 +10,7 @@ struct Readme;
 mod attention;
 mod case;
 mod close;
+mod derivative;
 mod elementwise;
 mod embeddings;
 mod geometry;
@@ -22,12 +23,14 @@ mod poison;
 mod prove;
 mod reference;
 mod rows;
+mod rows_backward;
 mod suite;
 mod value;
 
 pub use attention::{Heads, attended, attention};
 pub use case::{Case, Fill, Rng, cases};
 pub use close::{Interval, meets, same, same_tensors, within};
+pub use derivative::{derivative, derivative_elements};
 pub use elementwise::{binary, binary_elements, unary, unary_elements};
 pub use embeddings::{Embedding, checksum, embeddings};
 pub use geometry::{Geometry, Grid, Step, geometries, geometry, shapes};
@@ -38,5 +41,8 @@ pub use poison::poison;
 pub use prove::{check_once, prove};
 pub use reference::{half_up, product_error, sum_error};
 pub use rows::{Affine, added, by_rows, layer_norm, log_softmax, scale_norm, scaled, softmax};
+pub use rows_backward::{
+    CrossEntropy, cross_entropy, log_softmax_backward, norm_backward, norm_weight_backward, softmax_backward,
+};
 pub use suite::{At, Check, Suite, fail, kind_of, message_of};
 pub use value::{Value, bytes, cast, download, round, upload};

@@ -13,8 +13,8 @@ pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Result};
 pub use layout::Layout;
 pub use op::{
-    Activation, Attention, Binary, Dropout, Index, Mask, Norm, Packed, Random, Reduce, SAVED, Saved, Scan,
-    Softmax, Triangle, Unary, saved,
+    Activation, Attention, Binary, Dropout, Index, Kept, Mask, Norm, Packed, Random, Reduce, SAVED, Saved,
+    Scan, Softmax, Triangle, Unary, saved,
 };
 pub use product::Products;
 pub use shape::{MAX_RANK, Shape};

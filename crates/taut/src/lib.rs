@@ -54,8 +54,8 @@ pub use ops::Fused;
 pub use sequences::Sequences;
 pub use stream::Stream;
 pub use taut_core::{
-    Activation, Attention, Binary, DType, Dropout, Element, Error, ErrorKind, Layout, MAX_RANK, Random,
-    Reduce, Result, Saved, Scan, Shape, Triangle, Unary, saved,
+    Activation, Attention, Binary, DType, Dropout, Element, Error, ErrorKind, Kept, Layout, MAX_RANK, Norm,
+    Random, Reduce, Result, Saved, Scan, Shape, Triangle, Unary, saved,
 };
 pub use taut_cuda::Card;
 pub use taut_memory::{self as memory, Budget, Kind, Stats, assert_no_leak, scope};

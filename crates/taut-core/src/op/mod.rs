@@ -28,4 +28,4 @@ pub use saved::{SAVED, Saved, saved};
 pub use scan::Scan;
 pub use softmax::Softmax;
 pub use triangle::Triangle;
-pub use unary::Unary;
+pub use unary::{Kept, Unary};

@@ -40,8 +40,9 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("attention_packed", &[Input, Saved::Others, Output, Saved::Statistics(1)]),
     ("cast", &[]),
     ("cat", &[]),
-    ("clamp", &[Saved::Bits]),
+    ("clamp", &[Input]),
     ("cos", &[Input]),
+    ("cross_entropy", &[Input, Saved::Positions]),
     ("cumsum", &[]),
     ("div", &[Saved::Others, Output]),
     ("dot", &[Input, Saved::Others]),
@@ -61,7 +62,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("index_select", &[Saved::Positions]),
     ("l2_normalize", &[Output, Saved::Statistics(1)]),
     ("layer_norm", &[Input, Saved::Others, Saved::Statistics(2)]),
-    // Its output for slopes that keep the sign; bits otherwise.
+    // Likewise.
     ("leaky_relu", &[Output]),
     ("linear", &[Input, Saved::Others]),
     // The input and the weight; with an activation that keeps its output, that too.
@@ -126,10 +127,27 @@ pub fn saved(op: &str) -> Option<&'static [Saved]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Kept, Unary};
 
     #[test]
     fn the_table_is_in_order() {
         assert!(SAVED.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert_eq!((saved("relu"), saved("argmax")), (Some(&[Output][..]), None));
+    }
+    /// With usual parameters, of which the sign decides.
+    #[test]
+    fn elementwise_ops_keep_what_their_derivative_takes() {
+        for op in Unary::ALL {
+            let kept = op.kept().map(|kept| match kept {
+                Kept::Nothing => &[][..],
+                Kept::Input => &[Input],
+                Kept::Output => &[Output],
+            });
+            assert_eq!(saved(op.name()), kept, "{op:?}");
+        }
+        let kept = |op: Unary| op.kept();
+        assert_eq!(kept(Unary::LeakyRelu { slope: -0.5 }), Some(Kept::Input));
+        assert_eq!(kept(Unary::Elu { alpha: -0.5 }), Some(Kept::Input));
+        assert_eq!(kept(Unary::LeakyRelu { slope: 0.0 }), Some(Kept::Output));
     }
 }

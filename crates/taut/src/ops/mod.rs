@@ -5,20 +5,24 @@ mod arrange;
 mod attention;
 mod binary;
 pub(crate) mod copy;
+mod cross_entropy;
 mod einsum;
 mod fused;
 mod gather;
 mod matmul;
 mod norm;
+mod norm_backward;
 mod packed;
 mod reduce;
 mod scan;
 mod scatter;
 mod select;
 mod softmax;
+mod softmax_backward;
 mod sort;
 mod triangle;
 mod unary;
+mod unary_backward;
 
 pub use fused::Fused;
 

@@ -172,21 +172,21 @@ impl Tensor {
     }
 
     /// New memory for a result of the same shape and dtype.
-    fn like(&self, name: &'static str) -> Result<Tensor> {
+    pub(super) fn like(&self, name: &'static str) -> Result<Tensor> {
         Tensor::allocate(*self.shape(), self.dtype(), self.device(), Site::new(name, Kind::Activations))
     }
 }
 
 /// What there is for each element of a row, as it was given or contiguous.
-struct Affine<T> {
-    weight: Option<T>,
-    bias: Option<T>,
-    eps: f32,
+pub(super) struct Affine<T> {
+    pub(super) weight: Option<T>,
+    pub(super) bias: Option<T>,
+    pub(super) eps: f32,
 }
 
 impl Affine<&Tensor> {
     /// Contiguous, if it is right for rows of `x`.
-    fn checked(self, op: &str, x: &Tensor) -> Result<Affine<Tensor>> {
+    pub(super) fn checked(self, op: &str, x: &Tensor) -> Result<Affine<Tensor>> {
         let n = &x.shape()[x.rank() - 1..];
         for (what, tensor) in [("weight", self.weight), ("bias", self.bias)] {
             let Some(tensor) = tensor else { continue };
@@ -209,14 +209,14 @@ impl Affine<&Tensor> {
 }
 
 impl Affine<Tensor> {
-    fn along(&self) -> Result<Along<'_>> {
+    pub(super) fn along(&self) -> Result<Along<'_>> {
         let [weight, bias] = [&self.weight, &self.bias].map(|x| x.as_ref().map(Tensor::view).transpose());
         Ok(Along { weight: weight?, bias: bias?, eps: self.eps })
     }
 }
 
 /// The axis, if the op takes the tensor.
-fn check(op: &str, x: &Tensor, axis: Option<usize>) -> Result<usize> {
+pub(super) fn check(op: &str, x: &Tensor, axis: Option<usize>) -> Result<usize> {
     if !x.dtype().is_float() {
         return Err(Error::dtype(format!("{op}: does not take {}", x.dtype())));
     }
@@ -268,7 +268,7 @@ fn eval_sum(
     }
 }
 
-fn operands(along: Along<'_>) -> Result<launch::norm::Affine<'_>> {
+pub(super) fn operands(along: Along<'_>) -> Result<launch::norm::Affine<'_>> {
     let [weight, bias] = [along.weight, along.bias].map(|x| x.map(|view| view.operand()).transpose());
     Ok(launch::norm::Affine { weight: weight?, bias: bias?, eps: along.eps })
 }
