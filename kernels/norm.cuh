@@ -8,7 +8,7 @@ struct Moment { f32 count, mean, squares; };
 
 // y = (x - origin - mean) * factor.
 struct Layer {
-    static constexpr bool kCentered = true;
+    static constexpr bool kCentered = true, kWeighted = true;
     using Stat = Moment;
     struct Prescription { f32 mean, factor; };
 
@@ -76,11 +76,13 @@ struct Squares {
 };
 
 struct Rms : Squares {
+    static constexpr bool kWeighted = true;
     static __device__ f32 prescribe(Stat total, f32 n, f32 eps) { return rsqrtf(total.sum / n + eps); }
     static __device__ f32 share(Stat, f32 n, f32) { return 1.0f / n; }
 };
 
 struct L2 : Squares {
+    static constexpr bool kWeighted = false;
     static __device__ f32 prescribe(Stat total, f32, f32 eps) {
         const f32 norm = sqrtf(total.sum);
         return 1.0f / (norm < eps ? eps : norm);  // not fmaxf: that turns NaN into eps

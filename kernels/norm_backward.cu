@@ -9,20 +9,28 @@
 // Bound by   memory: n * 3 * sizeof(T) bytes; where none are held, rows are read again, from L2 where they fit.
 #include "norm.cuh"
 
-// What Kind finds in x; and of the gradient times the weight the sum, and the sum of products with x less its mean.
-template <typename Kind> struct Found {
+// What Kind finds in x; and of the gradient times the weight the sum of products with x less its mean, and where there is a
+// mean, the sum itself.
+template <typename Kind, bool kCentered = Kind::kCentered> struct Found {
     typename Kind::Stat x;
-    f32 sum, product;
+    f32 product, sum;
+};
+
+template <typename Kind> struct Found<Kind, false> {
+    typename Kind::Stat x;
+    f32 product;
 };
 
 template <typename Kind> struct Sums {
     using Stat = Found<Kind>;
-    static __device__ Stat empty() { return {Kind::empty(), 0.0f, 0.0f}; }
+    static __device__ Stat empty() { return {Kind::empty()}; }
     static __device__ Stat join(Stat a, Stat b) {
-        const auto x = Kind::join(a.x, b.x);
-        f32 product = a.product + b.product;
-        if constexpr (Kind::kCentered) product += (a.x.mean - x.mean) * a.sum + (b.x.mean - x.mean) * b.sum;
-        return {x, a.sum + b.sum, product};
+        Stat both{Kind::join(a.x, b.x), a.product + b.product};
+        if constexpr (Kind::kCentered) {
+            both.product += (a.x.mean - both.x.mean) * a.sum + (b.x.mean - both.x.mean) * b.sum;
+            both.sum = a.sum + b.sum;
+        }
+        return both;
     }
 };
 
@@ -69,7 +77,8 @@ template <typename Kind, typename T, u32 kLength> struct Line {
 
     // Leaves the gradient times the weight.
     template <typename Chunk> __device__ __forceinline__ Stat find(Chunk& chunk) const {
-        if (weight.at) {
+        Stat found{Kind::find(chunk, origin())};
+        if (Kind::kWeighted && weight.at) {
             #pragma unroll
             for (u32 j = 0; j < Chunk::kUnits; ++j) {
                 if (!chunk.has(j)) continue;
@@ -79,7 +88,6 @@ template <typename Kind, typename T, u32 kLength> struct Line {
                 for (u32 l = 0; l < kLen; ++l) chunk.x[j][kLen + l] *= w[l];
             }
         }
-        Stat found{Kind::find(chunk, origin()), 0.0f, 0.0f};
         f32 mean = 0.0f;
         if constexpr (Kind::kCentered) mean = found.x.mean;
         #pragma unroll
