@@ -129,8 +129,11 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     }
 };
 
+// A block less on a multiprocessor, where there are several, leaves the registers that two numbers of each element take.
+template <typename Cut> constexpr u32 kBlocks = Cut::kBlocks > 1 ? Cut::kBlocks - 1 : 1;
+
 template <typename Kind, typename T, typename Cut>
-__global__ void __launch_bounds__(Cut::kMost, Cut::kBlocks)
+__global__ void __launch_bounds__(Cut::kMost, kBlocks<Cut>)
 norm_backward_rows(const T* grad, const T* in, T* out, const void* weight, const __grid_constant__ Rows<3> rows, f32 eps,
                    u32 wide, u32 side) {
     const typename Cut::Team team(side);

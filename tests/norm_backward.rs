@@ -53,8 +53,7 @@ fn is_the_derivative(at: &At) -> Check {
                     let mut operands = [x.clone(), weight.clone(), bias.clone()];
                     let mut values = download(&operands[which])?;
                     values[i] = Value::Float(values[i].float() + by);
-                    operands[which] =
-                        upload(&values, &operands[which].shape().to_vec(), DType::F64, &at.device)?;
+                    operands[which] = upload(&values, operands[which].shape(), DType::F64, &at.device)?;
                     let [x, weight, bias] = operands;
                     norm(op, x, &weight, &bias, eps)?.mul(&grad)?.sum(&[])?.item::<f64>()
                 };
