@@ -73,10 +73,13 @@ __device__ __forceinline__ f32 sigmoid(f32 x) {
     return __fmul_rn(x < 0.0f ? e : 1.0f, inverse(__fadd_rn(1.0f, e)));
 }
 
-// normal_tail with half the instructions, to within 2^-16 of itself, and 0 below 2^-126: E(t) is a polynomial of
-// 1 / (t + 2.1875) without constant, fitted up to t = 13.5.
-__device__ __forceinline__ f32 normal_tail_16(f32 t) {
-    t = t < 40.0f ? t : 40.0f;
+// The probability that a standard normal variable is above t, in factors: e^(-t^2/2), and a polynomial times what it is
+// one of.
+struct Beyond { f32 gauss, polynomial, inverse; };
+
+// For t from 0 to 40 to within 2^-16 of the whole, and 0 below 2^-126: the polynomial is one of 1 / (t + 2.1875) without
+// constant, fitted up to t = 13.5.
+__device__ __forceinline__ Beyond beyond_16(f32 t) {
     const f32 s = rcp_approx(__fadd_rn(t, 2.1875f));
     f32 p = 7.82967663f;
     p = __fmaf_rn(p, s, -11.8888855f);
@@ -84,14 +87,11 @@ __device__ __forceinline__ f32 normal_tail_16(f32 t) {
     p = __fmaf_rn(p, s, 1.18489814f);
     p = __fmaf_rn(p, s, 0.892030537f);
     p = __fmaf_rn(p, s, 0.39850226f);
-    const f32 g = ex2_approx_ftz(__fmul_rn(__fmul_rn(t, -0.72134752f), t));  // log2(e) / 2
-    return __fmul_rn(__fmul_rn(t, s), __fmul_rn(p, g));
+    return {ex2_approx_ftz(__fmul_rn(__fmul_rn(t, -0.72134752f), t)), p, s};  // log2(e) / 2
 }
 
-// t times the probability that a standard normal variable is above t, for t >= 0: t e^(-t^2/2) E(t), where E(t) times
-// t + 4 is a polynomial of (t - 4) / (t + 4), fitted up to t = 15, where the result ends. NaN gives 0.
-__device__ __forceinline__ f32 normal_tail(f32 t) {
-    t = t < 40.0f ? t : 40.0f;
+// For t from 0 to 40: the polynomial is one of (t - 4) / (t + 4), fitted up to t = 15, where the result ends.
+__device__ __forceinline__ Beyond beyond(f32 t) {
     const f32 r = inverse(__fadd_rn(t, 4.0f));
     const f32 m = __fmul_rn(__fadd_rn(t, -4.0f), r);
     f32 p = -1.25558392e-4f;
@@ -109,5 +109,19 @@ __device__ __forceinline__ f32 normal_tail(f32 t) {
     const f32 lost = __fmaf_rn(t, t, -square);
     f32 g = expf(-0.5f * square);
     g = __fmaf_rn(g, -0.5f * lost, g);
-    return __fmul_rn(__fmul_rn(t, __fmul_rn(p, r)), g);
+    return {g, p, r};
+}
+
+// t times the probability that a standard normal variable is above t, for t >= 0. NaN gives 0.
+__device__ __forceinline__ f32 normal_tail(f32 t) {
+    t = t < 40.0f ? t : 40.0f;
+    const Beyond b = beyond(t);
+    return __fmul_rn(__fmul_rn(t, __fmul_rn(b.polynomial, b.inverse)), b.gauss);
+}
+
+// normal_tail with half the instructions, to within 2^-16 of itself, and 0 below 2^-126.
+__device__ __forceinline__ f32 normal_tail_16(f32 t) {
+    t = t < 40.0f ? t : 40.0f;
+    const Beyond b = beyond_16(t);
+    return __fmul_rn(__fmul_rn(t, b.inverse), __fmul_rn(b.polynomial, b.gauss));
 }

@@ -3,7 +3,8 @@
 #include "activation.cuh"
 #include "common.cuh"
 
-// dst = activation(a * b + bias), or dst += that, for each product of a batch. The twin of Product in src/args.rs.
+// dst = activation(a * b + bias), or that onto what dst holds, for each product of a batch. The twin of Product in
+// src/args.rs.
 // Strides are in elements.
 struct Product {
     const void* a;     // the first product's [m, k], strides a_m and a_k
@@ -19,7 +20,7 @@ struct Product {
     u32 splits;      // the number of parts
     u32 activation;  // Activation::code in Rust
     f32 slope;       // of leaky relu
-    u32 accumulate;  // dst += instead of dst =
+    u32 onto;        // Onto::code in Rust
     u32 wide;        // dst is f32, whatever the dtype of a and b
     u32 packed;      // matvec_rows: the matrix takes 16-byte loads (1), and so does the vector (2)
     u32 lanes;       // matvec_rows: that share a row, a power of two
@@ -112,14 +113,22 @@ template <u32 kLen, typename T> __device__ __forceinline__ void store_run(T* to,
     }
 }
 
+// What becomes of a result x where dst holds `old`: the sum of both; or, where old is what relu or leaky relu made, x as the
+// gradient before it. The conventions are those of unary_backward.cu.
+__device__ __forceinline__ f32 join(const Product& p, f32 x, f32 old) {
+    if (p.onto == 1) return x + old;
+    if (p.onto == 2) return old <= 0.0f ? 0.0f : x;
+    return old > 0.0f ? x : p.slope * x;
+}
+
 template <typename Out, u32 kLen>
 __device__ __forceinline__ void store_dst(const Product& p, f32 (&run)[kLen], u64 at, u32 count) {
     Out* to = static_cast<Out*>(p.dst) + at;
-    if (p.accumulate) {
+    if (p.onto) {
         f32 old[kLen];
         load_run(old, to, count);
         #pragma unroll
-        for (u32 i = 0; i < kLen; ++i) run[i] += old[i];
+        for (u32 i = 0; i < kLen; ++i) run[i] = join(p, run[i], old[i]);
     }
     store_run(to, run, count);
 }

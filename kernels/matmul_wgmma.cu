@@ -4,7 +4,7 @@
 // A block stays on its multiprocessor and takes one tile after the other. One thread of its first warpgroup starts bulk
 // copies of both operands into a ring of stages; two warpgroups multiply. With kTeam = 2 they share a tile; with kTeam = 1
 // each has its own, and while one stores, the other multiplies: they hand on the tensor cores in turn. What goes into the
-// epilogue, the bias and what accumulate adds to, is on its way while the products are computed.
+// epilogue, the bias and what dst holds, is on its way while the products are computed.
 //
 // Launch     1-D, at most a block for each tile of each part of k of each product; 384 threads; the dynamic shared memory
 //            of Kernel::shared_bytes in src/expression.rs.
@@ -110,11 +110,11 @@ template <typename Out> struct Window {
         });
     }
 
-    __device__ __forceinline__ void store_elements(f32 (&x)[kChunk], bool accumulate) const {
+    __device__ __forceinline__ void store_elements(f32 (&x)[kChunk], const Product& p) const {
         each(x, [&](f32* pair, Out* at, bool both) {
-            if (accumulate) {
-                pair[0] += to_f32(at[0]);
-                if (both) pair[1] += to_f32(at[1]);
+            if (p.onto) {
+                pair[0] = join(p, pair[0], to_f32(at[0]));
+                if (both) pair[1] = join(p, pair[1], to_f32(at[1]));
             }
             at[0] = from_f32<Out>(pair[0]);
             if (both) at[1] = from_f32<Out>(pair[1]);
@@ -220,14 +220,14 @@ template <typename T, typename S> struct Outlet {
     }
 
     // Rounds the sums and sends them out. All of the warpgroup take part.
-    template <bool kAccumulate, u32 kGroups, u32 kSums>
-    __device__ __forceinline__ void send(f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
+    template <bool kOnto, u32 kGroups, u32 kSums>
+    __device__ __forceinline__ void send(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
         constexpr u32 kAcross = kSums / kChunk, kBatches = kGroups * kAcross / S::kBatch;
         static_assert(kBatches % 2 == 0);
         const u32 lane = threadIdx.x % 32, y = threadIdx.x / 32 % 4 * 16 + lane % 16;  // the row that this lane brings
         #pragma unroll
         for (u32 batch = 0; batch < kBatches; ++batch) {
-            if constexpr (kAccumulate) {
+            if constexpr (kOnto) {
                 barrier_wait(old + 8 * (batch % 2), turn & 1);
             } else {
                 // Of two batches in turn this one was read.
@@ -241,11 +241,11 @@ template <typename T, typename S> struct Outlet {
                 for (u32 b = 0; b < kBlocks; b += 2) {
                     f32* x = &sums[i / kAcross][i % kAcross * kChunk + 4 * b];
                     const u32 to = box(i) + y * 128 + ((b + lane / 16) ^ y % 8) * 16;
-                    if constexpr (kAccumulate) {
+                    if constexpr (kOnto) {
                         u32 words[4];
                         load_blocks(words, to);
                         #pragma unroll
-                        for (u32 w = 0; w < 8; ++w) x[w] += half_of<T>(words[w / 2], w % 2);
+                        for (u32 w = 0; w < 8; ++w) x[w] = join(p, x[w], half_of<T>(words[w / 2], w % 2));
                     }
                     const u32 words[4] = {pack_pair<T>(x[0], x[1]), pack_pair<T>(x[2], x[3]),
                                           pack_pair<T>(x[4], x[5]), pack_pair<T>(x[6], x[7])};
@@ -261,7 +261,7 @@ template <typename T, typename S> struct Outlet {
                     copy_box_out(map, box(i), col(work, i), row(row0, i), work.product);
                 }
                 copy_out_commit();
-                if (kAccumulate && batch + 2 < kBatches) {
+                if (kOnto && batch + 2 < kBatches) {
                     copy_out_wait<0>();
                     bring(work, row0, batch + 2);
                 }
@@ -286,9 +286,9 @@ __device__ __forceinline__ void store_directly(const Product& p, f32 (&sums)[kGr
             f32* to = p.partial + work.part * p.part_step + at * stride + col;
             Window<f32>{to, stride, rows, cols}.store_pairs(x);
         } else if (p.wide) {
-            Window<f32>{static_cast<f32*>(p.dst) + at * p.n + col, p.n, rows, cols}.store_elements(x, p.accumulate);
+            Window<f32>{static_cast<f32*>(p.dst) + at * p.n + col, p.n, rows, cols}.store_elements(x, p);
         } else {
-            Window<T>{static_cast<T*>(p.dst) + at * p.n + col, p.n, rows, cols}.store_elements(x, p.accumulate);
+            Window<T>{static_cast<T*>(p.dst) + at * p.n + col, p.n, rows, cols}.store_elements(x, p);
         }
     });
 }
@@ -361,7 +361,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             ring.advance(work.steps);
             continue;
         }
-        if (in_boxes && p.accumulate) outlet.prepare(work, u32(work.tile.m0) + rows_at);
+        if (in_boxes && p.onto) outlet.prepare(work, u32(work.tile.m0) + rows_at);
         f32 sums[S::kRows / 64][S::kN / 2];
         // Where there are registers to hold it.
         constexpr u32 kCount = S::kTeam == 1 ? S::kN / 8 : kBlocks;
@@ -407,8 +407,8 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             });
         }
         if (!in_boxes) store_directly<T>(p, sums, work, work.tile.m0 + rows_at);
-        else if (p.accumulate) outlet.template send<true>(sums, work, u32(work.tile.m0) + rows_at);
-        else outlet.template send<false>(sums, work, u32(work.tile.m0) + rows_at);
+        else if (p.onto) outlet.template send<true>(p, sums, work, u32(work.tile.m0) + rows_at);
+        else outlet.template send<false>(p, sums, work, u32(work.tile.m0) + rows_at);
     }
     if (threadIdx.x % 128 == 0) copy_out_wait<0>();
 }

@@ -84,6 +84,13 @@ __device__ __forceinline__ f32 rcp_approx(f32 x) {
     return y;
 }
 
+// The square root to within an ulp; of subnormals too.
+__device__ __forceinline__ f32 sqrt_approx(f32 x) {
+    f32 y;
+    asm("sqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 // 2^x within 2 ulp; a subnormal result, and a subnormal argument, count as 0.
 __device__ __forceinline__ f32 ex2_approx_ftz(f32 x) {
     f32 y;

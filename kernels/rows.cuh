@@ -4,11 +4,11 @@
 // unit is kLen elements that lie side by side. What a family does is said by a Line, a row as it lies in memory:
 //
 //     using Op;                                      // Op::Stat, Op::empty, Op::join
-//     static constexpr u32 kLen;
+//     static constexpr u32 kLen, kValues;            // of a unit: its elements, and the numbers that are held of it
 //     static constexpr f32 kPad;                     // stands for elements that there are not
 //     using Raw;                                     // what is loaded of a unit
 //     Raw load<kAgain>(u64 unit)                     // all that is read of a unit, the first time and again
-//     void widen<kAgain>(Raw, f32 (&x)[kLen])        // elements to compute with
+//     void widen<kAgain>(Raw, f32 (&x)[kValues])     // numbers to compute with, first those of one operand, then the next
 //     void leave(u64 unit, x)                        // stores what is asked for beside the result
 //     Op::Stat find(chunk)                           // of the units of a chunk; may replace their x
 //     auto prescribe(Op::Stat total, Op::Stat own)   // what finish needs, where find has found own
@@ -42,7 +42,7 @@ template <u32 kLen> __device__ __forceinline__ u64 along(u64 unit, u64 step) { r
 // Up to kCount units of a row for each thread of a team, in registers.
 template <typename Line, typename Team, u32 kCount> struct Chunk {
     static constexpr u32 kUnits = kCount, kLen = Line::kLen;
-    f32 x[kUnits][kLen];
+    f32 x[kUnits][Line::kValues];
     u64 begin;
     u32 left, lane, size;
 
@@ -136,6 +136,22 @@ __device__ __forceinline__ void stream_row(const Line& line, const Team& team, u
         const auto of_chunk = line.find(chunk);
         chunk.finish(line, line.prescribe(total, of_chunk));
     }
+}
+
+// What there is in a row of any length, which is read once and not finished: half of kUnits units for each thread at a
+// time, since what goes round in a loop takes registers too.
+template <u32 kUnits, typename Line, typename Team>
+__device__ __forceinline__ auto look_row(const Line& line, const Team& team, u64 units) {
+    using Op = typename Line::Op;
+    constexpr u32 kTaken = (kUnits + 1) / 2;
+    auto own = Op::empty();
+    #pragma unroll 1
+    for (u64 begin = 0; begin < units; begin += kTaken * team.size) {
+        Chunk<Line, Team, kTaken> chunk(team, begin, units);
+        chunk.template load<false>(line);
+        own = Op::join(own, line.find(chunk));
+    }
+    return team.template join<Op>(own);
 }
 
 // What threads hold: nothing of a row, the row, or with it all that is beside it.

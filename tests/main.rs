@@ -9,6 +9,7 @@ mod attention;
 mod binary;
 mod budget;
 mod copy;
+mod cross_entropy;
 mod einsum;
 mod empty;
 mod errors;
@@ -17,13 +18,17 @@ mod fused;
 mod fuzz;
 mod gather;
 mod golden;
+mod grad;
 mod graph;
 mod inputs;
 mod matmul;
 mod minilm;
+mod multi;
 mod neighbour;
 mod norm;
+mod norm_backward;
 mod ops;
+mod optimizer;
 mod ownership;
 mod packed;
 mod plan;
@@ -38,11 +43,14 @@ mod scatter;
 mod select;
 mod server;
 mod softmax;
+mod softmax_backward;
 mod sort;
 mod stream;
 mod tidy;
+mod training;
 mod transfer;
 mod unary;
+mod unary_backward;
 mod view;
 mod weights;
 
@@ -70,6 +78,7 @@ fn main() -> ExitCode {
     let families = [
         ops::trials,
         unary::trials,
+        unary_backward::trials,
         binary::trials,
         copy::trials,
         arrange::trials,
@@ -92,10 +101,17 @@ fn main() -> ExitCode {
         ownership::trials,
         stream::trials,
         softmax::trials,
+        softmax_backward::trials,
         attention::trials,
         packed::trials,
         norm::trials,
+        norm_backward::trials,
+        cross_entropy::trials,
+        multi::trials,
+        optimizer::trials,
         golden::trials,
+        grad::trials,
+        training::trials,
         graph::trials,
         minilm::trials,
         inputs::trials,

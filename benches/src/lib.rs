@@ -6,8 +6,10 @@ pub mod encoder;
 pub mod figures;
 pub mod flights;
 pub mod host;
+pub mod learn;
 pub mod memory;
 pub mod model;
+pub mod multi;
 pub mod page;
 pub mod pool;
 pub mod products;
@@ -16,6 +18,7 @@ pub mod table;
 pub mod throughput;
 pub mod timeline;
 pub mod timer;
+pub mod training;
 pub mod work;
 
 pub use bench::Bench;

@@ -3,15 +3,17 @@
 use std::{path::PathBuf, process::ExitCode};
 use taut::Device;
 use taut_benches::{
-    Bench, encoder, figures, host, memory, model, page, pool, products, throughput, timeline,
+    Bench, encoder, figures, host, learn, memory, model, multi, page, pool, products, throughput, timeline,
+    training,
 };
 
 const HELP: &str = "\
 taut-bench [GROUP].. [--quick] [--ops OP,..] [--timeline] [--device cpu|cuda] [--data DIR] [--out DIR]
 
-Groups: host, throughput, products, memory, model, encoder. Without one, all of them; `--only GROUP` names one too.
---ops limits the throughput to the methods of these names: relu,sum,matmul; and products and the encoder to rows with
-one of these in their name: '512 x 4096,TN'.
+Groups: host, throughput, multi, products, memory, training, train, model, encoder. Without one, all of them;
+`--only GROUP` names one too.
+--ops limits the throughput to the methods of these names: relu,sum,matmul; and lists, products, training and the encoder
+to rows with one of these in their name: '512 x 4096,TN'.
 --timeline shows for each work of the group memory what lived when: on the page, and in DIR/timeline/ as a trace that
 ui.perfetto.dev opens.
 ";
@@ -62,8 +64,17 @@ fn parse() -> Outcome<Option<Options>> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let known =
-        [host::GROUP, throughput::GROUP, products::GROUP, memory::GROUP, model::GROUP, encoder::GROUP];
+    let known = [
+        host::GROUP,
+        throughput::GROUP,
+        multi::GROUP,
+        products::GROUP,
+        memory::GROUP,
+        training::GROUP,
+        learn::GROUP,
+        model::GROUP,
+        encoder::GROUP,
+    ];
     match options.only.iter().find(|group| !known.contains(&group.as_str())) {
         Some(group) => Err(format!("there is no group `{group}`; there are {}", known.join(", ")).into()),
         None => Ok(Some(options)),
@@ -91,8 +102,17 @@ fn run(options: Options) -> Outcome<()> {
         memory::encoder(&mut bench)?;
         pool::measure(&mut bench)?;
     }
+    if wanted(training::GROUP) {
+        training::measure(&mut bench)?;
+    }
+    if wanted(learn::GROUP) {
+        learn::measure(&mut bench)?;
+    }
     if wanted(throughput::GROUP) {
         throughput::measure(&mut bench)?;
+    }
+    if wanted(multi::GROUP) {
+        multi::measure(&mut bench)?;
     }
     if wanted(products::GROUP) {
         products::measure(&mut bench)?;
@@ -114,8 +134,14 @@ fn run(options: Options) -> Outcome<()> {
         timeline::write(&options.out, &bench.timelines)?;
     }
     let mut sections = vec![model::section(&bench), encoder::section(&bench), memory::section(&bench)];
+    sections.extend([learn::section(&bench), training::section(&bench)]);
     sections.extend(timeline::section(&bench));
-    sections.extend([throughput::section(&bench), products::section(&bench), host::section(&bench)]);
+    sections.extend([
+        throughput::section(&bench),
+        multi::section(&bench),
+        products::section(&bench),
+        host::section(&bench),
+    ]);
     page::write(&options.out.join("index.html"), &bench.report, &sections)?;
     Ok(())
 }

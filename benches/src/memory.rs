@@ -74,8 +74,8 @@ pub fn same_peaks(planned: &Stats, measured: &Stats) -> Result<()> {
 }
 
 /// A run as figures of this group.
-pub fn figures(work: &str, device: &str, run: &Run) -> Vec<Figure> {
-    let bytes = |metric, bytes: u64| Figure::new([GROUP, work, device, metric], "bytes", vec![bytes as f64]);
+pub fn figures(group: &str, work: &str, device: &str, run: &Run) -> Vec<Figure> {
+    let bytes = |metric, bytes: u64| Figure::new([group, work, device, metric], "bytes", vec![bytes as f64]);
     let mut figures = vec![
         bytes("tensor peak", run.stats.peak_tensor_bytes),
         bytes("workspace peak", run.stats.peak_workspace_bytes),
@@ -83,14 +83,14 @@ pub fn figures(work: &str, device: &str, run: &Run) -> Vec<Figure> {
     ];
     figures.extend(run.stats.driver_bytes.map(|driver| bytes("driver", driver)));
     let times = run.times.iter().map(Duration::as_secs_f64).collect();
-    figures.push(Figure::new([GROUP, work, device, "time"], "s", times));
+    figures.push(Figure::new([group, work, device, "time"], "s", times));
     figures
 }
 
 /// Takes up what a run gave: the figures, and the timeline if it is to be shown.
-fn tell(bench: &mut Bench, work: &str, run: Run) {
+pub(crate) fn tell(bench: &mut Bench, group: &str, work: &str, run: Run) {
     let device = bench.device_name();
-    bench.add(figures(work, device, &run));
+    bench.add(figures(group, work, device, &run));
     if bench.timeline {
         let recorded = |timeline| Recorded { work: work.to_owned(), device: device.to_owned(), timeline };
         bench.timelines.extend(run.timeline.map(recorded));
@@ -114,7 +114,7 @@ pub fn mlp(bench: &mut Bench) -> Result<()> {
                 let work = mlp::Work::new(config, technique, device)?;
                 Ok(move |device: &Device| work.run(device).map(drop))
             })?;
-            tell(bench, &work, run);
+            tell(bench, GROUP, &work, run);
             progress.advance(1);
         }
         Ok(())
@@ -141,7 +141,7 @@ pub fn flights(bench: &mut Bench) -> Result<()> {
                     ridge::random_features(device, &data, &size.config, technique, &mut |_, _| {}).map(drop)
                 })
             })?;
-            tell(bench, &work, run);
+            tell(bench, GROUP, &work, run);
             progress.advance(1);
         }
         Ok(())
@@ -201,7 +201,7 @@ pub fn encoder(bench: &mut Bench) -> Result<()> {
                     Ok(())
                 })
             })?;
-            tell(bench, &work, run);
+            tell(bench, GROUP, &work, run);
             progress.advance(1);
         }
         for (how, mapped) in [("mapped", true), ("read whole first", false)] {

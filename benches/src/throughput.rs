@@ -41,7 +41,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
     let cases: Vec<Case<'_>> = ops.iter().flat_map(|op| rows(op, bench.quick)).collect();
     let repetitions = if bench.quick && !device.is_cuda() { 3 } else { 11 };
     bench.group(GROUP, cases.len() + 1, |bench, progress| {
-        let [limit, seconds] = copy_limit(&device, numel, repetitions)?;
+        let [limit, seconds] = copy_limit(GROUP, &device, numel, repetitions)?;
         let copy = limit.median;
         bench.add([limit, seconds]);
         progress.advance(1);
@@ -75,7 +75,12 @@ fn batch(device: &Device) -> usize {
 }
 
 /// The speed of a device copy: the limit of everything that is bound by memory.
-fn copy_limit(device: &Device, numel: usize, repetitions: usize) -> Result<[Figure; 2]> {
+pub(crate) fn copy_limit(
+    group: &str,
+    device: &Device,
+    numel: usize,
+    repetitions: usize,
+) -> Result<[Figure; 2]> {
     let make = |seed| Tensor::normal([numel], 0.0, 1.0, seed, DType::F16, device);
     let src = (0..batch(device) as u64).map(make).collect::<Result<Vec<_>>>()?;
     let mut dst = (100..100 + batch(device) as u64).map(make).collect::<Result<Vec<_>>>()?;
@@ -87,7 +92,7 @@ fn copy_limit(device: &Device, numel: usize, repetitions: usize) -> Result<[Figu
     }
     let seconds = seconds.split_off(1);
     let speeds = seconds.iter().map(|time| 4e-9 * numel as f64 / time).collect();
-    let names = |metric| [GROUP, "device copy", name(device), metric];
+    let names = |metric| [group, "device copy", name(device), metric];
     Ok([Figure::new(names("speed"), "GB/s", speeds), Figure::new(names("time"), "s", seconds)])
 }
 

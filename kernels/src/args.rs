@@ -9,11 +9,17 @@ mod attention;
 mod copy;
 #[path = "args/matmul.rs"]
 mod matmul;
+#[path = "args/optimizer.rs"]
+mod optimizer;
+#[path = "args/table.rs"]
+mod table;
 
 pub use attention::*;
 pub use copy::*;
 pub use matmul::*;
-use taut_core::{Layout, MAX_RANK, Shape};
+pub use optimizer::*;
+pub use table::*;
+use taut_core::{CODE_BLOCK, Layout, MAX_RANK, Shape};
 
 /// Threads in a block of every elementwise and reduction kernel.
 pub const THREADS: u32 = 256;
@@ -41,6 +47,12 @@ pub const SORT_TILE: u32 = 2048;
 /// Entries of a list of sums that a thread of `scatter.cu` takes.
 pub const SCATTER_CHUNK: u32 = 32;
 
+/// Units of columns that a block of `norm_weight_backward.cu` takes: a warp's.
+pub const WARP: u32 = 32;
+
+/// The size of `Center` in `norm_weight_backward.cu`.
+pub const CENTER_BYTES: usize = 16;
+
 /// Elements of a unit of `fused.cu`: those that a block of Philox decides.
 pub const FUSED_LEN: usize = 8;
 
@@ -55,6 +67,10 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kPartialPack", PARTIAL_PACK),
     ("kSortTile", SORT_TILE),
     ("kScatterChunk", SCATTER_CHUNK),
+    ("kMultiPacks", MULTI_PACKS),
+    ("kNormPacks", NORM_PACKS),
+    ("kStepChunk", STEP_CHUNK),
+    ("kCodeBlock", CODE_BLOCK as u32),
 ];
 
 /// The structs that kernels take by value: where the twin stands, its name and its size.
@@ -64,6 +80,7 @@ pub const TWINS: &[(&str, &str, usize)] = &[
     ("common.cuh", "Walk<3>", size_of::<Walk<3>>()),
     ("common.cuh", "Walk<4>", size_of::<Walk<4>>()),
     ("common.cuh", "Params", size_of::<Params>()),
+    ("rows.cuh", "Rows<1>", size_of::<Rows<1>>()),
     ("rows.cuh", "Rows<2>", size_of::<Rows<2>>()),
     ("rows.cuh", "Rows<3>", size_of::<Rows<3>>()),
     ("rows.cuh", "Rows<4>", size_of::<Rows<4>>()),
@@ -76,8 +93,17 @@ pub const TWINS: &[(&str, &str, usize)] = &[
     ("packed.cu", "Packed", size_of::<Packed>()),
     ("copy_tiles.cu", "Tiles", size_of::<Tiles>()),
     ("copy_runs.cu", "Runs", size_of::<Runs>()),
+    ("cross_entropy.cu", "Labels", size_of::<Labels>()),
+    ("norm_weight_backward.cu", "Center", CENTER_BYTES),
     ("fused.cu", "Walk<5>", size_of::<Walk<5>>()),
     ("fused.cu", "Parts", size_of::<Parts>()),
+    ("table.cuh", "Table<448>", size_of::<Table<SMALL_WORDS>>()),
+    ("table.cuh", "Table<4031>", size_of::<Table<LARGE_WORDS>>()),
+    ("table.cuh", "Number", size_of::<Number>()),
+    ("squares.cuh", "Squares", SQUARES_BYTES),
+    ("codes.cuh", "Codes", size_of::<Codes>()),
+    ("optimizer.cuh", "Hyper", size_of::<Hyper>()),
+    ("optimizer.cuh", "Control", size_of::<Control>()),
 ];
 
 /// The most units that an elementwise kernel walks in one launch: its indices have 32 bits, and division by
@@ -311,6 +337,26 @@ pub struct Parts {
     pub activation: u32,
     /// The parameter of the activation.
     pub slope: f32,
+}
+
+/// The labels of rows, and what is made of them. Addresses are those of first elements, 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct Labels {
+    /// As i64.
+    pub targets: u64,
+    /// From row to row, in elements.
+    pub target_step: u64,
+    /// As f32, side by side.
+    pub losses: u64,
+    /// The factor of gradients, an f32.
+    pub scale: u64,
+    /// The label of rows that do not count.
+    pub ignored: i64,
+    /// 1 if there is such a label.
+    pub ignores: u32,
+    /// The share of a target that all classes have evenly.
+    pub smoothing: f32,
 }
 
 /// Division by multiplication (Granlund and Montgomery, 1994), for words of `bits` bits, and dividends and divisors

@@ -5,7 +5,7 @@ use crate::{
     kernel::Kernel,
     variant::{Access, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile},
 };
-use taut_core::{DType, Scan};
+use taut_core::{DType, Multi, Scan};
 
 impl Kernel {
     /// The C++ expression that names the instance, for the compiler. Build time only.
@@ -13,6 +13,9 @@ impl Kernel {
         match self {
             Kernel::Unary(op, dtype, access) => {
                 elementwise("unary", &format!("{}, {dtype}", op.functor()), dtype.size(), access)
+            }
+            Kernel::UnaryBackward(op, dtype, access) => {
+                elementwise("unary_backward", &format!("{}, {dtype}", op.functor()), dtype.size(), access)
             }
             Kernel::Binary(op, dtype, access) => {
                 elementwise("binary", &format!("{}, {dtype}", op.functor()), dtype.size(), access)
@@ -88,6 +91,23 @@ impl Kernel {
             Kernel::Norm(op, dtype, part, packs) => {
                 rows("norm", op.functor(), op.streams(), dtype, part, packs)
             }
+            Kernel::SoftmaxBackward(op, dtype, part, packs) => {
+                rows("softmax_backward", op.functor(), 2, dtype, part, packs)
+            }
+            Kernel::NormBackward(op, dtype, part, packs) => {
+                rows("norm_backward", op.kind(), 2, dtype, part, packs)
+            }
+            Kernel::NormWeightRows(op, dtype, part, packs) => {
+                rows("norm_weight_backward", op.kind(), 1, dtype, part, packs)
+            }
+            Kernel::CrossEntropy(grad, dtype, part, packs) => {
+                rows("cross_entropy", if grad { "true" } else { "false" }, 1, dtype, part, packs)
+            }
+            Kernel::NormWeightColumns(op, dtype, packs) => {
+                let len = if packs { pack_len(&[dtype]) } else { 1 };
+                format!("norm_weight_backward_columns<{}, {dtype}, {len}>", op.kind())
+            }
+            Kernel::NormWeightJoin(dtype) => format!("norm_weight_backward_join<{dtype}>"),
             Kernel::Triangle(bytes, access) => {
                 elementwise("triangle", &format!("u{}", 8 * bytes), bytes, access)
             }
@@ -96,6 +116,22 @@ impl Kernel {
             }
             Kernel::Packed(dtype, PackedPart::Rows) => format!("packed_rows<{dtype}, 1>"),
             Kernel::Packed(dtype, PackedPart::Join) => format!("packed_join<{dtype}>"),
+            Kernel::Multi(op, [own, other], capacity) => {
+                let words = capacity.words();
+                match op {
+                    Multi::Scale => format!("multi_scale<{own}, {words}>"),
+                    Multi::Axpy => format!("multi_axpy<{own}, {other}, {words}>"),
+                    Multi::Zero => format!("multi_zero<{words}>"),
+                    Multi::Cast => format!("multi_cast<{other}, {own}, {words}>"),
+                    Multi::Norm => format!("multi_norm<{own}, {words}>"),
+                }
+            }
+            Kernel::MultiJoin => "multi_join".to_owned(),
+            Kernel::Optimizer(update, weight, grad, codes, capacity) => {
+                let (update, weight, words) = (update.functor(), weight.type_name(), capacity.words());
+                format!("optimizer<{update}, {weight}, {grad}, {codes}, {words}>")
+            }
+            Kernel::Advance => "advance".to_owned(),
             Kernel::Fused(dtype, Access::Packed) => format!("fused_packed<{dtype}, {FUSED_LEN}>"),
             Kernel::Fused(dtype, Access::Rows) => format!("fused_walk<{dtype}, {FUSED_LEN}>"),
             Kernel::Fused(dtype, Access::Strided) => format!("fused_walk<{dtype}, 1>"),

@@ -5,16 +5,21 @@
 
 use crate::{
     expression::pack_len,
-    variant::{Access, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile, WIDTHS},
+    variant::{
+        Access, Capacity, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile, Update,
+        WIDTHS, Weight,
+    },
 };
 use std::sync::LazyLock;
-use taut_core::{Binary, DType, Norm, Random, Reduce, Scan, Softmax, Unary};
+use taut_core::{Binary, DType, Kept, Multi, Norm, Random, Reduce, Scan, Softmax, Unary};
 
 /// The typed name of a kernel. Parameters of ops play no part: `Relu` and `LeakyRelu { slope }` name one kernel each.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kernel {
     /// `unary.cu`.
     Unary(Unary, DType, Access),
+    /// `unary_backward.cu`: ops that keep something, on floats.
+    UnaryBackward(Unary, DType, Access),
     /// `binary.cu`.
     Binary(Binary, DType, Access),
     /// `select.cu`: elements of 1, 2, 4 or 8 bytes.
@@ -75,12 +80,32 @@ pub enum Kernel {
     Softmax(Softmax, DType, RowPart, bool),
     /// `norm.cu`: in packs, or one element at a time.
     Norm(Norm, DType, RowPart, bool),
+    /// `softmax_backward.cu`, of [`Softmax::Plain`] and [`Softmax::Log`]: in packs, or one element at a time.
+    SoftmaxBackward(Softmax, DType, RowPart, bool),
+    /// `norm_backward.cu`, of ops that [are of rows](Norm::of_rows): likewise.
+    NormBackward(Norm, DType, RowPart, bool),
+    /// `norm_weight_backward.cu`, of [`Norm::Layer`] and [`Norm::Rms`]: what there is in each row; likewise.
+    NormWeightRows(Norm, DType, RowPart, bool),
+    /// `norm_weight_backward.cu`: sums over slices of rows; likewise.
+    NormWeightColumns(Norm, DType, bool),
+    /// `norm_weight_backward.cu`: the sums of the slices, to this dtype.
+    NormWeightJoin(DType),
+    /// `cross_entropy.cu`, with gradients or without: likewise.
+    CrossEntropy(bool, DType, RowPart, bool),
     /// `triangle.cu`: elements of 1, 2, 4 or 8 bytes, in rows or strided.
     Triangle(usize, Access),
     /// `fused.cu`.
     Fused(DType, Access),
     /// `packed.cu`.
     Packed(DType, PackedPart),
+    /// `multi.cuh`: of what is written, or read alone, and of what else is read.
+    Multi(Multi, [DType; 2], Capacity),
+    /// `multi.cu`: the second pass of a norm.
+    MultiJoin,
+    /// `optimizer.cuh`: with gradients of f32 or of the dtype of the weight, and moments in codes or in f32.
+    Optimizer(Update, Weight, DType, bool, Capacity),
+    /// `optimizer.cu`: counts steps.
+    Advance,
 }
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
@@ -116,6 +141,11 @@ impl Kernel {
         for op in Unary::ALL {
             for dtype in dtypes(&|dtype| op.takes(dtype)) {
                 all.extend(Access::ALL.map(|access| Kernel::Unary(op, dtype, access)));
+            }
+        }
+        for op in Unary::ALL.into_iter().filter(|op| op.kept().is_some_and(|kept| kept != Kept::Nothing)) {
+            for &dtype in &floats {
+                all.extend(Access::ALL.map(|access| Kernel::UnaryBackward(op, dtype, access)));
             }
         }
         for op in Binary::ALL {
@@ -177,13 +207,28 @@ impl Kernel {
             for (part, packs) in RowPart::all(pack_len(&[dtype])) {
                 all.extend(Softmax::ALL.map(|op| Kernel::Softmax(op, dtype, part, packs)));
                 all.extend(Norm::ALL.map(|op| Kernel::Norm(op, dtype, part, packs)));
+                let softmax = [Softmax::Plain, Softmax::Log];
+                all.extend(softmax.map(|op| Kernel::SoftmaxBackward(op, dtype, part, packs)));
+                let norm = [Norm::Layer, Norm::Rms, Norm::L2];
+                all.extend(norm.map(|op| Kernel::NormBackward(op, dtype, part, packs)));
+                all.extend([true, false].map(|grad| Kernel::CrossEntropy(grad, dtype, part, packs)));
+                let weighted = [Norm::Layer, Norm::Rms];
+                all.extend(weighted.map(|op| Kernel::NormWeightRows(op, dtype, part, packs)));
             }
+            for packs in [true, false] {
+                let weighted = [Norm::Layer, Norm::Rms];
+                all.extend(weighted.map(|op| Kernel::NormWeightColumns(op, dtype, packs)));
+            }
+            all.push(Kernel::NormWeightJoin(dtype));
             all.extend(Access::ALL.map(|access| Kernel::Fused(dtype, access)));
             all.extend(PackedPart::ALL.map(|part| Kernel::Packed(dtype, part)));
         }
         all.extend([Kernel::RandomWords, Kernel::SortPositions]);
         all.extend([4, 8].into_iter().flat_map(|bytes| [Kernel::SortPairs(bytes), Kernel::SortMerge(bytes)]));
         all.extend([1, 2, 4, 8, 16].map(Kernel::Gather));
+        all.extend(Capacity::ALL.into_iter().flat_map(multi));
+        all.extend(Capacity::ALL.into_iter().flat_map(optimizer));
+        all.extend([Kernel::MultiJoin, Kernel::Advance]);
         for dtype in dtypes(&DType::is_number) {
             all.extend([Kernel::Sort(dtype), Kernel::ScatterAdd(dtype), Kernel::ScatterJoin(dtype)]);
         }
@@ -200,6 +245,7 @@ impl Kernel {
     pub const fn file(self) -> &'static str {
         match self {
             Kernel::Unary(..) => "unary.cu",
+            Kernel::UnaryBackward(..) => "unary_backward.cu",
             Kernel::Binary(..) => "binary.cu",
             Kernel::Select(..) => "select.cu",
             Kernel::Copy(..) => "copy.cu",
@@ -230,9 +276,19 @@ impl Kernel {
             Kernel::ScatterAdd(_) | Kernel::ScatterJoin(_) => "scatter.cu",
             Kernel::Softmax(..) => "softmax.cu",
             Kernel::Norm(..) => "norm.cu",
+            Kernel::SoftmaxBackward(..) => "softmax_backward.cu",
+            Kernel::NormBackward(..) => "norm_backward.cu",
+            Kernel::CrossEntropy(..) => "cross_entropy.cu",
+            Kernel::NormWeightRows(..) | Kernel::NormWeightColumns(..) | Kernel::NormWeightJoin(_) => {
+                "norm_weight_backward.cu"
+            }
             Kernel::Triangle(..) => "triangle.cu",
             Kernel::Fused(..) => "fused.cu",
             Kernel::Packed(..) => "packed.cu",
+            Kernel::Multi(_, _, Capacity::Large) => "multi_large.cu",
+            Kernel::Multi(..) | Kernel::MultiJoin => "multi.cu",
+            Kernel::Optimizer(.., Capacity::Large) => "optimizer_large.cu",
+            Kernel::Optimizer(..) | Kernel::Advance => "optimizer.cu",
         }
     }
 
@@ -247,6 +303,7 @@ impl Kernel {
     const fn code(self) -> Code {
         match self {
             Kernel::Unary(op, dtype, access) => [0, op.index(), dtype as usize, access as usize],
+            Kernel::UnaryBackward(op, dtype, access) => [29, op.index(), dtype as usize, access as usize],
             Kernel::Binary(op, dtype, access) => [1, op as usize, dtype as usize, access as usize],
             Kernel::Copy(from, to, access) => [2, from as usize, to as usize, access as usize],
             Kernel::CopyTiles(moved) | Kernel::CopyRuns(moved) => {
@@ -284,6 +341,22 @@ impl Kernel {
             Kernel::Norm(op, dtype, part, packs) => {
                 [18, op as usize * 2 + packs as usize, dtype as usize, part as usize]
             }
+            Kernel::SoftmaxBackward(op, dtype, part, packs) => {
+                [30, op as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
+            Kernel::NormBackward(op, dtype, part, packs) => {
+                [31, op as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
+            Kernel::NormWeightRows(op, dtype, part, packs) => {
+                [32, op as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
+            Kernel::NormWeightColumns(op, dtype, packs) => {
+                [33, op as usize * 2 + packs as usize, dtype as usize, 0]
+            }
+            Kernel::CrossEntropy(grad, dtype, part, packs) => {
+                [35, grad as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
+            Kernel::NormWeightJoin(dtype) => [34, 0, dtype as usize, 0],
             Kernel::Scan(op, dtype, part) => [19, op as usize, dtype as usize, part as usize],
             Kernel::Triangle(bytes, access) => [20, bytes.trailing_zeros() as usize, 0, access as usize],
             Kernel::Fused(dtype, access) => [21, 0, dtype as usize, access as usize],
@@ -292,8 +365,51 @@ impl Kernel {
                 [22, width.trailing_zeros() as usize, dtype as usize, tile as usize]
             }
             Kernel::AttentionF32(tile, width) => [23, width.trailing_zeros() as usize, 0, tile as usize],
+            Kernel::Multi(op, [own, other], capacity) => {
+                [36, op as usize * 2 + capacity as usize, own as usize, other as usize]
+            }
+            Kernel::MultiJoin => [37, 0, 0, 0],
+            Kernel::Optimizer(update, weight, grad, codes, capacity) => {
+                let op = (update as usize * 2 + codes as usize) * 2 + capacity as usize;
+                [38, op, weight.code(), grad as usize]
+            }
+            Kernel::Advance => [37, 1, 0, 0],
         }
     }
+}
+
+/// The kernels of `multi.cuh`. Bytes are zeroed, of whatever dtype.
+fn multi(capacity: Capacity) -> Vec<Kernel> {
+    let floats = DType::CUDA.into_iter().filter(|dtype| dtype.is_float());
+    let pairs = floats.clone().flat_map(|own| floats.clone().map(move |other| [own, other]));
+    let ops = Multi::ALL.into_iter().filter(|&op| op != Multi::Zero);
+    let all = ops.flat_map(|op| {
+        pairs.clone().filter(move |[own, other]| op.takes(*own, *other)).map(move |pair| (op, pair))
+    });
+    let zero = (Multi::Zero, [DType::U8; 2]);
+    all.chain([zero]).map(|(op, pair)| Kernel::Multi(op, pair, capacity)).collect()
+}
+
+/// The kernels of `optimizer.cuh`.
+fn optimizer(capacity: Capacity) -> Vec<Kernel> {
+    let mut all = Vec::new();
+    for update in Update::ALL {
+        for weight in Weight::ALL {
+            let grads: &[DType] = match weight.dtype() {
+                DType::F32 => &[DType::F32],
+                DType::F16 => &[DType::F16, DType::F32],
+                _ => &[DType::BF16, DType::F32],
+            };
+            // Without moments there is nothing to be coded.
+            let kept: &[bool] = if update == Update::Sgd { &[false] } else { &[false, true] };
+            for &grad in grads {
+                all.extend(
+                    kept.iter().map(|&codes| Kernel::Optimizer(update, weight, grad, codes, capacity)),
+                );
+            }
+        }
+    }
+    all
 }
 
 #[cfg(test)]
@@ -344,6 +460,10 @@ mod tests {
         assert_eq!(Kernel::CopyRuns(Moved::Bits(16)).slot(), None);
         let and = Kernel::Binary(Binary::And, DType::F16, Access::Packed);
         assert_eq!(and.slot(), None);
+        let wide =
+            Kernel::Optimizer(Update::AdamW, Weight::Plain(DType::F64), DType::F32, false, Capacity::Small);
+        let narrowing = Kernel::Multi(Multi::Axpy, [DType::F16, DType::F32], Capacity::Small);
+        assert_eq!((wide.slot(), narrowing.slot()), (None, None));
         let slope = |slope| Kernel::Unary(Unary::LeakyRelu { slope }, DType::F16, Access::Rows).slot();
         assert_eq!(slope(0.5), slope(0.01));
     }
@@ -369,6 +489,10 @@ mod tests {
         assert_eq!(attention.expression(), "attention<f16, Shape<128, 4, 32, 64, 2>>");
         assert_eq!(Kernel::AttentionF32(Tile::Small, 256).expression(), "attention_f32<Shape<256, 1, 32>>");
         assert_eq!(Kernel::MatmulF32(Tile::Medium).expression(), "matmul_f32<8, 50688>");
+        let cast = Kernel::Multi(Multi::Cast, [DType::BF16, DType::F32], Capacity::Small);
+        assert_eq!(cast.expression(), "multi_cast<f32, bf16, 448>");
+        let step = Kernel::Optimizer(Update::AdamW, Weight::Planes, DType::BF16, true, Capacity::Large);
+        assert_eq!(step.expression(), "optimizer<AdamW, Planes, bf16, true, 4031>");
         let thin = Kernel::MatmulThin(DType::F16, Thin::Medium);
         assert_eq!(thin.expression(), "matmul_thin<f16, Thin<16, 32, 8, 3, 2>>");
     }

@@ -4,7 +4,7 @@ use crate::{Elements, Interval, Value, cast, half_up, round};
 use taut::{Binary, DType, Unary};
 
 /// What floats of `dtype` are computed in.
-fn wide(dtype: DType) -> DType {
+pub(crate) fn wide(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
@@ -92,13 +92,13 @@ fn float_unary(op: Unary, x: f64, [p, q]: [f64; 2]) -> f64 {
     }
 }
 
-fn sigmoid(x: f64) -> f64 {
+pub(crate) fn sigmoid(x: f64) -> f64 {
     let e = (-x.abs()).exp();
     (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
 }
 
 /// Twice the angle of the hyperbolic tangent in GELU's approximation.
-fn tanh_angle(x: f64) -> f64 {
+pub(crate) fn tanh_angle(x: f64) -> f64 {
     2.0 * std::f64::consts::FRAC_2_PI.sqrt() * (x + 0.044715 * x * x * x)
 }
 
@@ -107,15 +107,20 @@ fn softplus_rest(x: f64) -> f64 {
     (-x.abs()).exp().ln_1p()
 }
 
-/// `t` times the probability that a standard normal variable is above `t`, for `t >= 0`.
-fn tail(t: f64) -> f64 {
-    if t > 40.0 {
-        return 0.0;
-    }
+/// The density of the standard normal distribution.
+pub(crate) fn density(t: f64) -> f64 {
     // The square in two parts, the first exact.
     let high = f64::from(t as f32);
     let gauss = (-0.5 * high * high).exp() * (-0.5 * (t - high) * (t + high)).exp();
-    let density = gauss / std::f64::consts::TAU.sqrt();
+    gauss / std::f64::consts::TAU.sqrt()
+}
+
+/// `t` times the probability that a standard normal variable is above `t`, for `t >= 0`.
+pub(crate) fn tail(t: f64) -> f64 {
+    if t > 40.0 {
+        return 0.0;
+    }
+    let density = density(t);
     if t < 1.0 {
         // The series t + t^3 / 3 + t^5 / (3 * 5) + ...
         let (mut term, mut sum, mut n) = (t, t, 1.0);
@@ -133,18 +138,18 @@ fn tail(t: f64) -> f64 {
 
 /// In ulps of what floats are computed in: the largest that CUDA documents of its functions, or `math.cuh` and the CPU's
 /// functions say of theirs.
-const EXP: f64 = 2.0;
-const EXP_M1: f64 = 2.0;
+pub(crate) const EXP: f64 = 2.0;
+pub(crate) const EXP_M1: f64 = 2.0;
 const LOG: f64 = 2.0;
 const LOG_1P: f64 = 2.0;
-const SIN: f64 = 2.0;
+pub(crate) const SIN: f64 = 2.0;
 const TANH: f64 = 2.0;
 const RSQRT: f64 = 2.0;
-const POW: f64 = 4.0;
+pub(crate) const POW: f64 = 4.0;
 /// Of the tail: 6.5 with an exponential that is right to 1 ulp.
-const TAIL: f64 = 6.5 + EXP - 1.0;
+pub(crate) const TAIL: f64 = 6.5 + EXP - 1.0;
 /// Of the tail where the result is rounded to 16 bits: 2^-16.
-const TAIL_16: f64 = 256.0;
+pub(crate) const TAIL_16: f64 = 256.0;
 /// An exponential; the sum, the quotient of 2 ulps and the product are half an ulp each but that.
 const SIGMOID: f64 = EXP + 2.0;
 

@@ -26,7 +26,7 @@ fn wide(dtype: DType) -> DType {
 }
 
 /// Additions that one result is behind at most, of `n` terms: sums are taken side by side and then joined.
-fn chain(n: usize) -> f64 {
+pub(crate) fn chain(n: usize) -> f64 {
     n.min(64 + n / 64) as f64
 }
 
@@ -39,7 +39,7 @@ struct Peak {
 
 /// Half ulps that `exp(d)` errs by: `d` is rounded, and so is its product with a rounded log2(e), which is felt as much
 /// as `d` is large; then 2 ulps of the function, and as much again for a factor between two maxima.
-fn exp_error(d: f64) -> f64 {
+pub(crate) fn exp_error(d: f64) -> f64 {
     if d == f64::NEG_INFINITY { 0.0 } else { 3.0 * d.abs() + 10.0 }
 }
 

@@ -18,7 +18,7 @@ fn recorded(events: usize) -> (Recorded, Pool) {
     let old = take(&pool, 500, "embed", Kind::Activations);
     pool.record(events).unwrap();
     let model = scope("model");
-    let mut kept = take(&pool, 1000, "relu", Kind::Activations);
+    let kept = take(&pool, 1000, "relu", Kind::Activations);
     kept.set_kind(Kind::Saved);
     drop(old);
     {

@@ -126,9 +126,9 @@ impl Work {
                 (out, held)
             };
             // While `held` lives, the next op finds its input shared and writes elsewhere.
-            let (product, _held) = step(h.linear(layer.weight())?);
+            let (product, _held) = step(h.linear(&layer.weight().tensor())?);
             let biased = match layer.bias() {
-                Some(bias) => product.add(bias)?,
+                Some(bias) => product.add(&bias.tensor())?,
                 None => product,
             };
             drop(_held);

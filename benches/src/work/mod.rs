@@ -2,3 +2,4 @@
 
 pub mod mlp;
 pub mod ridge;
+pub mod training;

@@ -72,6 +72,11 @@ impl Error {
         Error::new(ErrorKind::Shared, message)
     }
 
+    /// An [`ErrorKind::Grad`].
+    pub fn grad(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Grad, message)
+    }
+
     /// An [`ErrorKind::Graph`].
     pub fn graph(message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Graph, message)

@@ -2,6 +2,7 @@
 //!
 //! Knows no device and no memory. Everything here is a plain value.
 
+mod codes;
 mod dtype;
 mod error;
 mod layout;
@@ -9,12 +10,13 @@ mod op;
 mod product;
 mod shape;
 
+pub use codes::{CODE_BLOCK, DECADES, Decade, code, level, signed_code, signed_level};
 pub use dtype::{DType, Element};
 pub use error::{Error, ErrorKind, Result};
 pub use layout::Layout;
 pub use op::{
-    Activation, Attention, Binary, Dropout, Index, Mask, Norm, Packed, Random, Reduce, SAVED, Saved, Scan,
-    Softmax, Triangle, Unary, saved,
+    Activation, AdamW, Attention, Binary, Dropout, Index, Kept, Lion, Mask, Multi, Norm, Onto, Packed,
+    Random, Reduce, Rule, SAVED, Saved, Scan, Sgd, Softmax, Triangle, Unary, saved,
 };
 pub use product::Products;
 pub use shape::{MAX_RANK, Shape};

@@ -1,5 +1,7 @@
 //! What a launcher may know of a card.
 
+use taut_kernels::args::LARGE_PARAMS;
+
 /// The facts of one card that decisions depend on: enough to plan for a card that is not here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Card {
@@ -19,6 +21,8 @@ pub struct Card {
     pub own_kernels: bool,
     /// The most dynamic shared memory that one block can ask for.
     pub shared_bytes: u32,
+    /// The most bytes of parameters that a kernel takes: 4,096 with drivers older than CUDA 12.1, 32,764 with others.
+    pub params_bytes: u32,
 }
 
 impl Card {
@@ -33,6 +37,7 @@ impl Card {
             context_bytes: 552 << 20,
             own_kernels: true,
             shared_bytes: 232_448,
+            params_bytes: LARGE_PARAMS,
         }
     }
 }

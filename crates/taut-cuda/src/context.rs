@@ -2,7 +2,7 @@
 
 use crate::{
     Card,
-    driver::{check, is_sticky},
+    driver::{check, is_sticky, version},
     fault::Faults,
     functions::Functions,
 };
@@ -13,6 +13,7 @@ use std::{
     sync::{Arc, OnceLock, atomic::AtomicU64},
 };
 use taut_core::{Error, Result};
+use taut_kernels::args::{LARGE_PARAMS, SMALL_PARAMS};
 
 /// A primary context that is retained, with the card's facts and kernels.
 pub(crate) struct Context {
@@ -77,6 +78,7 @@ impl Context {
             context_bytes: total - free,
             own_kernels: has_own_kernels(capability),
             shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+            params_bytes: if version()? >= 12_010 { LARGE_PARAMS } else { SMALL_PARAMS },
         };
         let functions = Functions::new(&card)?;
         // Last: from here on nothing fails, and the context owns it.

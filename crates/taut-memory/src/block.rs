@@ -3,7 +3,7 @@
 use crate::{Kind, Pool, ScopeId, Site, StreamId, arena::Place, host::Region, trace::Event};
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
 };
 
 /// Memory that a [`Pool`] handed out, for its owner alone. Dropping it gives it back.
@@ -38,9 +38,10 @@ pub struct Block {
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
     pub(crate) id: u64,
-    /// Where the pool counts it among the owners.
-    pub(crate) owner: usize,
-    pub(crate) site: Site,
+    /// Where the pool counts it among the owners. It and the kind change under the lock of the pool.
+    pub(crate) owner: AtomicUsize,
+    pub(crate) op: &'static str,
+    pub(crate) kind: AtomicU8,
     pub(crate) scope: ScopeId,
     /// Bit `s`: used on stream `s`.
     pub(crate) streams: AtomicU64,
@@ -60,7 +61,7 @@ impl Block {
 
     /// Why it exists, with its present kind.
     pub fn site(&self) -> Site {
-        self.site
+        Site::new(self.op, self.kind())
     }
 
     /// The scope that it was allocated in.
@@ -70,22 +71,22 @@ impl Block {
 
     /// What it is for.
     pub fn kind(&self) -> Kind {
-        self.site.kind
+        Kind::ALL[usize::from(self.kind.load(Ordering::Relaxed))]
     }
 
     /// Says that it is for something else from now on: an activation that backward keeps is [`Kind::Saved`].
-    pub fn set_kind(&mut self, kind: Kind) {
-        let from = std::mem::replace(&mut self.site.kind, kind);
-        if from == kind {
+    pub fn set_kind(&self, kind: Kind) {
+        if self.kind() == kind {
             return;
         }
         let mut state = self.pool.0.lock();
+        let (from, owner) = (self.kind(), self.owner.load(Ordering::Relaxed));
         state.stats.change(from, kind, self.bytes);
-        state.owners.remove(self.owner, self.bytes);
-        let owner = state.owners.add(self.scope, self.site, self.bytes);
-        let event = Event::Kind { from: self.owner as u32, to: owner as u32 };
-        self.owner = owner;
-        state.event(event, self.id, self.bytes);
+        state.owners.remove(owner, self.bytes);
+        let new = state.owners.add(self.scope, Site::new(self.op, kind), self.bytes);
+        self.owner.store(new, Ordering::Relaxed);
+        self.kind.store(kind as u8, Ordering::Relaxed);
+        state.event(Event::Kind { from: owner as u32, to: new as u32 }, self.id, self.bytes);
         state.publish();
     }
 
@@ -136,9 +137,10 @@ impl Drop for Block {
             script.freed(self.id, self.offset, self.bytes);
         }
         state.limits.sub(self.scope, self.bytes);
-        state.stats.sub(self.site.kind, self.bytes);
-        state.owners.remove(self.owner, self.bytes);
-        state.event(Event::Free { owner: self.owner as u32 }, self.id, self.bytes);
+        let owner = *self.owner.get_mut();
+        state.stats.sub(self.kind(), self.bytes);
+        state.owners.remove(owner, self.bytes);
+        state.event(Event::Free { owner: owner as u32 }, self.id, self.bytes);
         state.publish();
     }
 }
@@ -147,6 +149,6 @@ impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Block");
         out.field("id", &self.id).field("bytes", &self.bytes).field("address", &self.address());
-        out.field("site", &self.site).field("scope", &self.scope).finish()
+        out.field("site", &self.site()).field("scope", &self.scope).finish()
     }
 }

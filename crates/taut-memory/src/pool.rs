@@ -17,7 +17,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -165,7 +165,8 @@ impl Pool {
         state.publish();
         drop(state);
         let streams = AtomicU64::new(1 << stream.0);
-        Ok(Block { pool: self.clone(), region, place, offset, bytes, id, owner, site, scope, streams })
+        let (op, kind, owner) = (site.op, AtomicU8::new(site.kind as u8), AtomicUsize::new(owner));
+        Ok(Block { pool: self.clone(), region, place, offset, bytes, id, owner, op, kind, scope, streams })
     }
 
     /// What is in use now, and was at most. Asks the driver for `driver_bytes`, where there is one.

@@ -83,7 +83,7 @@ fn figures_follow_the_pool() {
     assert_eq!((found.device.as_str(), found.uuid), ("a card", Some(*b"0123456789abcdef")));
     assert_eq!((found.live_bytes(), found.overhead_bytes, found.budget_bytes), (5, 1000, 1 << 30));
 
-    let mut late = pool.allocate(3 << 20, StreamId::COMPUTE, SITE).unwrap();
+    let late = pool.allocate(3 << 20, StreamId::COMPUTE, SITE).unwrap();
     late.set_kind(Kind::Saved);
     drop(early);
     pool.set_budget(Budget::Bytes(9 << 20)).unwrap();
@@ -125,7 +125,7 @@ fn a_reader_never_sees_half_a_change() {
         scope.spawn(|| {
             for _ in 0..20_000 {
                 // Live bytes are always all of one kind or of none, whole multiples, and never above their peak.
-                let mut block = pool.allocate(1 << 20, StreamId::COMPUTE, SITE).unwrap();
+                let block = pool.allocate(1 << 20, StreamId::COMPUTE, SITE).unwrap();
                 block.set_kind(Kind::Gradients);
                 drop(block);
                 pool.reset_peaks();

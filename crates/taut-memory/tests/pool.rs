@@ -73,7 +73,7 @@ fn reuse_waits_for_the_other_streams_once_each() {
 #[test]
 fn peaks_are_exact_and_can_be_reset() {
     let (_, pool) = phantom(1 << 40, 0);
-    let mut kept = pool.allocate(1000, S0, Site::new("linear", Kind::Workspace)).unwrap();
+    let kept = pool.allocate(1000, S0, Site::new("linear", Kind::Workspace)).unwrap();
     drop(pool.allocate(5000, S0, SITE).unwrap());
     let stats = pool.stats();
     assert_eq!(

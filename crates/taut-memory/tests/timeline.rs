@@ -23,7 +23,7 @@ fn it_has_every_event() {
     assert_eq!(pool.timeline(), None);
     pool.record(100).unwrap();
     let layer = scope("layer3");
-    let mut block = pool.allocate(4096, S0, SITE).unwrap();
+    let block = pool.allocate(4096, S0, SITE).unwrap();
     drop(layer);
     block.set_kind(Kind::Saved);
     block.set_kind(Kind::Saved);

@@ -287,7 +287,7 @@ impl Embeddings {
         let _scope = scope("embeddings");
         let words = self.words.forward(tokens.row(part, 0)?)?;
         let positions = self.positions.forward(tokens.row(part, 1)?)?;
-        let kind = self.types.weight().clone().slice(0, 0..1)?;
+        let kind = self.types.weight().tensor().slice(0, 0..1)?;
         self.norm.forward_sum(words.add(&kind)?, &positions)
     }
 }

@@ -1,8 +1,7 @@
 //! Layers that are one op each, and chains of layers.
 
 use crate::{Builder, Init, Layer, Module, Parameter};
-use std::sync::atomic::{AtomicU64, Ordering};
-use taut::{Result, Tensor, scope};
+use taut::{Result, Tensor, scope, seed};
 
 /// A table of vectors, looked up by number.
 #[derive(Clone, Debug)]
@@ -22,7 +21,7 @@ impl Embedding {
     }
 
     /// The table, `[count, width]`.
-    pub fn weight(&self) -> &Tensor {
+    pub fn weight(&self) -> &Parameter {
         &self.weight
     }
 }
@@ -40,7 +39,7 @@ impl Layer for Embedding {
     ///
     /// As [`Tensor::index_select`].
     fn forward(&self, x: Tensor) -> Result<Tensor> {
-        self.weight().clone().index_select(0, &x)
+        self.weight.tensor().index_select(0, &x)
     }
 }
 
@@ -76,7 +75,8 @@ impl LayerNorm {
     ///
     /// As [`Tensor::add_layer_norm`].
     pub fn forward_sum(&self, x: Tensor, residual: &Tensor) -> Result<Tensor> {
-        let (norm, _) = x.add_layer_norm(residual, Some(&self.weight), Some(&self.bias), self.eps)?;
+        let (weight, bias) = (self.weight.tensor(), self.bias.tensor());
+        let (norm, _) = x.add_layer_norm(residual, Some(&weight), Some(&bias), self.eps)?;
         Ok(norm)
     }
 }
@@ -95,29 +95,30 @@ impl Layer for LayerNorm {
     ///
     /// As [`Tensor::layer_norm`].
     fn forward(&self, x: Tensor) -> Result<Tensor> {
-        x.layer_norm(Some(&self.weight), Some(&self.bias), self.eps)
+        x.layer_norm(Some(&self.weight.tensor()), Some(&self.bias.tensor()), self.eps)
     }
 }
 
 /// Dropout: in training each element is 0 with a probability, and the others are scaled so that the mean stays. A new one
 /// is in [`eval`](Self::eval), where it does nothing at all.
+///
+/// Each application draws its seed from [`taut::seed`], so that no two drop the same elements, and a [`taut::checkpoint`] that is
+/// run again drops those that it did.
 #[derive(Debug)]
 pub struct Dropout {
     drop_prob: f32,
     training: bool,
-    /// Of the next application: no two drop the same elements.
-    seed: AtomicU64,
 }
 
 impl Dropout {
     /// A layer that does nothing until it [trains](Self::train).
     pub fn new(drop_prob: f32) -> Dropout {
-        Dropout { drop_prob, training: false, seed: AtomicU64::new(0) }
+        Dropout { drop_prob, training: false }
     }
 
-    /// Drops elements from here on: the first application by `seed`, each after it by the next.
-    pub fn train(&mut self, seed: u64) {
-        (self.training, self.seed) = (true, AtomicU64::new(seed));
+    /// Drops elements from here on.
+    pub fn train(&mut self) {
+        self.training = true;
     }
 
     /// Does nothing from here on.
@@ -137,11 +138,7 @@ impl Layer for Dropout {
     ///
     /// As [`Tensor::dropout`].
     fn forward(&self, x: Tensor) -> Result<Tensor> {
-        if self.training {
-            x.dropout(self.drop_prob, self.seed.fetch_add(1, Ordering::Relaxed))
-        } else {
-            Ok(x)
-        }
+        if self.training { x.dropout(self.drop_prob, seed::next()) } else { Ok(x) }
     }
 }
 

@@ -12,25 +12,31 @@
 //! ```
 
 mod atomic;
+mod batches;
 mod bert;
 mod builder;
 mod layers;
 mod linear;
+pub mod loss;
 mod mlp;
 mod module;
+mod optimizer;
 mod pieces;
 mod rows;
+mod scale;
 mod solve;
 #[cfg(feature = "text")]
 pub mod text;
 mod weights;
 
+pub use batches::{epoch, gather_rows, prefetch};
 pub use bert::{Bert, BertConfig, Tokens};
 pub use builder::{Builder, Init};
 pub use layers::{Dropout, Embedding, LayerNorm, Sequential};
 pub use linear::{FusedLinear, Linear};
 pub use mlp::Mlp;
 pub use module::{Layer, Module, Parameter};
+pub use optimizer::{Optimizer, States};
 pub use rows::Rows;
 pub use solve::conjugate_gradients;
 pub use weights::{Difference, Entry, Stored, Weights, save};

@@ -1,7 +1,7 @@
 //! The linear layer.
 
 use crate::{Builder, Init, Layer, Module, Parameter};
-use taut::{Activation, Kind, Result, Tensor, scope};
+use taut::{Activation, Error, Kind, Result, Tensor, scope};
 
 /// `activation(x w^T + b)`, in one kernel.
 #[derive(Clone, Debug)]
@@ -49,17 +49,17 @@ impl Linear {
     ///
     /// As [`Tensor::add_linear_`].
     pub fn add_to(&self, sum: &mut Tensor, x: Tensor) -> Result<()> {
-        sum.add_linear_(&x, &self.weight, self.bias())
+        sum.add_linear_(&x, &self.weight.tensor(), self.bias.as_ref().map(Parameter::tensor).as_ref())
     }
 
     /// The weight, `[outputs, inputs]`.
-    pub fn weight(&self) -> &Tensor {
+    pub fn weight(&self) -> &Parameter {
         &self.weight
     }
 
     /// The bias, `[outputs]`.
-    pub fn bias(&self) -> Option<&Tensor> {
-        self.bias.as_deref()
+    pub fn bias(&self) -> Option<&Parameter> {
+        self.bias.as_ref()
     }
 
     /// What is applied to the sums.
@@ -82,7 +82,8 @@ impl Layer for Linear {
     ///
     /// As [`Tensor::linear_with`].
     fn forward(&self, x: Tensor) -> Result<Tensor> {
-        x.linear_with(&self.weight, self.bias(), self.activation)
+        let bias = self.bias.as_ref().map(Parameter::tensor);
+        x.linear_with(&self.weight.tensor(), bias.as_ref(), self.activation)
     }
 }
 
@@ -114,7 +115,7 @@ impl FusedLinear {
 
 /// One tensor of all, along the first axis, and the parameters as parts of it.
 fn join(parameters: Vec<Parameter>) -> Result<(Tensor, Vec<Parameter>)> {
-    let tensors: Vec<&Tensor> = parameters.iter().map(Parameter::tensor).collect();
+    let tensors: Vec<Tensor> = parameters.iter().map(|parameter| parameter.tensor().detach()).collect();
     let whole = Tensor::cat(&tensors, 0)?.with_kind(Kind::Weights)?;
     let mut start = 0;
     let part = |parameter: &Parameter| {
@@ -137,8 +138,13 @@ impl Layer for FusedLinear {
     ///
     /// # Errors
     ///
-    /// As [`Tensor::linear_with`].
+    /// As [`Tensor::linear_with`]; [`Grad`](taut::ErrorKind::Grad) if a parameter [learns](Parameter::train).
     fn forward(&self, x: Tensor) -> Result<Tensor> {
+        if self.parts.iter().flatten().any(Parameter::is_trained) {
+            return Err(Error::grad(
+                "FusedLinear: its parameters are parts of one tensor, which does not learn yet",
+            ));
+        }
         x.linear_with(&self.weight, Some(&self.bias), Activation::Identity)
     }
 }

@@ -1,19 +1,23 @@
 //! What a network is made of: named parameters, and the parts that hold them.
 
-use std::{ops::Deref, sync::Arc};
-use taut::{Result, Tensor};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
+};
+use taut::{DType, Error, Result, Shape, Tensor, no_grad};
 
-/// A learned tensor and its name, as files spell it. It is a tensor wherever one is read.
-#[derive(Clone, Debug)]
+/// A learned tensor and its name, as files spell it. A clone is the same parameter: it sees every change, and layers that
+/// share one have tied weights.
+#[derive(Clone)]
 pub struct Parameter {
     name: Arc<str>,
-    tensor: Tensor,
+    tensor: Arc<RwLock<Tensor>>,
 }
 
 impl Parameter {
     /// `tensor` under a name such as `encoder.layer.0.output.dense.weight`.
     pub fn new(name: impl Into<Arc<str>>, tensor: Tensor) -> Parameter {
-        Parameter { name: name.into(), tensor }
+        Parameter { name: name.into(), tensor: Arc::new(RwLock::new(tensor)) }
     }
 
     /// The name, from the root of the network.
@@ -21,17 +25,74 @@ impl Parameter {
         &self.name
     }
 
-    /// The values.
-    pub fn tensor(&self) -> &Tensor {
-        &self.tensor
+    /// The values as they are now. An [`update`](Self::update) is refused as long as this handle is held.
+    pub fn tensor(&self) -> Tensor {
+        self.tensor.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The extents.
+    pub fn shape(&self) -> Shape {
+        *self.tensor().shape()
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.tensor().dtype()
+    }
+
+    /// The number of elements.
+    pub fn numel(&self) -> usize {
+        self.tensor().numel()
+    }
+
+    /// The tensor, to be changed in place. Nobody else sees or changes it meanwhile.
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Tensor> {
+        self.tensor.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it learns: whether [`backward`](Tensor::backward) finds its gradient.
+    pub fn is_trained(&self) -> bool {
+        self.tensor().is_tracked()
+    }
+
+    /// Lets it learn, from the next forward pass on.
+    ///
+    /// # Errors
+    ///
+    /// [`DType`](taut::ErrorKind::DType) unless it is a float.
+    pub fn train(&self) -> Result<()> {
+        let mut tensor = self.write();
+        *tensor = tensor.clone().require_grad()?;
+        Ok(())
+    }
+
+    /// Keeps it as it is: from the next forward pass on nothing is kept for its gradient, and nothing computed.
+    pub fn freeze(&self) {
+        let mut tensor = self.write();
+        *tensor = tensor.clone().detach();
+    }
+
+    /// The gradient that has been found, if any; the next one starts from nothing.
+    pub fn take_grad(&self) -> Option<Tensor> {
+        self.tensor().take_grad()
+    }
+
+    /// Calls `f` with the tensor, in [`no_grad`], to change it in place.
+    ///
+    /// # Errors
+    ///
+    /// Those of `f`: [`Shared`](taut::ErrorKind::Shared) if anyone holds the tensor, or a graph that no backward has
+    /// been through.
+    pub fn update<R>(&self, f: impl FnOnce(&mut Tensor) -> Result<R>) -> Result<R> {
+        let mut tensor = self.write();
+        no_grad(|| f(&mut tensor))
+            .map_err(|error| Error::new(error.kind(), format!("{error} (of the parameter {:?})", self.name)))
     }
 }
 
-impl Deref for Parameter {
-    type Target = Tensor;
-
-    fn deref(&self) -> &Tensor {
-        &self.tensor
+impl fmt::Debug for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Parameter({:?}, {:?})", self.name, self.tensor())
     }
 }
 
@@ -83,6 +144,20 @@ pub trait Module {
         let mut all = Vec::new();
         self.visit(&mut |parameter| all.push(parameter));
         all
+    }
+
+    /// Lets every parameter [learn](Parameter::train).
+    ///
+    /// # Errors
+    ///
+    /// As [`Parameter::train`].
+    fn train(&self) -> Result<()> {
+        self.parameters().into_iter().try_for_each(Parameter::train)
+    }
+
+    /// [Freezes](Parameter::freeze) every parameter.
+    fn freeze(&self) {
+        self.parameters().into_iter().for_each(Parameter::freeze);
     }
 
     /// The bytes of the parameters.

@@ -37,10 +37,13 @@ mod chunks;
 mod cpu;
 mod create;
 mod device;
+mod grad;
 mod graph;
 mod ops;
 mod reset;
+pub mod seed;
 mod sequences;
+mod step;
 mod storage;
 mod stream;
 mod tensor;
@@ -48,14 +51,15 @@ mod transfer;
 mod view;
 
 pub use device::{Device, Spec};
+pub use grad::{checkpoint, checkpoint_sequential, no_grad};
 pub use graph::Graphed;
 pub use half::{bf16, f16};
-pub use ops::Fused;
+pub use ops::{Fused, Number, multi, optimizer as optim};
 pub use sequences::Sequences;
 pub use stream::Stream;
 pub use taut_core::{
-    Activation, Attention, Binary, DType, Dropout, Element, Error, ErrorKind, Layout, MAX_RANK, Random,
-    Reduce, Result, Saved, Scan, Shape, Triangle, Unary, saved,
+    Activation, Attention, Binary, DType, Dropout, Element, Error, ErrorKind, Kept, Layout, MAX_RANK, Norm,
+    Random, Reduce, Result, Saved, Scan, Shape, Triangle, Unary, saved,
 };
 pub use taut_cuda::Card;
 pub use taut_memory::{self as memory, Budget, Kind, Stats, assert_no_leak, scope};

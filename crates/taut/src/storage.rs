@@ -4,12 +4,12 @@ use crate::Device;
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU32, Ordering},
     },
 };
 use taut_core::{Error, Result};
-use taut_memory::{Block, StreamId};
+use taut_memory::{Block, Kind, StreamId};
 
 /// The memory of one or more tensors.
 pub(crate) struct Storage {
@@ -17,13 +17,23 @@ pub(crate) struct Storage {
     block: Block,
     /// The stream of the last write.
     writer: AtomicU8,
-    /// How many holders are views; the others are plain handles.
+    /// How many holders are views; the others are plain handles, or rules of the tape.
     views: AtomicU32,
+    saves: Mutex<Saves>,
+}
+
+/// How many rules hold a storage for a backward.
+#[derive(Default)]
+struct Saves {
+    count: u32,
+    /// The op of the last of them.
+    op: &'static str,
 }
 
 impl Storage {
     pub(crate) fn new(device: Device, block: Block, writer: StreamId) -> Storage {
-        Storage { device, block, writer: AtomicU8::new(writer.0), views: AtomicU32::new(0) }
+        let (writer, views) = (AtomicU8::new(writer.0), AtomicU32::new(0));
+        Storage { device, block, writer, views, saves: Mutex::default() }
     }
 
     pub(crate) fn device(&self) -> &Device {
@@ -36,6 +46,10 @@ impl Storage {
 
     pub(crate) fn block_mut(&mut self) -> &mut Block {
         &mut self.block
+    }
+
+    fn saves(&self) -> MutexGuard<'_, Saves> {
+        self.saves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The stream of the last write.
@@ -75,6 +89,8 @@ pub(crate) enum Role {
     Handle,
     /// A slice, transpose, reshape or broadcast of one.
     View,
+    /// What the backward of an op needs.
+    Saved(&'static str),
 }
 
 /// A counted hold of a storage.
@@ -122,44 +138,92 @@ impl Holder {
         })
     }
 
+    /// Who else holds the storage, in words, if anyone does.
+    pub(crate) fn shared_with(&self) -> Option<String> {
+        (self.count() > 1).then(|| self.others())
+    }
+
     /// Who else holds the storage, in words.
     fn others(&self) -> String {
+        let (saves, op) = {
+            let saves = self.storage.saves();
+            (saves.count, saves.op)
+        };
+        let all = Arc::strong_count(&self.storage) as u32;
         let views = self.storage.views.load(Ordering::Relaxed);
-        let views = views.saturating_sub(u32::from(self.role == Role::View));
-        let all = Arc::strong_count(&self.storage) as u32 - 1;
+        let handles = all.saturating_sub(views + saves);
+        let others = |n: u32, is_this: bool| n.saturating_sub(u32::from(is_this));
         let count = |n: u32, what: &str| match n {
             0 => None,
             1 => Some(format!("a {what}")),
             n => Some(format!("{n} {what}s")),
         };
-        let parts = [count(all.saturating_sub(views), "handle"), count(views, "view")];
+        let parts = [
+            count(others(handles, self.role == Role::Handle), "handle"),
+            count(others(views, self.role == Role::View), "view"),
+            (saves > 0).then(|| format!("the backward of `{op}`")),
+        ];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" and ")
     }
 
-    /// The same hold, from now on as a view.
-    pub(crate) fn into_view(mut self) -> Holder {
-        if self.role == Role::Handle {
-            self.role = Role::View;
-            self.storage.views.fetch_add(1, Ordering::Relaxed);
+    /// The same hold, from now on in another role.
+    pub(crate) fn into_role(mut self, role: Role) -> Holder {
+        if self.role != role {
+            self.leave();
+            self.role = role;
+            self.enter();
         }
         self
+    }
+
+    /// Counts the hold.
+    fn enter(&self) {
+        match self.role {
+            Role::Handle => {}
+            Role::View => {
+                self.storage.views.fetch_add(1, Ordering::Relaxed);
+            }
+            Role::Saved(op) => {
+                let mut saves = self.storage.saves();
+                *saves = Saves { count: saves.count + 1, op };
+                if self.storage.block.kind() == Kind::Activations {
+                    self.storage.block.set_kind(Kind::Saved);
+                }
+            }
+        }
+    }
+
+    /// Takes it out of the count.
+    fn leave(&self) {
+        match self.role {
+            Role::Handle => {}
+            Role::View => {
+                self.storage.views.fetch_sub(1, Ordering::Relaxed);
+            }
+            Role::Saved(_) => {
+                let mut saves = self.storage.saves();
+                saves.count -= 1;
+                // What goes with its last holder needs no other name.
+                let stays = Arc::strong_count(&self.storage) > 1;
+                if saves.count == 0 && stays && self.storage.block.kind() == Kind::Saved {
+                    self.storage.block.set_kind(Kind::Activations);
+                }
+            }
+        }
     }
 }
 
 impl Clone for Holder {
     fn clone(&self) -> Holder {
-        if self.role == Role::View {
-            self.storage.views.fetch_add(1, Ordering::Relaxed);
-        }
-        Holder { storage: self.storage.clone(), role: self.role }
+        let holder = Holder { storage: self.storage.clone(), role: self.role };
+        holder.enter();
+        holder
     }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        if self.role == Role::View {
-            self.storage.views.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.leave();
     }
 }
 

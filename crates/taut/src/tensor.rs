@@ -3,7 +3,8 @@
 use crate::{
     Device,
     cpu::Source,
-    storage::{Holder, Storage},
+    grad::Edge,
+    storage::{Holder, Role, Storage},
 };
 use bytemuck::Pod;
 use std::fmt;
@@ -20,6 +21,8 @@ pub struct Tensor {
     holder: Holder,
     layout: Layout,
     dtype: DType,
+    /// Where its gradient goes, if it is tracked. An op that writes over a tensor says anew what made it.
+    edge: Option<Edge>,
 }
 
 impl Tensor {
@@ -74,12 +77,25 @@ impl Tensor {
     ///
     /// [`Shared`](crate::ErrorKind::Shared) if anyone else holds the storage.
     pub fn with_kind(mut self, kind: Kind) -> Result<Tensor> {
-        self.holder.sole_or_refuse("with_kind")?.block_mut().set_kind(kind);
+        self.holder.sole_or_refuse("with_kind")?.block().set_kind(kind);
         Ok(self)
     }
 
     pub(crate) fn from_parts(holder: Holder, layout: Layout, dtype: DType) -> Tensor {
-        Tensor { holder, layout, dtype }
+        Tensor { holder, layout, dtype, edge: None }
+    }
+
+    pub(crate) fn edge(&self) -> Option<&Edge> {
+        self.edge.as_ref()
+    }
+
+    pub(crate) fn set_edge(&mut self, edge: Option<Edge>) {
+        self.edge = edge;
+    }
+
+    /// The same hold of the storage in another role.
+    pub(crate) fn with_role(self, role: Role) -> Tensor {
+        Tensor { holder: self.holder.into_role(role), ..self }
     }
 
     /// New memory for a row-major tensor; its contents are whatever stood there.
@@ -109,14 +125,14 @@ impl Tensor {
         &self.holder
     }
 
-    /// The same storage seen through another layout.
+    /// The same storage seen through another layout. Nothing is noted of it: that is for those who know what it means.
     pub(crate) fn viewed(self, layout: Layout) -> Tensor {
         if layout == self.layout {
             return self;
         }
         // A part of nothing may begin beyond the end of the storage; no element is anywhere.
         let layout = if layout.numel() == 0 { Layout::contiguous(*layout.shape()) } else { layout };
-        Tensor { holder: self.holder.into_view(), layout, dtype: self.dtype }
+        Tensor { holder: self.holder.into_role(Role::View), layout, edge: None, ..self }
     }
 
     /// This tensor for reading by an op, on the current stream.
@@ -134,6 +150,16 @@ impl Tensor {
     /// [`Shared`](crate::ErrorKind::Shared), naming the other holders of the storage.
     pub(crate) fn view_mut(&mut self, op: &str) -> Result<ViewMut<'_>> {
         self.view_mut_on(self.device().current(), op)
+    }
+
+    /// [`view_mut`](Self::view_mut) of one of several operands, which an error calls `what`.
+    pub(crate) fn view_mut_of(&mut self, op: &str, what: &str) -> Result<ViewMut<'_>> {
+        if let Some(others) = self.holder.shared_with() {
+            return Err(Error::shared(format!(
+                "{op}: {what}: the storage is also held by {others}; drop it"
+            )));
+        }
+        self.view_mut(op)
     }
 
     /// [`view_mut`](Self::view_mut) for a write on `stream`.
@@ -177,6 +203,9 @@ impl fmt::Debug for Tensor {
         write!(f, "Tensor({} {} on {}", self.dtype, self.shape(), self.device())?;
         if !self.is_contiguous() {
             write!(f, ", strides {:?}", self.strides())?;
+        }
+        if let Some(edge) = &self.edge {
+            write!(f, ", {edge:?}")?;
         }
         f.write_str(")")
     }

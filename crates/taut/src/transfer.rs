@@ -1,6 +1,10 @@
 //! Values in and out: between host and device, and from device to device.
 
-use crate::{Device, Tensor, device::DeviceKind};
+use crate::{
+    Device, Tensor,
+    device::DeviceKind,
+    grad::{Tape, no_grad},
+};
 use taut_core::{Element, Error, Result};
 use taut_cuda::Operand;
 use taut_memory::{Site, StreamId};
@@ -17,7 +21,7 @@ impl Tensor {
         if T::DTYPE != self.dtype() {
             return Err(Error::dtype(format!("to_vec: the tensor is {}, not {}", self.dtype(), T::DTYPE)));
         }
-        let flat = self.clone().contiguous()?;
+        let flat = no_grad(|| self.clone().contiguous())?;
         if self.device().is_plan() {
             return Ok(vec![T::from_f64(self.device().read_value()); self.numel()]);
         }
@@ -71,7 +75,8 @@ impl Tensor {
             )));
         }
         device.takes(self.dtype(), "to")?;
-        let src = self.contiguous()?;
+        let (tape, from) = (Tape::new("to", &[&self]), self.device().clone());
+        let src = no_grad(|| self.contiguous())?;
         let site = Site::new("to", src.kind());
         let mut out = Tensor::allocate_on(StreamId::UPLOAD, *src.shape(), src.dtype(), device, site)?;
         match (src.device().kind(), device.kind()) {
@@ -85,6 +90,7 @@ impl Tensor {
                 out.write_bytes(&bytes)?;
             }
         }
+        tape.note(&mut out, move |grad, flow| flow.give(0, grad.to(&from)?));
         Ok(out)
     }
 

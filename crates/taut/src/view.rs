@@ -1,8 +1,11 @@
 //! Views: other layouts over the same storage. None copies, but [`Tensor::reshape`] where it must.
 
-use crate::Tensor;
+use crate::{
+    Tensor,
+    grad::{Tape, sum_to},
+};
 use std::ops::Range;
-use taut_core::{Error, MAX_RANK, Result, Shape};
+use taut_core::{Error, Layout, MAX_RANK, Result, Shape};
 
 impl Tensor {
     /// The part with `range` on `axis`: no copy.
@@ -18,8 +21,15 @@ impl Tensor {
     ///
     /// [`Shape`](crate::ErrorKind::Shape) if there is no such axis, or the range is not within it.
     pub fn slice(self, axis: usize, range: Range<usize>) -> Result<Tensor> {
-        let layout = self.layout().sliced(axis, range)?;
-        Ok(self.viewed(layout))
+        let (layout, whole) = (self.layout().sliced(axis, range.clone())?, *self.shape());
+        Ok(self.seen("slice", layout, move |grad, sum| match sum {
+            None => {
+                let mut padding = vec![(0, 0); whole.len()];
+                padding[axis] = (range.start, whole[axis] - range.end);
+                grad.pad(&padding, 0.0)
+            }
+            Some(sum) => sum.add_at(axis, range, &grad),
+        }))
     }
 
     /// The axes `a` and `b` exchanged: no copy.
@@ -29,7 +39,7 @@ impl Tensor {
     /// [`Shape`](crate::ErrorKind::Shape) if there is no such axis.
     pub fn transpose(self, a: usize, b: usize) -> Result<Tensor> {
         let layout = self.layout().transposed(a, b)?;
-        Ok(self.viewed(layout))
+        Ok(self.seen("transpose", layout, move |grad, sum| add(sum, grad.transpose(a, b)?)))
     }
 
     /// The last two axes exchanged: no copy. `[.., m, n] -> [.., n, m]`.
@@ -52,7 +62,10 @@ impl Tensor {
     pub fn reshape(self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
         let shape = Shape::new(shape.as_ref())?;
         match self.layout().reshaped(shape)? {
-            Some(layout) => Ok(self.viewed(layout)),
+            Some(layout) => {
+                let before = *self.shape();
+                Ok(self.seen("reshape", layout, move |grad, sum| add(sum, grad.reshape(before)?)))
+            }
             None => self.contiguous()?.reshape(shape),
         }
     }
@@ -64,7 +77,8 @@ impl Tensor {
     /// [`Shape`](crate::ErrorKind::Shape) if this shape does not broadcast to `shape`.
     pub fn broadcast_to(self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
         let layout = self.layout().broadcast_to(Shape::new(shape.as_ref())?)?;
-        Ok(self.viewed(layout))
+        let before = *self.shape();
+        Ok(self.seen("broadcast_to", layout, move |grad, sum| add(sum, sum_to(grad, before)?)))
     }
 
     /// The axes in the order that `axes` names: no copy. `[a, b, c]` by `[2, 0, 1]` `-> [c, a, b]`.
@@ -81,7 +95,9 @@ impl Tensor {
     /// [`Shape`](crate::ErrorKind::Shape) if `axes` does not name every axis once.
     pub fn permute(self, axes: &[usize]) -> Result<Tensor> {
         let layout = self.layout().permuted(axes)?;
-        Ok(self.viewed(layout))
+        let mut back = vec![0; axes.len()];
+        axes.iter().enumerate().for_each(|(to, &from)| back[from] = to);
+        Ok(self.seen("permute", layout, move |grad, sum| add(sum, grad.permute(&back)?)))
     }
 
     /// With a new axis of extent 1 before axis `axis`, or at the end: no copy. `[a, b]` at 1 `-> [a, 1, b]`.
@@ -167,4 +183,25 @@ impl Tensor {
         let size = |part| dim / count + usize::from(part < dim % count);
         self.split(axis, &(0..count).map(size).collect::<Vec<_>>())
     }
+
+    /// The same storage seen through another layout; `add` makes the gradient of `self` of that of the view, and of what
+    /// has arrived so far.
+    fn seen(
+        self,
+        op: &'static str,
+        layout: Layout,
+        add: impl FnOnce(Tensor, Option<Tensor>) -> Result<Tensor> + Send + 'static,
+    ) -> Tensor {
+        if layout == *self.layout() {
+            return self;
+        }
+        let tape = Tape::new(op, &[&self]);
+        let mut out = self.viewed(layout);
+        tape.note(&mut out, move |grad, flow| flow.fold(0, |sum| add(grad, sum)));
+        out
+    }
+}
+
+fn add(sum: Option<Tensor>, grad: Tensor) -> Result<Tensor> {
+    sum.map_or_else(|| Ok(grad.clone()), |sum| sum.add(&grad))
 }

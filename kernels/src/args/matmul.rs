@@ -50,10 +50,10 @@ pub struct Product {
     pub splits: u32,
     /// [`Activation::code`](taut_core::Activation::code).
     pub activation: u32,
-    /// The parameter of the activation.
+    /// The parameter of the activation, or of `onto`.
     pub slope: f32,
-    /// 1 to add to `dst`.
-    pub accumulate: u32,
+    /// [`Onto::code`](taut_core::Onto::code).
+    pub onto: u32,
     /// 1 if `dst` is `f32` whatever the dtype of `a` and `b`.
     pub wide: u32,
     /// Of `matvec_rows`: 1 if `b` takes 16-byte loads along `k`, plus 2 if `a` does too.

@@ -4,19 +4,23 @@ mod arrange;
 mod attention;
 mod binary;
 mod copy;
+mod cross_entropy;
 mod einsum;
 mod fused;
 mod gather;
 mod matmul;
 mod norm;
+mod norm_backward;
 mod packed;
 mod reduce;
 mod scatter;
 mod select;
 mod softmax;
+mod softmax_backward;
 mod sort;
 mod triangle;
 mod unary;
+mod unary_backward;
 
 use crate::Op;
 
@@ -24,6 +28,7 @@ use crate::Op;
 pub fn all() -> Vec<Op> {
     let families = [
         unary::ops,
+        unary_backward::ops,
         binary::ops,
         select::ops,
         fused::ops,
@@ -37,9 +42,12 @@ pub fn all() -> Vec<Op> {
         gather::ops,
         scatter::ops,
         softmax::ops,
+        softmax_backward::ops,
         attention::ops,
         packed::ops,
         norm::ops,
+        norm_backward::ops,
+        cross_entropy::ops,
     ];
     families.into_iter().flat_map(|ops| ops()).collect()
 }

@@ -27,7 +27,7 @@ pub(super) fn ops() -> Vec<Op> {
 }
 
 /// An op with its usual parameters, and with others: some that are no whole numbers or that some integers can not hold.
-fn parameters(usual: Unary) -> Vec<Unary> {
+pub(super) fn parameters(usual: Unary) -> Vec<Unary> {
     let others = match usual {
         Unary::LeakyRelu { .. } => vec![Unary::LeakyRelu { slope: -1.5 }],
         Unary::AddScalar { .. } => [-2.7, 1e10].map(|value| Unary::AddScalar { value }).into(),

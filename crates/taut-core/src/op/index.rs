@@ -11,11 +11,14 @@ pub enum Index {
     ScatterAdd,
     /// Slices added to where their indices say.
     IndexAdd,
+    /// Losses of rows by the elements that their labels name.
+    CrossEntropy,
 }
 
 impl Index {
     /// Every op; `ALL[op as usize] == op`.
-    pub const ALL: [Index; 4] = [Index::Gather, Index::IndexSelect, Index::ScatterAdd, Index::IndexAdd];
+    pub const ALL: [Index; 5] =
+        [Index::Gather, Index::IndexSelect, Index::ScatterAdd, Index::IndexAdd, Index::CrossEntropy];
 
     /// The name of the method and in messages.
     pub const fn name(self) -> &'static str {
@@ -24,6 +27,7 @@ impl Index {
             Index::IndexSelect => "index_select",
             Index::ScatterAdd => "scatter_add",
             Index::IndexAdd => "index_add",
+            Index::CrossEntropy => "cross_entropy",
         }
     }
 

@@ -39,6 +39,24 @@ impl Norm {
         }
     }
 
+    /// The op of rows that is in it: of a sum, that of the sum.
+    pub const fn of_rows(self) -> Norm {
+        match self {
+            Norm::Layer | Norm::AddLayer => Norm::Layer,
+            Norm::Rms | Norm::AddRms => Norm::Rms,
+            Norm::L2 => Norm::L2,
+        }
+    }
+
+    /// The functor of [`of_rows`](Self::of_rows) in CUDA.
+    pub const fn kind(self) -> &'static str {
+        match self.of_rows() {
+            Norm::Layer => "Layer",
+            Norm::Rms => "Rms",
+            _ => "L2",
+        }
+    }
+
     /// Operands of the size of the result.
     pub const fn streams(self) -> usize {
         if matches!(self, Norm::AddLayer | Norm::AddRms) { 2 } else { 1 }

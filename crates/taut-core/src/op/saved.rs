@@ -1,4 +1,4 @@
-//! The saved-sets: what the backward of every op will need. They decide what an op may overwrite.
+//! The saved-sets: what the backward of every op needs, and so what an op may not overwrite. A test holds every op to them.
 
 use Saved::{Input, Output};
 
@@ -11,9 +11,7 @@ pub enum Saved {
     Others,
     /// The result.
     Output,
-    /// One bit for each element of the result.
-    Bits,
-    /// The bools that the op was given: one byte for each.
+    /// Bools that the op was given, or that it makes for each element of its result: one byte for each.
     Mask,
     /// The seed of the random numbers: 8 bytes.
     Seed,
@@ -31,17 +29,18 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("abs", &[Input]),
     ("add", &[]),
     // The sum, which is the second output.
-    ("add_layer_norm", &[Saved::Others, Output, Saved::Statistics(2)]),
+    ("add_layer_norm", &[Saved::Others, Output]),
     ("add_linear_", &[Input, Saved::Others]),
-    ("add_rms_norm", &[Saved::Others, Output, Saved::Statistics(1)]),
+    ("add_rms_norm", &[Saved::Others, Output]),
     ("add_scalar", &[]),
     ("addmm_", &[Input, Saved::Others]),
     ("attention", &[Input, Saved::Others, Output, Saved::Statistics(1)]),
     ("attention_packed", &[Input, Saved::Others, Output, Saved::Statistics(1)]),
     ("cast", &[]),
     ("cat", &[]),
-    ("clamp", &[Saved::Bits]),
+    ("clamp", &[Input]),
     ("cos", &[Input]),
+    ("cross_entropy", &[Input, Saved::Positions]),
     ("cumsum", &[]),
     ("div", &[Saved::Others, Output]),
     ("dot", &[Input, Saved::Others]),
@@ -51,19 +50,20 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("elu", &[Output]),
     ("exp", &[Output]),
     ("flip", &[]),
-    // What its parts ask for: the input where the activation does, beside a bias that is there anyway, or a bit for each
-    // sign; and the seed.
-    ("fused", &[Input, Saved::Bits, Saved::Seed]),
+    // The input and the bias where there is an activation; and the seed.
+    ("fused", &[Input, Saved::Others, Saved::Seed]),
     ("gather", &[Saved::Positions]),
     ("gelu", &[Input]),
     ("gelu_tanh", &[Input]),
     ("index_add", &[Saved::Positions]),
     ("index_select", &[Saved::Positions]),
-    ("l2_normalize", &[Output, Saved::Statistics(1)]),
-    ("layer_norm", &[Input, Saved::Others, Saved::Statistics(2)]),
-    // Its output for slopes that keep the sign; bits otherwise.
+    ("l2_normalize", &[Input]),
+    ("layer_norm", &[Input, Saved::Others]),
+    // Likewise.
     ("leaky_relu", &[Output]),
     ("linear", &[Input, Saved::Others]),
+    // The gradients of both, made in the forward pass: that of the input in its place.
+    ("linear_cross_entropy", &[Input, Saved::Others]),
     // The input and the weight; with an activation that keeps its output, that too.
     ("linear_with", &[Input, Saved::Others, Output]),
     ("log", &[Input]),
@@ -72,24 +72,24 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("masked_fill", &[Saved::Mask]),
     ("matmul", &[Input, Saved::Others]),
     ("max", &[Saved::Positions]),
-    ("maximum", &[Saved::Bits]),
+    ("maximum", &[Saved::Mask]),
     ("mean", &[]),
     ("mean_packed", &[Saved::Bounds]),
     ("min", &[Saved::Positions]),
-    ("minimum", &[Saved::Bits]),
+    ("minimum", &[Saved::Mask]),
     ("mul", &[Input, Saved::Others]),
     ("mul_scalar", &[]),
     ("neg", &[]),
     ("norm", &[Input, Output]),
     ("outer", &[Input, Saved::Others]),
     ("pad", &[]),
-    ("pow", &[Input, Saved::Others]),
+    ("pow", &[Input, Saved::Others, Output]),
     ("pow_scalar", &[Input]),
-    ("prod", &[Input, Output]),
+    ("prod", &[Input]),
     ("reciprocal", &[Output]),
     ("relu", &[Output]),
     ("repeat", &[]),
-    ("rms_norm", &[Input, Saved::Others, Saved::Statistics(1)]),
+    ("rms_norm", &[Input, Saved::Others]),
     ("roll", &[]),
     ("rsqrt", &[Output]),
     ("scatter_add", &[Saved::Positions]),
@@ -126,10 +126,27 @@ pub fn saved(op: &str) -> Option<&'static [Saved]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Kept, Unary};
 
     #[test]
     fn the_table_is_in_order() {
         assert!(SAVED.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert_eq!((saved("relu"), saved("argmax")), (Some(&[Output][..]), None));
+    }
+    /// With usual parameters, of which the sign decides.
+    #[test]
+    fn elementwise_ops_keep_what_their_derivative_takes() {
+        for op in Unary::ALL {
+            let kept = op.kept().map(|kept| match kept {
+                Kept::Nothing => &[][..],
+                Kept::Input => &[Input],
+                Kept::Output => &[Output],
+            });
+            assert_eq!(saved(op.name()), kept, "{op:?}");
+        }
+        let kept = |op: Unary| op.kept();
+        assert_eq!(kept(Unary::LeakyRelu { slope: -0.5 }), Some(Kept::Input));
+        assert_eq!(kept(Unary::Elu { alpha: -0.5 }), Some(Kept::Input));
+        assert_eq!(kept(Unary::LeakyRelu { slope: 0.0 }), Some(Kept::Output));
     }
 }

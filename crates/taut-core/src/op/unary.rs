@@ -81,6 +81,17 @@ pub enum Unary {
     Not,
 }
 
+/// What the derivative of an elementwise op is computed from, beside the gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing: the op is linear, and so is its backward.
+    Nothing,
+    /// What the op was given.
+    Input,
+    /// What the op made of it.
+    Output,
+}
+
 /// What is known of an op without its parameters.
 struct Facts {
     /// The position in [`Unary::ALL`].
@@ -182,6 +193,39 @@ impl Unary {
     /// The position in [`ALL`](Self::ALL).
     pub const fn index(self) -> usize {
         self.facts().index
+    }
+
+    /// What its backward takes beside the gradient; `None` for an op that has no backward, since its result does not change
+    /// with its operand.
+    pub fn kept(self) -> Option<Kept> {
+        match self {
+            Unary::Neg | Unary::AddScalar { .. } | Unary::MulScalar { .. } => Some(Kept::Nothing),
+            Unary::Relu
+            | Unary::Exp
+            | Unary::Sqrt
+            | Unary::Rsqrt
+            | Unary::Tanh
+            | Unary::Sigmoid
+            | Unary::Softplus
+            | Unary::Reciprocal => Some(Kept::Output),
+            // Where the sign of the output says that of the input.
+            Unary::LeakyRelu { slope: factor } | Unary::Elu { alpha: factor } if factor >= 0.0 => {
+                Some(Kept::Output)
+            }
+            Unary::LeakyRelu { .. }
+            | Unary::Elu { .. }
+            | Unary::Log
+            | Unary::Abs
+            | Unary::Sin
+            | Unary::Cos
+            | Unary::Silu
+            | Unary::Gelu
+            | Unary::GeluTanh
+            | Unary::Clamp { .. }
+            | Unary::PowScalar { .. }
+            | Unary::Square => Some(Kept::Input),
+            Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Not => None,
+        }
     }
 
     /// The parameters that the functor gets, 0 where there are none.

@@ -84,15 +84,15 @@ pub fn norm(
 }
 
 /// The elements along a row, as the kernels take them.
-struct Along {
-    weight: u64,
+pub(super) struct Along {
+    pub(super) weight: u64,
     bias: u64,
-    wide: u32,
+    pub(super) wide: u32,
     /// Whether they begin on whole packs.
-    aligned: bool,
+    pub(super) aligned: bool,
 }
 
-fn along(name: &str, affine: &Affine<'_>, n: usize, dtype: DType) -> Result<Along> {
+pub(super) fn along(name: &str, affine: &Affine<'_>, n: usize, dtype: DType) -> Result<Along> {
     let given = [affine.weight, affine.bias];
     let own = given.iter().flatten().map(|operand| operand.dtype).next().unwrap_or(dtype);
     let (mut pointers, mut aligned) = ([0; 2], true);

@@ -99,7 +99,7 @@ pub(crate) trait Binaries: Pod + PartialOrd {
 }
 
 /// As `each` of unary ops.
-fn each<T: Copy, O>(a: &[T], b: &[T], out: &mut [O], f: impl Fn(T, T) -> O) {
+pub(super) fn each<T: Copy, O>(a: &[T], b: &[T], out: &mut [O], f: impl Fn(T, T) -> O) {
     vectorized(over(a, b, out, f));
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn norm(
 }
 
 /// The elements of a view, exactly.
-fn widened(view: View<'_>, op: &str) -> Result<Vec<f64>> {
+pub(super) fn widened(view: View<'_>, op: &str) -> Result<Vec<f64>> {
     with_float!(view.dtype, op, T => {
         let mut narrow = vec![T::zeroed(); view.layout.numel()];
         let mut wide = vec![<T as Scalar>::Acc::zeroed(); narrow.len()];
@@ -65,10 +65,10 @@ fn widened(view: View<'_>, op: &str) -> Result<Vec<f64>> {
 
 /// Of so many elements the mean, and the sum of the squares of what is left without it. Without a mean it stays 0.
 #[derive(Clone, Copy)]
-struct Moment {
-    count: f64,
-    mean: f64,
-    squares: f64,
+pub(super) struct Moment {
+    pub(super) count: f64,
+    pub(super) mean: f64,
+    pub(super) squares: f64,
 }
 
 /// Elements that stay in the first cache while they are read three times.
@@ -76,7 +76,7 @@ const PART: usize = 4096;
 
 /// Deviations from the first element, and then from the mean, are small: in f32 they lose nothing that counts.
 #[inline(always)]
-fn moment<A: Float>(x: &[A]) -> Moment {
+pub(super) fn moment<A: Float>(x: &[A]) -> Moment {
     let mut parts = x.chunks(PART).map(
         #[inline(always)]
         |x| {
@@ -103,7 +103,7 @@ fn moment<A: Float>(x: &[A]) -> Moment {
 }
 
 #[inline(always)]
-fn squares<A: Float>(x: &[A]) -> Moment {
+pub(super) fn squares<A: Float>(x: &[A]) -> Moment {
     Moment {
         count: x.len() as f64,
         mean: 0.0,
@@ -117,7 +117,7 @@ fn squares<A: Float>(x: &[A]) -> Moment {
 
 /// Chan, Golub and LeVeque, 1979.
 #[inline(always)]
-fn join(a: Moment, b: Moment) -> Moment {
+pub(super) fn join(a: Moment, b: Moment) -> Moment {
     let (count, apart) = (a.count + b.count, b.mean - a.mean);
     let share = b.count / count;
     Moment {

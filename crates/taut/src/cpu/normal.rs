@@ -14,20 +14,25 @@ pub(super) trait Normal: Math {
     /// 0.044715 of that: the factor of `x^3`.
     const CUBE: Self;
 
+    /// The density of the distribution, `e^(-t^2/2)` times this.
+    const DENSITY: Self;
+
+    /// `Q(t)` in two factors, the second of which is `e^(-t^2/2)`, for `t` from 0 to [`END`].
+    fn beyond(t: Self) -> (Self, Self);
     /// `t Q(t)`, for `t >= 0`; 0 for NaN.
     fn tail(t: Self) -> Self;
 }
 
 /// Beyond it the tail is 0 in f64, and long before in f32.
-const END: f32 = 40.0;
+pub(super) const END: f32 = 40.0;
 
 impl Normal for f32 {
     const LINE: f32 = 1.5957692;
     const CUBE: f32 = 0.071354814;
+    const DENSITY: f32 = 0.3989423;
 
     #[inline(always)]
-    fn tail(t: f32) -> f32 {
-        let t = if t < END { t } else { END };
+    fn beyond(t: f32) -> (f32, f32) {
         let r = 1.0 / (t + 4.0);
         let m = (t - 4.0) * r;
         let slow = SLOW_32[1..].iter().fold(SLOW_32[0], |sum, &term| sum * m + term) * r;
@@ -38,24 +43,37 @@ impl Normal for f32 {
         let square = t * t;
         let lost = ((high * high - square) + 2.0 * high * low) + low * low;
         let gauss = Math::exp(-0.5 * square);
-        t * slow * (gauss - gauss * (0.5 * lost))
+        (slow, gauss - gauss * (0.5 * lost))
+    }
+
+    #[inline(always)]
+    fn tail(t: f32) -> f32 {
+        let t = if t < END { t } else { END };
+        let (slow, gauss) = Normal::beyond(t);
+        t * slow * gauss
     }
 }
 
 impl Normal for f64 {
     const LINE: f64 = 1.5957691216057308;
     const CUBE: f64 = 0.07135481627260025;
+    const DENSITY: f64 = 0.3989422804014327;
 
     #[inline(always)]
-    fn tail(t: f64) -> f64 {
-        let end = f64::from(END);
-        let t = if t < end { t } else { end };
+    fn beyond(t: f64) -> (f64, f64) {
         let r = 1.0 / (t + 5.0);
         let m = (t - 5.0) * r;
         let slow = SLOW_64[1..].iter().fold(SLOW_64[0], |sum, &term| sum * m + term) * r;
         // The square in two parts, the first exact.
         let high = f64::from(t as f32);
-        let gauss = Math::exp(-0.5 * high * high) * Math::exp(-0.5 * (t - high) * (t + high));
+        (slow, Math::exp(-0.5 * high * high) * Math::exp(-0.5 * (t - high) * (t + high)))
+    }
+
+    #[inline(always)]
+    fn tail(t: f64) -> f64 {
+        let end = f64::from(END);
+        let t = if t < end { t } else { end };
+        let (slow, gauss) = Normal::beyond(t);
         t * slow * gauss
     }
 }

@@ -173,7 +173,7 @@ integers! {
 }
 
 /// What the functions below are written in.
-trait Float:
+pub(super) trait Float:
     Math
     + Normal
     + PartialOrd
@@ -192,7 +192,7 @@ fn relu<F: Float>(x: F) -> F {
 }
 
 #[inline(always)]
-fn minus_abs<F: Float>(x: F) -> F {
+pub(super) fn minus_abs<F: Float>(x: F) -> F {
     if x > F::from(0.0) { -x } else { x }
 }
 

@@ -3,7 +3,7 @@
 //! Joining, padding, rolling and repeating are copies into slices of a new tensor.
 
 use super::copy;
-use crate::{Tensor, cpu, create, device::DeviceKind, tensor::View};
+use crate::{Tensor, cpu, create, device::DeviceKind, grad::Tape, tensor::View};
 use std::borrow::Borrow;
 use taut_core::{Error, Layout, MAX_RANK, Result, Shape};
 use taut_cuda::launch;
@@ -49,6 +49,15 @@ impl Tensor {
             put("cat", tensor.view()?, &mut out, &part)?;
             start = end;
         }
+        let parts = tensors.iter().map(Borrow::borrow);
+        let lengths: Vec<usize> = parts.clone().map(|tensor| tensor.shape()[axis]).collect();
+        Tape::of("cat", parts).note(&mut out, move |grad, flow| {
+            let mut start = 0;
+            lengths.into_iter().enumerate().try_for_each(|(i, length)| {
+                start += length;
+                flow.give(i, grad.clone().slice(axis, start - length..start)?)
+            })
+        });
         Ok(out)
     }
 
@@ -85,6 +94,10 @@ impl Tensor {
             let part = out.layout().sliced(axis, i..i + 1)?;
             put("stack", tensor.clone().unsqueeze(axis)?.view()?, &mut out, &part)?;
         }
+        let count = tensors.len();
+        Tape::of("stack", tensors.iter().map(Borrow::borrow)).note(&mut out, move |grad, flow| {
+            (0..count).try_for_each(|i| flow.give(i, grad.clone().slice(axis, i..i + 1)?.squeeze(axis)?))
+        });
         Ok(out)
     }
 
@@ -129,6 +142,13 @@ impl Tensor {
             inside = inside.sliced(axis, before..end)?;
         }
         put("pad", self.view()?, &mut out, &inside)?;
+        let (padding, dims) = (padding.to_vec(), *self.shape());
+        Tape::new("pad", &[&self]).note(&mut out, move |grad, flow| {
+            let mut axes = padding.iter().zip(&dims[..]).enumerate();
+            let inside = axes
+                .try_fold(grad, |grad, (axis, (&(before, _), &dim))| grad.slice(axis, before..before + dim));
+            flow.give(0, inside?)
+        });
         Ok(out)
     }
 
@@ -177,6 +197,8 @@ impl Tensor {
         for (src, dst) in &parts {
             put("roll", self.view()?.through(src), &mut out, dst)?;
         }
+        let (back, axes) = (shifts.iter().map(|by| by.wrapping_neg()).collect::<Vec<_>>(), axes.to_vec());
+        Tape::new("roll", &[&self]).note(&mut out, move |grad, flow| flow.give(0, grad.roll(&back, &axes)?));
         Ok(out)
     }
 
@@ -209,6 +231,8 @@ impl Tensor {
             }
             DeviceKind::Plan(_) => (),
         }
+        let axes = axes.to_vec();
+        Tape::new("flip", &[&self]).note(&mut out, move |grad, flow| flow.give(0, grad.flip(&axes)?));
         Ok(out)
     }
 
@@ -259,6 +283,8 @@ impl Tensor {
         let src = self.reshape(cut)?.broadcast_to(&wide)?;
         let mut out = created("repeat", dims, &src)?;
         put("repeat", src.view()?, &mut out, &Layout::contiguous(*src.shape()))?;
+        let wide = *src.shape();
+        Tape::new("repeat", &[&src]).note(&mut out, move |grad, flow| flow.give(0, grad.reshape(wide)?));
         Ok(out)
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     Sequences, Tensor, cpu,
     device::DeviceKind,
+    grad::refuse,
     tensor::{View, ViewMut},
 };
 use taut_core::{Attention, Error, ErrorKind, Layout, Result, Shape};
@@ -108,6 +109,7 @@ impl Tensor {
 
 /// What both ops ask of their operands, whatever their axes are.
 fn check(op: &str, q: &Tensor, k: &Tensor, v: &Tensor, options: Attention) -> Result<()> {
+    refuse(op, &[q, k, v])?;
     for other in [k, v] {
         q.same_device(other, op)?;
         q.same_dtype(other, op)?;

@@ -3,6 +3,7 @@
 use crate::{
     Tensor, cpu,
     device::DeviceKind,
+    grad::{Tape, sum_to},
     tensor::{View, ViewMut},
 };
 use taut_core::{DType, Error, Result};
@@ -71,14 +72,21 @@ impl Tensor {
             return Err(Error::shape(format!("copy_: {} is not contiguous", self.shape())));
         }
         let layout = src.layout().broadcast_to(*self.shape())?;
+        // What stood there before has no part in the result.
+        let tape = Tape::in_place("copy", self, std::iter::once(src))?;
+        let (shape, dtype) = (*src.shape(), src.dtype());
         let target = self.view_mut("copy_")?;
-        eval(src.view()?.through(&layout), target)
+        eval(src.view()?.through(&layout), target)?;
+        tape.note(self, move |grad, flow| flow.give(1, sum_to(grad, shape)?.cast(dtype)?));
+        Ok(())
     }
 
     fn copied(self, op: &'static str, dtype: DType) -> Result<Tensor> {
+        let (tape, from) = (Tape::new(op, &[&self]), self.dtype());
         let mut out =
             Tensor::allocate(*self.shape(), dtype, self.device(), Site::new(op, Kind::Activations))?;
         eval(self.view()?, out.view_mut(op)?)?;
+        tape.note(&mut out, move |grad, flow| flow.give(0, grad.cast(from)?));
         Ok(out)
     }
 }

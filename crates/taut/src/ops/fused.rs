@@ -4,9 +4,10 @@ use super::check_distinct;
 use crate::{
     Tensor, cpu,
     device::DeviceKind,
+    grad::{Kept, Tape},
     tensor::{View, ViewMut},
 };
-use taut_core::{Activation, Dropout, Error, Mask, Result};
+use taut_core::{Activation, Dropout, Error, Kept as Keeps, Mask, Result, Unary};
 use taut_cuda::launch;
 use taut_memory::{Kind, Site};
 
@@ -63,9 +64,8 @@ impl Tensor {
     /// the shape of `x`, `-> [.., n]`. Floats, all of one dtype; computed in f32 (f64 for f64) and rounded once. Dropout as
     /// [`dropout`](Self::dropout) does it.
     ///
-    /// Reuses the memory of `self` when no one else holds it. Backward keeps what the parts ask for. Relu and leaky relu:
-    /// one bit for each element; other activations: the input, beside the bias; dropout: the seed, 8 bytes; bias and
-    /// residual: nothing.
+    /// Reuses the memory of `self` when no one else holds it. Backward keeps what the parts ask for. Activations: the
+    /// input, beside the bias; dropout: the seed, 8 bytes; bias and residual: nothing.
     ///
     /// ```
     /// use taut::{Activation, Device, Dropout, Fused, Tensor};
@@ -107,21 +107,96 @@ impl Tensor {
         {
             return Ok(self);
         }
-        if self.is_reusable() {
+        let note = Note::new(&parts, &self, Tape::of(op, parts.operands(&self)));
+        let mut out = if self.is_reusable() {
             eval(&parts, mask, None, self.view_mut(op)?)?;
-            return Ok(self);
-        }
-        let site = Site::new(op, Kind::Activations);
-        let mut out = Tensor::allocate(*self.shape(), self.dtype(), self.device(), site)?;
-        eval(&parts, mask, Some(self.view()?), out.view_mut(op)?)?;
+            self
+        } else {
+            let site = Site::new(op, Kind::Activations);
+            let mut out = Tensor::allocate(*self.shape(), self.dtype(), self.device(), site)?;
+            eval(&parts, mask, Some(self.view()?), out.view_mut(op)?)?;
+            out
+        };
+        note.of(&mut out);
         Ok(out)
     }
 
-    fn pass_(&mut self, op: &str, parts: Fused<'_>) -> Result<()> {
+    fn pass_(&mut self, op: &'static str, parts: Fused<'_>) -> Result<()> {
         let mask = check(op, self, &parts)?;
         check_distinct(self, op)?;
-        eval(&parts, mask, None, self.view_mut(op)?)
+        let tape = Tape::in_place(op.trim_end_matches('_'), self, parts.operands(self).skip(1))?;
+        if tape.is_on() && parts.activation != Activation::Identity {
+            return Err(Error::grad(format!(
+                "{op}: its backward needs what it would write over; use `fused`"
+            )));
+        }
+        let note = Note::new(&parts, self, tape);
+        eval(&parts, mask, None, self.view_mut(op)?)?;
+        note.of(self);
+        Ok(())
     }
+}
+
+impl<'a> Fused<'a> {
+    /// The operands in the order of the tape: `x`, the bias, the residual.
+    fn operands(&self, x: &'a Tensor) -> impl Iterator<Item = &'a Tensor> + Clone {
+        std::iter::once(x).chain(self.bias).chain(self.residual)
+    }
+}
+
+/// What is noted of the pass.
+struct Note {
+    tape: Tape,
+    activation: Activation,
+    dropout: Option<Dropout>,
+    /// What the activation got: the input, before the bias.
+    input: Option<Kept>,
+    bias: Option<Kept>,
+    /// Of the bias and the residual among the operands, if they are there.
+    places: [Option<usize>; 2],
+}
+
+impl Note {
+    fn new(parts: &Fused<'_>, x: &Tensor, tape: Tape) -> Note {
+        let bends = parts.activation != Activation::Identity;
+        let bias_at = parts.bias.map(|_| 1);
+        let places = [bias_at, parts.residual.map(|_| 1 + usize::from(bias_at.is_some()))];
+        let bent = bends && (tape.wants(0) || bias_at.is_some_and(|at| tape.wants(at)));
+        let (input, bias) = (tape.keep(x, bent), parts.bias.and_then(|bias| tape.keep(bias, bent)));
+        Note { tape, activation: parts.activation, dropout: parts.dropout, input, bias, places }
+    }
+
+    fn of(self, out: &mut Tensor) {
+        let Note { tape, activation, dropout, input, bias, places: [bias_at, residual_at] } = self;
+        tape.note(out, move |mut grad, flow| {
+            if let Some(at) = residual_at {
+                flow.give(at, grad.clone())?;
+            }
+            if let Some(Dropout { drop_prob, seed }) = dropout {
+                grad = grad.dropout(drop_prob, seed)?;
+            }
+            if let (Some(input), Some(op)) = (input, activation.unary()) {
+                let input = input.take();
+                let input = bias.map_or_else(|| Ok(input.clone()), |bias| input.clone().add(&bias.take()))?;
+                grad = activation_backward(grad, op, input)?;
+            }
+            if let Some(at) = bias_at.filter(|&at| flow.wants(at)) {
+                let lead: Vec<usize> = (0..grad.rank() - 1).collect();
+                let sum = if lead.is_empty() { grad.clone() } else { grad.clone().sum(&lead)? };
+                flow.give(at, sum)?;
+            }
+            flow.give(0, grad)
+        });
+    }
+}
+
+/// The gradient before an activation, of what that got.
+pub(super) fn activation_backward(grad: Tensor, op: Unary, input: Tensor) -> Result<Tensor> {
+    let kept = match op.kept() {
+        Some(Keeps::Output) => input.unary(op)?,
+        _ => input,
+    };
+    grad.unary_backward(op, &kept)
 }
 
 /// Refuses what does not fit together. The mask is `None` where nothing is dropped.

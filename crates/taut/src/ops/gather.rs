@@ -1,6 +1,10 @@
 //! Elements and slices at positions that a tensor of indices names.
 
-use crate::{Tensor, cpu, device::DeviceKind};
+use crate::{
+    Tensor, cpu,
+    device::DeviceKind,
+    grad::{Kept, Tape},
+};
 use taut_core::{DType, Error, Index, Layout, Result, Shape};
 use taut_cuda::launch;
 use taut_memory::{Kind, Site};
@@ -90,6 +94,7 @@ fn take(op: Index, src: Tensor, axis: usize, index: &Tensor, layout: Layout) -> 
     }
     let site = Site::new(op.name(), Kind::Activations);
     let mut out = Tensor::allocate(*layout.shape(), src.dtype(), &device, site)?;
+    let index_of = index;
     let (from, index, dst) = (src.view()?, index.view()?.through(&layout), out.view_mut(op.name())?);
     match device.kind() {
         DeviceKind::Cpu => cpu::gather::gather(op, axis, from, index, dst)?,
@@ -99,5 +104,17 @@ fn take(op: Index, src: Tensor, axis: usize, index: &Tensor, layout: Layout) -> 
         }
         DeviceKind::Plan(_) => {}
     }
+    let tape = Tape::new(op.name(), &[&src]);
+    let (positions, shape) = (tape.keep(index_of, true), *src.shape());
+    tape.note(&mut out, move |grad, flow| {
+        let Some(positions) = positions.map(Kept::take) else { return Ok(()) };
+        flow.fold(0, |sum| {
+            let sum = sum.map_or_else(|| Tensor::zeros(shape, grad.dtype(), grad.device()), Ok)?;
+            match op {
+                Index::IndexSelect => sum.index_add(axis, &positions, &grad),
+                _ => sum.scatter_add(axis, &positions, &grad),
+            }
+        })
+    });
     Ok(out)
 }

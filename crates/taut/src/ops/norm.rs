@@ -4,6 +4,7 @@ use crate::{
     Tensor,
     cpu::{self, norm::Along},
     device::DeviceKind,
+    grad::{Flow, Kept, Tape},
     tensor::{View, ViewMut},
 };
 use taut_core::{Binary, DType, Error, Norm, Result};
@@ -138,14 +139,30 @@ impl Tensor {
     fn normalized(mut self, op: Norm, axis: Option<usize>, affine: Affine<&Tensor>) -> Result<Tensor> {
         let name = op.name();
         let axis = check(name, &self, axis)?;
+        let given = affine.operands(&self);
+        let tape = Tape::of(name, given.iter().copied());
+        let (input, weight) =
+            (tape.keep(&self, true), affine.weight.and_then(|w| tape.keep(w, tape.wants(0))));
+        let places = affine.places(1);
         let affine = affine.checked(name, &self)?;
-        let along = affine.along()?;
-        if self.is_contiguous() && self.is_reusable() {
+        let (along, eps) = (affine.along()?, affine.eps);
+        let mut out = if self.is_contiguous() && self.is_reusable() {
             eval(op, axis, None, along, self.view_mut(name)?)?;
-            return Ok(self);
-        }
-        let mut out = self.like(name)?;
-        eval(op, axis, Some(self.view()?), along, out.view_mut(name)?)?;
+            self
+        } else {
+            let mut out = self.like(name)?;
+            eval(op, axis, Some(self.view()?), along, out.view_mut(name)?)?;
+            out
+        };
+        tape.note(&mut out, move |grad, flow| {
+            let Some(input) = input.map(Kept::take) else { return Ok(()) };
+            give_affine(op, &grad, &input, eps, places, flow)?;
+            if flow.wants(0) {
+                let weight = weight.map(Kept::take);
+                flow.give(0, grad.norm_backward(op, axis, &input, weight.as_ref(), eps)?)?;
+            }
+            Ok(())
+        });
         Ok(out)
     }
 
@@ -158,35 +175,90 @@ impl Tensor {
             let (x, residual) = (self.shape(), residual.shape());
             return Err(Error::shape(format!("{name}: {x} and the residual {residual} differ")));
         }
+        // Two ops in one pass: a sum, and the norm of it.
+        let added = Tape::new(name, &[&self, residual]);
+        let (weight, bias) = (affine.weight, affine.bias);
+        let places = affine.places(1);
         let affine = affine.checked(name, &self)?;
-        let along = affine.along()?;
+        let (along, eps) = (affine.along()?, affine.eps);
         let mut out = self.like(name)?;
-        if self.is_contiguous() && self.is_reusable() {
+        let mut sum = if self.is_contiguous() && self.is_reusable() {
             eval_sum(op, axis, None, residual.view()?, along, self.view_mut(name)?, out.view_mut(name)?)?;
-            return Ok((out, self));
-        }
-        let mut sum = self.like(name)?;
-        let (src, other) = (Some(self.view()?), residual.view()?);
-        eval_sum(op, axis, src, other, along, sum.view_mut(name)?, out.view_mut(name)?)?;
+            self
+        } else {
+            let mut sum = self.like(name)?;
+            let (src, other) = (Some(self.view()?), residual.view()?);
+            eval_sum(op, axis, src, other, along, sum.view_mut(name)?, out.view_mut(name)?)?;
+            sum
+        };
+        added.note(&mut sum, |grad, flow| {
+            flow.give(0, grad.clone())?;
+            flow.give(1, grad)
+        });
+        let tape = Tape::of(name, [&sum].into_iter().chain(weight).chain(bias));
+        let (input, weight) = (tape.keep(&sum, true), weight.and_then(|w| tape.keep(w, tape.wants(0))));
+        let op = if op == Norm::AddLayer { Norm::Layer } else { Norm::Rms };
+        tape.note(&mut out, move |grad, flow| {
+            let Some(input) = input.map(Kept::take) else { return Ok(()) };
+            give_affine(op, &grad, &input, eps, places, flow)?;
+            if flow.wants(0) {
+                let weight = weight.map(Kept::take);
+                flow.give(0, grad.norm_backward(op, axis, &input, weight.as_ref(), eps)?)?;
+            }
+            Ok(())
+        });
         Ok((out, sum))
     }
 
     /// New memory for a result of the same shape and dtype.
-    fn like(&self, name: &'static str) -> Result<Tensor> {
+    pub(super) fn like(&self, name: &'static str) -> Result<Tensor> {
         Tensor::allocate(*self.shape(), self.dtype(), self.device(), Site::new(name, Kind::Activations))
     }
 }
 
 /// What there is for each element of a row, as it was given or contiguous.
-struct Affine<T> {
-    weight: Option<T>,
-    bias: Option<T>,
-    eps: f32,
+pub(super) struct Affine<T> {
+    pub(super) weight: Option<T>,
+    pub(super) bias: Option<T>,
+    pub(super) eps: f32,
 }
 
-impl Affine<&Tensor> {
+/// Gives the weight and the bias of a norm their gradients, in their own dtype.
+fn give_affine(
+    op: Norm,
+    grad: &Tensor,
+    input: &Tensor,
+    eps: f32,
+    [weight, bias]: [Option<(usize, DType)>; 2],
+    flow: &mut Flow<'_, '_>,
+) -> Result<()> {
+    let wanted = |place: Option<(usize, DType)>| place.filter(|&(at, _)| flow.wants(at));
+    let (weight, bias) = (wanted(weight), wanted(bias));
+    let Some((_, dtype)) = weight.or(bias) else { return Ok(()) };
+    let (of_weight, of_bias) = grad.norm_weight_backward(op, input, eps, dtype)?;
+    if let Some((at, _)) = weight {
+        flow.give(at, of_weight)?;
+    }
+    match bias.zip(of_bias) {
+        Some(((at, _), of_bias)) => flow.give(at, of_bias),
+        None => Ok(()),
+    }
+}
+
+impl<'a> Affine<&'a Tensor> {
+    /// The operands in the order of the tape.
+    fn operands(&self, x: &'a Tensor) -> Vec<&'a Tensor> {
+        [x].into_iter().chain(self.weight).chain(self.bias).collect()
+    }
+
+    /// Where the weight and the bias stand among operands of which `before` come first, and their dtypes.
+    fn places(&self, before: usize) -> [Option<(usize, DType)>; 2] {
+        let behind = before + usize::from(self.weight.is_some());
+        [self.weight.map(|w| (before, w.dtype())), self.bias.map(|b| (behind, b.dtype()))]
+    }
+
     /// Contiguous, if it is right for rows of `x`.
-    fn checked(self, op: &str, x: &Tensor) -> Result<Affine<Tensor>> {
+    pub(super) fn checked(self, op: &str, x: &Tensor) -> Result<Affine<Tensor>> {
         let n = &x.shape()[x.rank() - 1..];
         for (what, tensor) in [("weight", self.weight), ("bias", self.bias)] {
             let Some(tensor) = tensor else { continue };
@@ -209,14 +281,14 @@ impl Affine<&Tensor> {
 }
 
 impl Affine<Tensor> {
-    fn along(&self) -> Result<Along<'_>> {
+    pub(super) fn along(&self) -> Result<Along<'_>> {
         let [weight, bias] = [&self.weight, &self.bias].map(|x| x.as_ref().map(Tensor::view).transpose());
         Ok(Along { weight: weight?, bias: bias?, eps: self.eps })
     }
 }
 
 /// The axis, if the op takes the tensor.
-fn check(op: &str, x: &Tensor, axis: Option<usize>) -> Result<usize> {
+pub(super) fn check(op: &str, x: &Tensor, axis: Option<usize>) -> Result<usize> {
     if !x.dtype().is_float() {
         return Err(Error::dtype(format!("{op}: does not take {}", x.dtype())));
     }
@@ -268,7 +340,7 @@ fn eval_sum(
     }
 }
 
-fn operands(along: Along<'_>) -> Result<launch::norm::Affine<'_>> {
+pub(super) fn operands(along: Along<'_>) -> Result<launch::norm::Affine<'_>> {
     let [weight, bias] = [along.weight, along.bias].map(|x| x.map(|view| view.operand()).transpose());
     Ok(launch::norm::Affine { weight: weight?, bias: bias?, eps: along.eps })
 }

@@ -3,6 +3,7 @@
 use crate::{
     Sequences, Tensor, cpu,
     device::{DeviceKind, SpecRef},
+    grad::refuse,
 };
 use taut_core::{Error, Packed, Result, Shape};
 use taut_cuda::launch::{self, packed::Lengths};
@@ -61,6 +62,7 @@ impl Tensor {
     fn packed(self, op: Packed, sequences: &Sequences) -> Result<Tensor> {
         let (name, device) = (op.name(), self.device().clone());
         self.same_device(sequences.bounds(), name)?;
+        refuse(name, &[&self])?;
         if !self.dtype().is_float() {
             return Err(Error::dtype(format!("{name}: does not take {}", self.dtype())));
         }

@@ -3,6 +3,7 @@
 use crate::{
     Tensor, cpu,
     device::{DeviceKind, SpecRef},
+    grad::Tape,
 };
 use taut_core::{Error, Result, Scan};
 use taut_cuda::launch;
@@ -41,13 +42,20 @@ impl Tensor {
         let dtype = op.output(self.dtype());
         let dtype = dtype.ok_or_else(|| Error::dtype(format!("{name}: does not take {}", self.dtype())))?;
         // Only where the new tensor would have the same layout, so that the order of additions is the same too.
-        if dtype == self.dtype() && self.is_contiguous() && self.is_reusable() {
+        let tape = Tape::new(name, &[&self]);
+        let mut out = if dtype == self.dtype() && self.is_contiguous() && self.is_reusable() {
             eval(op, axis, None, &mut self)?;
-            return Ok(self);
-        }
-        let site = Site::new(name, Kind::Activations);
-        let mut out = Tensor::allocate(*self.shape(), dtype, self.device(), site)?;
-        eval(op, axis, Some(&self), &mut out)?;
+            self
+        } else {
+            let site = Site::new(name, Kind::Activations);
+            let mut out = Tensor::allocate(*self.shape(), dtype, self.device(), site)?;
+            eval(op, axis, Some(&self), &mut out)?;
+            out
+        };
+        // An element is in all sums from its own on.
+        tape.note(&mut out, move |grad, flow| {
+            flow.give(0, grad.flip(&[axis])?.scan(op, axis)?.flip(&[axis])?)
+        });
         Ok(out)
     }
 }

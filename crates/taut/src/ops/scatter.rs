@@ -4,6 +4,7 @@ use super::gather::{check, spread};
 use crate::{
     Tensor, cpu,
     device::{DeviceKind, SpecRef},
+    grad::{Kept, Tape},
 };
 use taut_core::{DType, Error, Index, Layout, Result};
 use taut_cuda::launch;
@@ -95,7 +96,9 @@ fn add(
     if let DeviceKind::Cpu = device.kind() {
         cpu::gather::check(op, axis, out.layout(), index.view()?)?;
     }
-    let mut out = if out.is_contiguous() && out.is_reusable() { out } else { out.copy()? };
+    let tape = Tape::new(name, &[&out, src]);
+    let positions = tape.keep(index, tape.wants(1));
+    let mut out = if out.is_contiguous() && out.is_reusable() { out } else { out.detach().copy()? };
     match device.spec_ref() {
         SpecRef::Cpu => {
             let bytes = cpu::scatter::workspace_bytes(out.layout(), out.dtype());
@@ -116,5 +119,17 @@ fn add(
             }
         }
     }
+    tape.note(&mut out, move |grad, flow| {
+        if let Some(positions) = positions.map(Kept::take) {
+            flow.give(
+                1,
+                match op {
+                    Index::IndexAdd => grad.clone().index_select(axis, &positions)?,
+                    _ => grad.clone().gather(axis, &positions)?,
+                },
+            )?;
+        }
+        flow.give(0, grad)
+    });
     Ok(out)
 }

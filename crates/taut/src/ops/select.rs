@@ -3,10 +3,11 @@
 use crate::{
     Tensor, cpu,
     device::DeviceKind,
+    grad::{Kept, Tape, sum_to},
     ops::{check_distinct, check_fits},
     tensor::{View, ViewMut},
 };
-use taut_core::{DType, Error, Result};
+use taut_core::{DType, Error, Result, Shape};
 use taut_cuda::launch;
 use taut_memory::{Kind, Site};
 
@@ -81,8 +82,10 @@ impl Tensor {
     fn select(mut self, op: &'static str, mask: &Tensor, other: &Tensor, kept: bool) -> Result<Tensor> {
         check(&self, mask, other, op)?;
         let shape = self.shape().broadcast(mask.shape(), op)?.broadcast(other.shape(), op)?;
+        let note = Note::new(&self, mask, other, kept, Tape::new(op, &[&self, other]));
         if shape == *self.shape() && self.is_reusable() {
-            self.select_(op, mask, other, kept)?;
+            self.choose_(op, mask, other, kept)?;
+            note.of(&mut self);
             return Ok(self);
         }
         let layouts = [&self, mask, other].map(|x| x.layout().broadcast_to(shape));
@@ -93,11 +96,20 @@ impl Tensor {
         let (own, others) = (self.view()?.through(&own), other.view()?.through(&others));
         let (a, b) = if kept { (own, others) } else { (others, own) };
         eval(mask.view()?.through(&masked), Some(a), Some(b), out.view_mut(op)?)?;
+        note.of(&mut out);
         Ok(out)
     }
 
-    fn select_(&mut self, op: &str, mask: &Tensor, other: &Tensor, kept: bool) -> Result<()> {
+    fn select_(&mut self, op: &'static str, mask: &Tensor, other: &Tensor, kept: bool) -> Result<()> {
         check(self, mask, other, op)?;
+        let tape = Tape::in_place(op.trim_end_matches('_'), self, std::iter::once(other))?;
+        let note = Note::new(self, mask, other, kept, tape);
+        self.choose_(op, mask, other, kept)?;
+        note.of(self);
+        Ok(())
+    }
+
+    fn choose_(&mut self, op: &str, mask: &Tensor, other: &Tensor, kept: bool) -> Result<()> {
         check_distinct(self, op)?;
         check_fits(self, mask, op)?;
         check_fits(self, other, op)?;
@@ -108,6 +120,37 @@ impl Tensor {
         let others = Some(other.view()?.through(&others));
         let (a, b) = if kept { (None, others) } else { (others, None) };
         eval(mask.view()?.through(&masked), a, b, target)
+    }
+}
+
+/// What is noted of a choice.
+struct Note {
+    tape: Tape,
+    mask: Option<Kept>,
+    /// Whether `self` is where the mask is true.
+    kept: bool,
+    shapes: [Shape; 2],
+}
+
+impl Note {
+    fn new(x: &Tensor, mask: &Tensor, other: &Tensor, kept: bool, tape: Tape) -> Note {
+        Note { mask: tape.keep(mask, true), tape, kept, shapes: [*x.shape(), *other.shape()] }
+    }
+
+    fn of(self, out: &mut Tensor) {
+        let Note { tape, mask, kept, shapes: [own, other] } = self;
+        tape.note(out, move |grad, flow| {
+            let Some(mask) = mask.map(Kept::take) else { return Ok(()) };
+            let is_other = if kept { mask.clone().not()? } else { mask.clone() };
+            if flow.wants(1) {
+                let is_own = is_other.clone().not()?;
+                flow.give(1, sum_to(grad.clone().masked_fill(&is_own, 0.0)?, other)?)?;
+            }
+            if flow.wants(0) {
+                flow.give(0, sum_to(grad.masked_fill(&is_other, 0.0)?, own)?)?;
+            }
+            Ok(())
+        });
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     Tensor, cpu,
     device::DeviceKind,
+    grad::{Kept, Tape},
     tensor::{View, ViewMut},
 };
 use taut_core::{DType, Error, Result, Softmax};
@@ -92,13 +93,25 @@ impl Tensor {
         let layout = mask.map(|mask| fit(name, &self, mask)).transpose()?;
         let mask = mask.zip(layout.as_ref());
         let mask = mask.map(|(mask, layout)| Ok(mask.view()?.through(layout))).transpose()?;
-        if self.is_contiguous() && self.is_reusable() {
+        let tape = Tape::new(name, &[&self]);
+        let mut out = if self.is_contiguous() && self.is_reusable() {
             eval(op, axis, scaling, None, mask, self.view_mut(name)?)?;
-            return Ok(self);
-        }
-        let site = Site::new(name, Kind::Activations);
-        let mut out = Tensor::allocate(*self.shape(), self.dtype(), self.device(), site)?;
-        eval(op, axis, scaling, Some(self.view()?), mask, out.view_mut(name)?)?;
+            self
+        } else {
+            let site = Site::new(name, Kind::Activations);
+            let mut out = Tensor::allocate(*self.shape(), self.dtype(), self.device(), site)?;
+            eval(op, axis, scaling, Some(self.view()?), mask, out.view_mut(name)?)?;
+            out
+        };
+        let output = tape.keep(&out, true);
+        tape.note(&mut out, move |grad, flow| {
+            let Some(output) = output.map(Kept::take) else { return Ok(()) };
+            let grad = match op {
+                Softmax::Log => grad.log_softmax_backward(axis, &output)?,
+                _ => grad.softmax_backward(axis, &output, scaling.scale)?,
+            };
+            flow.give(0, grad)
+        });
         Ok(out)
     }
 }

@@ -4,6 +4,7 @@ use crate::{
     Device, Tensor,
     cpu::{self, sort::Order},
     device::{DeviceKind, SpecRef},
+    grad::{Kept, Tape},
 };
 use taut_core::{DType, Error, Layout, Result, Shape};
 use taut_cuda::launch::{self, sort::LONGEST};
@@ -75,8 +76,13 @@ impl Tensor {
         if self.shape() != keys.shape() {
             return Err(Error::shape(format!("{name}: {} and keys {} differ", self.shape(), keys.shape())));
         }
+        let tape = Tape::new(name, &[&self]);
         let mut values = blank(name, &self, axis, k, self.dtype())?;
-        order(name, keys, Some((&self, &mut values)), None, Order { axis, k, descending })?;
+        let positions = tape.is_on().then(|| blank(name, &self, axis, k, DType::I64));
+        let mut positions = positions.transpose()?;
+        let by = Order { axis, k, descending };
+        order(name, keys, Some((&self, &mut values)), positions.as_mut(), by)?;
+        note(tape, positions.as_ref(), axis, *self.shape(), &mut values);
         Ok(values)
     }
 
@@ -161,7 +167,18 @@ fn values_and_positions(name: &'static str, x: &Tensor, by: Order) -> Result<(Te
     let mut values = blank(name, x, by.axis, by.k, x.dtype())?;
     let mut positions = blank(name, x, by.axis, by.k, DType::I64)?;
     order(name, x, Some((x, &mut values)), Some(&mut positions), by)?;
+    note(Tape::new(name, &[x]), Some(&positions), by.axis, *x.shape(), &mut values);
     Ok((values, positions))
+}
+
+/// Notes `values` as what stood at `positions` of a tensor of `shape`.
+fn note(tape: Tape, positions: Option<&Tensor>, axis: usize, shape: Shape, values: &mut Tensor) {
+    let positions = positions.and_then(|positions| tape.keep(positions, true));
+    tape.note(values, move |grad, flow| {
+        let Some(positions) = positions.map(Kept::take) else { return Ok(()) };
+        let zeros = Tensor::zeros(shape, grad.dtype(), grad.device())?;
+        flow.give(0, zeros.scatter_add(axis, &positions, &grad)?)
+    });
 }
 
 /// Sorts `keys`; `values`, from where and to where, move along. Where the device is chosen, once for the family.

@@ -4,6 +4,7 @@ use super::check_distinct;
 use crate::{
     Device, Tensor, cpu,
     device::DeviceKind,
+    grad::Tape,
     tensor::{View, ViewMut},
 };
 use taut_core::{DType, Result, Triangle};
@@ -81,13 +82,17 @@ impl Tensor {
     fn triangle(mut self, keep: Triangle, diagonal: i64) -> Result<Tensor> {
         let op = keep.name();
         self.layout().axis(op, 1)?;
-        if self.is_reusable() {
-            self.triangle_(keep, diagonal)?;
-            return Ok(self);
-        }
-        let site = Site::new(op, Kind::Activations);
-        let mut out = Tensor::allocate(*self.shape(), self.dtype(), self.device(), site)?;
-        eval_triangle(keep, diagonal, Some(self.view()?), out.view_mut(op)?)?;
+        let tape = Tape::new(op, &[&self]);
+        let mut out = if self.is_reusable() {
+            eval_triangle(keep, diagonal, None, self.view_mut(op)?)?;
+            self
+        } else {
+            let site = Site::new(op, Kind::Activations);
+            let mut out = Tensor::allocate(*self.shape(), self.dtype(), self.device(), site)?;
+            eval_triangle(keep, diagonal, Some(self.view()?), out.view_mut(op)?)?;
+            out
+        };
+        note(keep, diagonal, tape, &mut out);
         Ok(out)
     }
 
@@ -95,8 +100,15 @@ impl Tensor {
         let op = format!("{}_", keep.name());
         self.layout().axis(&op, 1)?;
         check_distinct(self, &op)?;
-        eval_triangle(keep, diagonal, None, self.view_mut(&op)?)
+        let tape = Tape::in_place(keep.name(), self, std::iter::empty())?;
+        eval_triangle(keep, diagonal, None, self.view_mut(&op)?)?;
+        note(keep, diagonal, tape, self);
+        Ok(())
     }
+}
+
+fn note(keep: Triangle, diagonal: i64, tape: Tape, out: &mut Tensor) {
+    tape.note(out, move |grad, flow| flow.give(0, grad.triangle(keep, diagonal)?));
 }
 
 /// Where the device is chosen, once for the family. Without `src`, over `dst` itself.

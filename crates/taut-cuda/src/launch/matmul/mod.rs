@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{Arg, Card, Grid, Operand, Param, Stream};
 use matrix::STEP;
-use taut_core::{Activation, DType, Error, Layout, Products, Result};
+use taut_core::{Activation, DType, Error, Layout, Onto, Products, Result};
 use taut_kernels::{
     Kernel, Major,
     args::{PARTIAL_PACK, Product, WALK_LIMIT, Walk},
@@ -38,15 +38,15 @@ pub struct Problem<'a> {
     pub out: DType,
 }
 
-/// What happens to the sums before they are rounded and stored: `dst = activation(sums + bias)`, or `dst +=` that.
+/// What happens to the sums before they are rounded and stored: `activation(sums + bias)`, onto what `dst` holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
     /// `[n]`, of the dtype of the factors. Only where all products have the second factor in common.
     pub bias: Option<Operand<'a>>,
     /// Applied after the bias.
     pub activation: Activation,
-    /// Whether the result is added to what `dst` holds.
-    pub accumulate: bool,
+    /// What becomes of it there. A derivative comes without activation.
+    pub onto: Onto,
 }
 
 /// How products run. A pure function of layouts, dtypes and card.
@@ -175,6 +175,7 @@ pub fn matmul(
     let partial = partial(choice, workspace)?;
     let (first, second) = if choice.turned { (b, a) } else { (a, b) };
     let (activation, slope) = epilogue.activation.code();
+    let (onto, onto_slope) = epilogue.onto.code();
     let whole = Product {
         bias: epilogue.bias.map_or(0, |bias| bias.pointer()),
         bias_n: match epilogue.bias {
@@ -184,8 +185,8 @@ pub fn matmul(
         dst: dst.pointer(),
         partial,
         activation,
-        slope,
-        accumulate: u32::from(epilogue.accumulate),
+        slope: if onto > 1 { onto_slope } else { slope },
+        onto,
         ..choice.product
     };
     let [a_batch, b_batch] = choice.batch;

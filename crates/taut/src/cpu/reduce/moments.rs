@@ -5,7 +5,7 @@ use crate::cpu::{BLOCK, math::Math};
 use bytemuck::Zeroable;
 
 /// What floats are computed in.
-pub(super) trait Real: Acc + Into<f64> {
+pub(in crate::cpu) trait Real: Acc + Into<f64> {
     const LEAST: Self;
     fn near(x: f64) -> Self;
     fn less(self, other: Self) -> Self;

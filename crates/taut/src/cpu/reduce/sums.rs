@@ -139,7 +139,7 @@ pub(super) struct Norm;
 /// Sums of squares of numbers too large to be squared, of those too small, and of the others. Only f64 has the first two:
 /// see `Squares` in `reduce_sums.cu`.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Squares {
+pub(in crate::cpu) struct Squares {
     large: f64,
     usual: f64,
     small: f64,
@@ -154,7 +154,7 @@ const DOWN: f64 = f64::from_bits((1023 - 700) << 52);
 
 impl Squares {
     #[inline(always)]
-    fn with(mut self, x: f64) -> Squares {
+    pub(in crate::cpu) fn with(mut self, x: f64) -> Squares {
         let size = x.abs();
         if size > LARGE {
             self.large += (x * DOWN) * (x * DOWN);
@@ -166,8 +166,23 @@ impl Squares {
         self
     }
 
+    /// Of a sum of squares that are far from both ends of f64.
+    pub(in crate::cpu) fn usual(usual: f64) -> Squares {
+        Squares { usual, ..Squares::default() }
+    }
+
+    /// With others.
+    #[inline(always)]
+    pub(in crate::cpu) fn join(self, other: Squares) -> Squares {
+        Squares {
+            large: self.large + other.large,
+            usual: self.usual + other.usual,
+            small: self.small + other.small,
+        }
+    }
+
     /// The root of all.
-    pub(super) fn root(self) -> f64 {
+    pub(in crate::cpu) fn root(self) -> f64 {
         if self.large > 0.0 {
             return (self.large + self.usual * DOWN * DOWN).sqrt() * UP;
         }
@@ -216,13 +231,13 @@ impl<T: Scalar<Acc: Real>> Fold<T> for Norm {
 
     #[inline(always)]
     fn join(&self, a: Squares, b: Squares) -> Squares {
-        Squares { large: a.large + b.large, usual: a.usual + b.usual, small: a.small + b.small }
+        a.join(b)
     }
 }
 
 /// The sum of `f` of every element, in f64.
 #[inline(always)]
-pub(super) fn lanes<A: Real>(x: &[A], f: impl Fn(f64) -> f64) -> f64 {
+pub(in crate::cpu) fn lanes<A: Real>(x: &[A], f: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0; LANES];
     let chunks = x.chunks_exact(LANES);
     let rest: f64 = chunks.remainder().iter().map(|&x| f(x.into())).sum();

@@ -4,14 +4,18 @@
 //! here to a kernel.
 
 mod arithmetic;
+mod backward;
 mod compare;
 
 use crate::{
     Tensor, cpu,
     device::DeviceKind,
+    grad::Tape,
     ops::{check_distinct, check_fits},
     tensor::{View, ViewMut},
 };
+use backward::{Note, needs};
+use std::ops::Range;
 use taut_core::{Binary, DType, Error, Result};
 use taut_cuda::launch;
 use taut_memory::{Kind, Site};
@@ -35,13 +39,18 @@ impl Tensor {
         let name = op.name();
         let dtype = check(op, &self, other, name)?;
         let shape = self.shape().broadcast(other.shape(), name)?;
-        if dtype == self.dtype() && shape == *self.shape() && self.is_reusable() {
-            self.binary_(op, other)?;
-            return Ok(self);
-        }
+        let note = Note::new(op, &self, other, Tape::new(name, &[&self, other]))?;
         let (a, b) = (self.layout().broadcast_to(shape)?, other.layout().broadcast_to(shape)?);
-        let mut out = Tensor::allocate(shape, dtype, self.device(), Site::new(name, Kind::Activations))?;
-        eval(op, Some(self.view()?.through(&a)), other.view()?.through(&b), out.view_mut(name)?)?;
+        let mut out = if dtype == self.dtype() && shape == *self.shape() && self.is_reusable() {
+            let target = self.view_mut(name)?;
+            eval(op, None, other.view()?.through(&b), target)?;
+            self
+        } else {
+            let mut out = Tensor::allocate(shape, dtype, self.device(), Site::new(name, Kind::Activations))?;
+            eval(op, Some(self.view()?.through(&a)), other.view()?.through(&b), out.view_mut(name)?)?;
+            out
+        };
+        note.of(&mut out);
         Ok(out)
     }
 
@@ -63,9 +72,33 @@ impl Tensor {
         check_distinct(self, &name)?;
         check_fits(self, other, &name)?;
         let b = other.layout().broadcast_to(*self.shape())?;
+        let tape = Tape::in_place(op.name(), self, std::iter::once(other))?;
+        if tape.is_on() && needs(op, &tape)[0] {
+            let op = op.name();
+            return Err(Error::grad(format!(
+                "{name}: its backward needs what it would write over; use `{op}`"
+            )));
+        }
+        let note = Note::new(op, self, other, tape)?;
         // Asked for first: a shared storage is refused before anything else is touched.
         let target = self.view_mut(&name)?;
-        eval(op, None, other.view()?.through(&b), target)
+        eval(op, None, other.view()?.through(&b), target)?;
+        note.of(self);
+        Ok(())
+    }
+
+    /// Adds `part` to the slice `range` of `axis`, in memory of its own. Nothing is noted of it.
+    pub(crate) fn add_at(mut self, axis: usize, range: Range<usize>, part: &Tensor) -> Result<Tensor> {
+        let op = "add_at";
+        if !self.is_reusable() {
+            self = self.copy()?;
+        }
+        let layout = self.layout().sliced(axis, range)?;
+        if layout.numel() > 0 {
+            let target = self.view_mut(op)?;
+            eval(Binary::Add, None, part.view()?, target.through(&layout))?;
+        }
+        Ok(self)
     }
 }
 

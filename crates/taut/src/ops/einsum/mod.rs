@@ -117,17 +117,9 @@ impl Named {
     /// A view with the axes in this order, in which axes of extent 1 stand for labels that there are not.
     fn ordered(self, order: &[Label]) -> Result<Tensor> {
         let dims: Vec<usize> = order.iter().map(|&label| self.extent(label).unwrap_or(1)).collect();
-        let (mut layout, mut labels) = (*self.tensor.layout(), self.labels);
-        let mut next = 0;
-        for &label in order {
-            if let Some(from) = labels.iter().position(|&other| other == label) {
-                layout = layout.transposed(next, from)?;
-                labels.swap(next, from);
-                next += 1;
-            }
-        }
+        let axes = order.iter().filter_map(|&label| self.axis(label)).collect::<Vec<_>>();
         // Axes of extent 1 never ask for a copy.
-        self.tensor.viewed(layout).reshape(dims)
+        self.tensor.permute(&axes)?.reshape(dims)
     }
 
     /// The labels, the largest stride first.

@@ -36,7 +36,7 @@ impl Tensor {
     /// `x` where `x >= 0`, `slope * x` elsewhere. NaN stays NaN. Shape `[..] -> [..]`, floats.
     ///
     /// Reuses the memory of `self` when no one else holds it. Backward keeps the output, which exists anyway:
-    /// 0 bytes more. With a negative slope it keeps one bit an element: `numel / 8` bytes.
+    /// 0 bytes more. With a negative slope it keeps the input: the bytes of `self`.
     ///
     /// ```
     /// use taut::{Device, Tensor};

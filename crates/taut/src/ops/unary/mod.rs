@@ -10,10 +10,11 @@ mod function;
 use crate::{
     Tensor, cpu,
     device::DeviceKind,
+    grad::{Kept, Tape},
     ops::check_distinct,
     tensor::{View, ViewMut},
 };
-use taut_core::{DType, Error, Result, Unary};
+use taut_core::{DType, Error, Kept as Keeps, Result, Unary};
 use taut_cuda::launch;
 use taut_memory::{Kind, Site};
 
@@ -32,18 +33,20 @@ impl Tensor {
     ///
     /// [`DType`](crate::ErrorKind::DType) if the op does not [take](Unary::takes) the dtype.
     pub fn unary(mut self, op: Unary) -> Result<Tensor> {
+        let name = op.name();
         takes(op, self.dtype(), "")?;
-        if self.is_reusable() {
-            self.unary_(op)?;
-            return Ok(self);
-        }
-        let mut out = Tensor::allocate(
-            *self.shape(),
-            self.dtype(),
-            self.device(),
-            Site::new(op.name(), Kind::Activations),
-        )?;
-        eval(op, Some(self.view()?), out.view_mut(op.name())?)?;
+        let tape = Tape::new(name, &[&self]);
+        let input = tape.keep(&self, op.kept() == Some(Keeps::Input));
+        let mut out = if self.is_reusable() {
+            eval(op, None, self.view_mut(name)?)?;
+            self
+        } else {
+            let site = Site::new(name, Kind::Activations);
+            let mut out = Tensor::allocate(*self.shape(), self.dtype(), self.device(), site)?;
+            eval(op, Some(self.view()?), out.view_mut(name)?)?;
+            out
+        };
+        note(op, tape, input, &mut out);
         Ok(out)
     }
 
@@ -57,7 +60,16 @@ impl Tensor {
         takes(op, self.dtype(), "_")?;
         let name = format!("{}_", op.name());
         check_distinct(self, &name)?;
-        eval(op, None, self.view_mut(&name)?)
+        let tape = Tape::in_place(op.name(), self, std::iter::empty())?;
+        if tape.is_on() && op.kept() == Some(Keeps::Input) {
+            return Err(Error::grad(format!(
+                "{name}: its backward needs what it would write over; use `{}`",
+                op.name()
+            )));
+        }
+        eval(op, None, self.view_mut(&name)?)?;
+        note(op, tape, None, self);
+        Ok(())
     }
 }
 
@@ -66,6 +78,21 @@ fn takes(op: Unary, dtype: DType, suffix: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::dtype(format!("{}{suffix}: does not take {dtype}", op.name())))
+}
+
+/// Notes `out` as what `op` made of the input, which is there if its backward needs that.
+fn note(op: Unary, tape: Tape, input: Option<Kept>, out: &mut Tensor) {
+    let by_output = (op.kept() == Some(Keeps::Output)).then_some(op);
+    tape.note_activated(out, by_output, move |grad, flow| {
+        let grad = match (op, input.map(Kept::take)) {
+            (_, Some(input)) => grad.unary_backward(op, &input)?,
+            (Unary::Neg | Unary::MulScalar { .. }, None) => grad.unary(op)?,
+            // Of what changes in jumps only.
+            (Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round, None) => grad.mul_scalar(0.0)?,
+            (_, None) => grad,
+        };
+        flow.give(0, grad)
+    });
 }
 
 /// Where the device is chosen, once for the family. Without `src`, over `dst` itself.

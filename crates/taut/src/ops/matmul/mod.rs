@@ -1,10 +1,14 @@
 //! Matrix products over batch axes, products of vectors, and the linear layer: a product with bias and activation fused.
 
+mod backward;
+
 use crate::{
     Tensor, cpu,
     device::{DeviceKind, SpecRef},
+    grad::Tape,
 };
-use taut_core::{Activation, Binary, DType, Error, Layout, Result, Shape};
+use backward::Note;
+use taut_core::{Activation, Binary, DType, Error, Kept, Layout, Onto, Result, Shape, Unary};
 use taut_cuda::launch::{self, matmul::Problem};
 use taut_memory::{Kind, Site};
 
@@ -126,7 +130,11 @@ impl Tensor {
         if self.dtype() != a.dtype() && a.dtype() == DType::F64 {
             return Err(Error::dtype("addmm_: products of f64 are added to f64"));
         }
-        product("addmm_", a, b, &factors, Epilogue { accumulate: true, ..Epilogue::default() }, self)
+        let tape = Tape::in_place("addmm", self, [a, b].into_iter())?;
+        let note = Note::new(tape, 1, a, b, b.layout(), None, Activation::Identity);
+        product("addmm_", a, b, &factors, Epilogue { onto: Onto::Add, ..Epilogue::default() }, self)?;
+        note.of(self);
+        Ok(())
     }
 
     /// Adds a linear layer: `self += x w^T + bias` in one kernel, `[.., n] += [.., k] x [n, k] + [n]`: a residual
@@ -161,8 +169,12 @@ impl Tensor {
             let (shape, want) = (self.shape(), factors.shape);
             return Err(Error::shape(format!("{op}: the sum is {shape}, it must be a contiguous {want}")));
         }
-        let epilogue = Epilogue { bias, activation: Activation::Identity, accumulate: true };
-        product(op, x, weight, &factors, epilogue, self)
+        let tape = Tape::in_place("add_linear", self, [x, weight].into_iter().chain(bias))?;
+        let note = Note::new(tape, 1, x, weight, &transposed, bias, Activation::Identity);
+        let epilogue = Epilogue { bias, activation: Activation::Identity, onto: Onto::Add };
+        product(op, x, weight, &factors, epilogue, self)?;
+        note.of(self);
+        Ok(())
     }
 
     /// A linear layer without bias: `x w^T`, `[.., k] x [n, k] -> [.., n]`, the weight stored by outputs. Any strides are
@@ -204,7 +216,12 @@ impl Tensor {
         activation: Activation,
     ) -> Result<Tensor> {
         let transposed = check_layer("linear", &self, weight, bias)?;
-        let epilogue = Epilogue { bias, activation, accumulate: false };
+        let is_tracked = Tape::of("linear", [&self, weight].into_iter().chain(bias)).is_on();
+        if let Some(op) = activation.unary().filter(|op| is_tracked && op.kept() != Some(Kept::Output)) {
+            // Its backward needs the sums: they are kept, and the result is another tensor.
+            return self.linear_with(weight, bias, Activation::Identity)?.unary(op);
+        }
+        let epilogue = Epilogue { bias, activation, onto: Onto::Replace };
         multiply("linear", &self, self.layout(), weight, &transposed, epilogue)
     }
 }
@@ -234,7 +251,7 @@ fn check_layer(op: &str, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> 
 pub(crate) struct Epilogue<'a> {
     bias: Option<&'a Tensor>,
     activation: Activation,
-    accumulate: bool,
+    onto: Onto,
 }
 
 /// Two tensors as a batch of products sees them.
@@ -297,9 +314,33 @@ pub(super) fn multiply(
     epilogue: Epilogue<'_>,
 ) -> Result<Tensor> {
     let factors = Factors::new(op, a, a_layout, b, b_layout)?;
+    let Epilogue { bias, activation, .. } = epilogue;
+    let tape = Tape::of(op, [a, b].into_iter().chain(bias));
+    let note = Note::new(tape, 0, a, b, b_layout, bias, activation);
     let mut out = Tensor::allocate(factors.shape, a.dtype(), a.device(), Site::new(op, Kind::Activations))?;
     product(op, a, b, &factors, epilogue, &mut out)?;
+    note.of(&mut out);
     Ok(out)
+}
+
+/// The gradient before `activation`, which made `out`, written over that: the product of `a` and `b` is the gradient after
+/// it. `out` is contiguous, of the shape of the product but for leading axes, and no one else's.
+fn multiply_over(op: &'static str, out: &mut Tensor, activation: Onto, a: &Tensor, b: &Tensor) -> Result<()> {
+    let factors = Factors::new(op, a, a.layout(), b, b.layout())?;
+    let epilogue = Epilogue { onto: activation, ..Epilogue::default() };
+    if let SpecRef::Cuda(_) = out.device().spec_ref() {
+        return product(op, a, b, &factors, epilogue, out);
+    }
+    // The CPU's products have no such end.
+    let site = Site::new(op, Kind::Workspace);
+    let mut grad = Tensor::allocate(factors.shape, out.dtype(), out.device(), site)?;
+    product(op, a, b, &factors, Epilogue::default(), &mut grad)?;
+    let unary = match activation {
+        Onto::LeakyRelu { slope } => Unary::LeakyRelu { slope },
+        _ => Unary::Relu,
+    };
+    let grad = grad.reshape(*out.shape())?.unary_backward(unary, out)?;
+    out.copy_(&grad)
 }
 
 /// `out = epilogue(a b)`; where the device is chosen, once for the family.
@@ -322,7 +363,7 @@ fn product(
             if device.is_plan() {
                 return Ok(());
             }
-            let Epilogue { activation, accumulate, .. } = epilogue;
+            let (activation, accumulate) = (epilogue.activation, epilogue.onto == Onto::Add);
             let finish = cpu::matmul::Finish { bias, activation, accumulate };
             cpu::matmul::matmul(&choice, a, b, finish, dst, &mut workspace)
         }
@@ -338,7 +379,7 @@ fn product(
             let epilogue = launch::matmul::Epilogue {
                 bias: bias.map(|bias| bias.operand()).transpose()?,
                 activation: epilogue.activation,
-                accumulate: epilogue.accumulate,
+                onto: epilogue.onto,
             };
             let (a, b, dst) = (a.operand()?, b.operand()?, dst.operand()?);
             launch::matmul::matmul(&stream, &choice, a, b, epilogue, dst, &workspace)

@@ -4,10 +4,14 @@
 //!
 //! The reduced axes are removed; for broadcasting against the operand, [`Tensor::unsqueeze`] puts one back with extent 1.
 
+mod backward;
+
 use crate::{
     Tensor, cpu,
     device::{DeviceKind, SpecRef},
+    grad::Tape,
 };
+use backward::Note;
 use taut_core::{Error, Reduce, Result};
 use taut_cuda::launch;
 use taut_memory::{Kind, Site};
@@ -280,6 +284,7 @@ impl Tensor {
         let dtype = op.output(self.dtype());
         let dtype = dtype.ok_or_else(|| Error::dtype(format!("{name}: does not take {}", self.dtype())))?;
 
+        let note = Note::new(op, axes, &self, Tape::new(name, &[&self]))?;
         let (device, shape) = (self.device().clone(), self.shape().reduce(axes, false));
         let mut out = Tensor::allocate(shape, dtype, &device, Site::new(name, Kind::Activations))?;
         match device.spec_ref() {
@@ -301,6 +306,7 @@ impl Tensor {
                 }
             }
         }
+        note.of(&mut out);
         Ok(out)
     }
 }

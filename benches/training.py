@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""Training in PyTorch, the peer of our own group `training`: bytes and time of a step.
+
+    python3 benches/training.py [--out FILE.json] [--works mlp-f16,adamw] [--run PROGRAM..]
+
+Works, on one GPU:
+
+    mlp-f16, mlp-f32        16 x (Linear 4096 + ReLU), batch 16,384, mean of squares, AdamW: f16 by autocast and GradScaler
+                            (x given in f16), or exact f32
+    mlp-f16-checkpoint, mlp-f32-checkpoint
+                            the same through checkpoint_sequential in 4 segments
+    infer-f16               32 x (Linear 8192 + ReLU), batch 8,192, no gradients
+    head                    linear 768 -> 50,304 and cross entropy, 16,384 rows, bf16, forward and backward
+    adamw                   AdamW over 1 G parameters in 300 tensors, f32
+
+Weights have the variance that keeps activations as they are (2 / inputs). PyTorch is at its best: fused AdamW,
+`set_to_none`, expandable segments, and each work both eagerly and through torch.compile; the faster is its row, the row
+holds both.
+
+    seconds     the median of steps, each timed by events
+    peak        torch.cuda.max_memory_allocated of a step, weights, states and inputs included
+    reserved    torch.cuda.max_memory_reserved of it
+
+--run (the last option) calls our program, taut-bench, once before and once after, for its group `training`, and prints
+both beside PyTorch, with ratios.
+"""
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint_sequential
+
+STEPS, WARM = 10, 4
+LAYERS, WIDTH, BATCH = 16, 4096, 16384
+
+
+def linear(inputs, outputs, dtype=torch.float32):
+    layer = nn.Linear(inputs, outputs, device="cuda", dtype=dtype)
+    with torch.no_grad():
+        nn.init.normal_(layer.weight, std=(2.0 / inputs) ** 0.5)
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def chain(layers, width, dtype=torch.float32):
+    return nn.Sequential(*(nn.Sequential(linear(width, width, dtype), nn.ReLU()) for _ in range(layers)))
+
+
+def mlp(half, segments):
+    def make(compiled):
+        model = chain(LAYERS, WIDTH)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+        scaler = torch.amp.GradScaler("cuda", enabled=half)
+        x = torch.randn(BATCH, WIDTH, device="cuda", dtype=torch.float16 if half else torch.float32)
+
+        def loss_of(x):
+            with torch.autocast("cuda", torch.float16, enabled=half):
+                y = checkpoint_sequential(model, segments, x, use_reentrant=False) if segments else model(x)
+            return y.float().square().mean() if half else y.square().mean()
+
+        forward = torch.compile(loss_of) if compiled else loss_of
+
+        def step():
+            loss = forward(x)
+            scaler.scale(loss).backward()
+            del loss
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad(set_to_none=True)
+
+        return step
+
+    return make
+
+
+def infer(compiled):
+    model = chain(32, 8192, torch.float16).requires_grad_(False)
+    x = torch.randn(8192, 8192, device="cuda", dtype=torch.float16)
+    forward = torch.compile(model) if compiled else model
+
+    def step():
+        with torch.no_grad():
+            forward(x)
+
+    return step
+
+
+def head(compiled):
+    rows, width, classes = 16384, 768, 50304
+    weight = torch.randn(classes, width, device="cuda", dtype=torch.bfloat16).mul_(0.02).requires_grad_()
+    x = torch.randn(rows, width, device="cuda", dtype=torch.bfloat16).requires_grad_()
+    targets = torch.randint(0, classes, (rows,), device="cuda")
+
+    def loss_of(x, weight, targets):
+        return nn.functional.cross_entropy((x @ weight.t()).float(), targets)
+
+    forward = torch.compile(loss_of) if compiled else loss_of
+
+    def step():
+        forward(x, weight, targets).backward()
+        x.grad = weight.grad = None
+
+    return step
+
+
+def adamw(compiled):
+    if compiled:
+        return None
+    parameters = [nn.Parameter(torch.randn(3_579_139, device="cuda")) for _ in range(300)]
+    for parameter in parameters:
+        parameter.grad = torch.randn_like(parameter)
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+    return optimizer.step
+
+
+WORKS = {
+    "mlp-f16": mlp(True, 0),
+    "mlp-f16-checkpoint": mlp(True, 4),
+    "mlp-f32": mlp(False, 0),
+    "mlp-f32-checkpoint": mlp(False, 4),
+    "infer-f16": infer,
+    "head": head,
+    "adamw": adamw,
+}
+
+
+def measure(make, compiled):
+    torch._dynamo.reset()
+    gc.collect()
+    torch.cuda.empty_cache()
+    try:
+        step = make(compiled)
+        if step is None:
+            return None
+        for _ in range(WARM):
+            step()
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        times = []
+        for _ in range(STEPS):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            step()
+            end.record()
+            end.synchronize()
+            times.append(start.elapsed_time(end) / 1e3)
+        return {
+            "seconds": statistics.median(times),
+            "peak": torch.cuda.max_memory_allocated(),
+            "reserved": torch.cuda.max_memory_reserved(),
+        }
+    except Exception as error:  # a mode that does not work here is a fact to report
+        return {"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
+
+
+def ours(program):
+    """Bytes and seconds by work and way, of the rows of our program that have a peer."""
+    with tempfile.TemporaryDirectory() as out:
+        arguments = ["--only", "training", "--device", "cuda", "--out", out, "--ops", "bf16,+,update in,4 segments"]
+        subprocess.run(program + arguments, check=True, stdout=subprocess.DEVNULL)
+        with open(os.path.join(out, "latest.json")) as f:
+            figures = json.load(f)["figures"]
+    names = {"time": "seconds", "tensor peak": "peak", "workspace peak": "workspace", "reserved peak": "reserved"}
+    rows = {}
+    for figure in figures:
+        if figure["group"] == "training" and figure["metric"] in names:
+            rows.setdefault(figure["work"], {})[names[figure["metric"]]] = figure["median"]
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out")
+    parser.add_argument("--works", default=",".join(WORKS))
+    parser.add_argument("--run", nargs=argparse.REMAINDER, default=[])
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("this machine has no GPU that PyTorch can use")
+    torch.manual_seed(1)
+    works = options.works.split(",")
+    before = ours(options.run) if options.run else {}
+    rows = {}
+    for work in works:
+        modes = {"eager": measure(WORKS[work], False), "compile": measure(WORKS[work], True)}
+        modes = {mode: row for mode, row in modes.items() if row}
+        working = {mode: row for mode, row in modes.items() if "seconds" in row}
+        best = min(working, key=lambda mode: working[mode]["seconds"]) if working else None
+        rows[work] = {"mode": best, **(working.get(best) or {}), "modes": modes}
+        print(f"  {work:20} {json.dumps(modes)}", file=sys.stderr, flush=True)
+        gc.collect()
+        torch.cuda.empty_cache()
+    after = ours(options.run) if options.run else {}
+    result = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "rows": rows, "ours": [before, after]}
+    if options.out:
+        with open(options.out, "w") as f:
+            json.dump(result, f, indent=1)
+    for work, row in rows.items():
+        if row["mode"]:
+            print(f"PyTorch  {work:52} {row['peak'] / 1e9:7.3f} GB {row['seconds'] * 1e3:9.3f} ms  {row['mode']}")
+    for work in before:
+        for run in [before, after]:
+            row = run.get(work)
+            if row:
+                print(f"taut     {work:52} {row['peak'] / 1e9:7.3f} GB {row['seconds'] * 1e3:9.3f} ms")
+
+
+if __name__ == "__main__":
+    main()

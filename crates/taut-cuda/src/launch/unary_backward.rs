@@ -1,0 +1,46 @@
+//! Launches of `unary_backward.cu`.
+
+use super::walk::{Way, check_dtypes, check_shapes, choose};
+use crate::{Arg, Operand, Stream};
+use taut_core::{Result, Unary};
+use taut_kernels::{Kernel, args::Params};
+
+const NAME: &str = "unary_backward";
+
+/// `dst = grad * op'(kept)`, element by element, where `kept` is what [`Unary::kept`] says. Shapes and dtypes are equal;
+/// `grad` or `kept` may be `dst`, for the op in place.
+///
+/// # Errors
+///
+/// [`Shape`](taut_core::ErrorKind::Shape) and [`DType`](taut_core::ErrorKind::DType) if operands differ in them,
+/// [`Device`](taut_core::ErrorKind::Device) if the op has no such kernel, [`Driver`](taut_core::ErrorKind::Driver) if the
+/// launch fails.
+pub fn unary_backward(
+    stream: &Stream,
+    op: Unary,
+    grad: Operand<'_>,
+    kept: Operand<'_>,
+    dst: Operand<'_>,
+) -> Result<()> {
+    let operands = [grad, kept, dst];
+    check_shapes(NAME, &operands)?;
+    check_dtypes(NAME, &operands)?;
+    if dst.layout.numel() == 0 {
+        return Ok(());
+    }
+    let choice = choose(&operands);
+    let kernel = Kernel::UnaryBackward(op, dst.dtype, choice.access);
+    let params = Params { value: op.params() };
+    choice.each(&operands, |grid, [grad, kept, dst], way| {
+        let [grad, kept, dst] = [Arg::new(&grad), Arg::new(&kept), Arg::new(&dst)];
+        let params = Arg::new(&params);
+        // SAFETY: `unary_backward_packed(grad, kept, out, n, params)` and `unary_backward_walk(grad, kept, out, walk,
+        // params)`; the pointers are of operands that the caller vouches for, walked within their layouts.
+        unsafe {
+            match way {
+                Way::Packed(n) => stream.launch(kernel, grid, [grad, kept, dst, Arg::new(n), params]),
+                Way::Walk(walk) => stream.launch(kernel, grid, [grad, kept, dst, Arg::new(walk), params]),
+            }
+        }
+    })
+}

@@ -1,0 +1,139 @@
+// cross_entropy.cu: the cross entropy of rows of logits with labels, and in the same kernel its gradient over the logits.
+//
+// Launch     as softmax.cu.
+// Requires   as softmax.cu, of in and out. targets: a label a row; losses: one f32 a row, side by side.
+// Aliasing   in == out with the same layout is the op in place; otherwise nothing overlaps out and losses.
+// Numerics   f32; exponentials as in softmax.cu; gradients are rounded once on store. A row with NaN or +inf is NaN, one
+//            that is ignored 0 whatever is in it. A label that is not below the length of a row is reported, and taken
+//            for 0.
+// Bound by   memory: n * sizeof(T) bytes, twice that with gradients; where none are held, rows are read again for those.
+#include "fault.cuh"
+#include "softmax.cuh"
+
+// The twin of Labels in src/args.rs.
+struct Labels {
+    const i64* targets;
+    u64 target_step;  // from row to row
+    f32* losses;
+    const f32* scale;  // of gradients
+    i64 ignored;
+    u32 ignores;  // whether anything is
+    f32 smoothing;
+};
+
+// What softmax finds, and the sum of all elements.
+struct Found { Peak peak; f32 sum; };
+
+struct Sums {
+    using Stat = Found;
+    static __device__ Found empty() { return {Peaks::empty(), 0.0f}; }
+    static __device__ Found join(Found a, Found b) { return {Peaks::join(a.peak, b.peak), a.sum + b.sum}; }
+};
+
+template <typename T, u32 kLength> struct Line {
+    using Op = Sums;
+    static constexpr u32 kLen = kLength, kValues = kLen;
+    static constexpr f32 kPad = -kInf;
+    struct Raw { Pack<T, kLen> x; };
+    struct Beside {};
+    struct Prescription { f32 factor, loss; };
+
+    const T* in;
+    T* out;
+    u64 in_step, out_step, label;
+    f32* loss;
+    f32 n, smoothing, scale;
+    f32 own;  // the element of the label
+    bool counts;
+
+    template <bool> __device__ __forceinline__ Raw load(u64 unit) const {
+        return {::load<kLen, Cache::Use>(in + along<kLen>(unit, in_step))};
+    }
+
+    template <bool> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[kValues]) const {
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) x[l] = to_f32(raw.x.lane[l]);
+    }
+
+    __device__ __forceinline__ void leave(u64, const f32 (&)[kValues]) const {}
+
+    // Leaves exp(x - max) in the chunk, max being that of the chunk.
+    template <typename Chunk> __device__ __forceinline__ Found find(Chunk& chunk) const {
+        const f32 max = max_of(chunk), shift = max == -kInf ? 0.0f : max;
+        f32 exps = 0.0f, sum = 0.0f;
+        #pragma unroll
+        for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            const bool has = chunk.has(j);
+            #pragma unroll
+            for (f32& x : chunk.x[j]) {
+                sum += has ? x : 0.0f;
+                exps += x = exp_of(x - shift);
+            }
+        }
+        return {{max, exps}, sum};
+    }
+
+    __device__ __forceinline__ f32 value(Found total) const {
+        if (!counts) return 0.0f;
+        const f32 log = logf(total.peak.sum), loss = (total.peak.max - own) + log;
+        if (smoothing == 0.0f) return loss;  // 0 times the infinity of what is masked is not asked for
+        return (1.0f - smoothing) * loss + smoothing * ((total.peak.max - total.sum / n) + log);
+    }
+
+    __device__ __forceinline__ Prescription prescribe(Found total, Found own) const {
+        return {Peaks::below(own.peak.max, total.peak.max) / total.peak.sum, value(total)};
+    }
+
+    __device__ __forceinline__ Beside beside(u64) const { return {}; }
+
+    __device__ __forceinline__
+    void finish(u64 unit, const f32 (&x)[kValues], Prescription by, const Beside*) const {
+        if (unit == 0) *loss = by.loss;
+        Pack<T, kLen> y;
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) {
+            const f32 target = (unit * kLen + l == label ? 1.0f - smoothing : 0.0f) + smoothing / n;
+            y.lane[l] = from_f32<T>(counts ? (x[l] * by.factor - target) * scale : 0.0f);
+        }
+        store(out + along<kLen>(unit, out_step), y);
+    }
+};
+
+// With kGrad it writes out, which without is null.
+template <bool kGrad, typename T, typename Cut>
+__global__ void __launch_bounds__(Cut::kMost, Cut::kBlocks)
+cross_entropy_rows(const T* in, T* out, const Labels labels, const __grid_constant__ Rows<kGrad ? 2 : 1> rows,
+                   const Fault fault, u32 side) {
+    follow();
+    const typename Cut::Team team(side);
+    const u64 row = team.index(), units = rows.units_of(row), n = units * Cut::kLen;
+    const auto place = rows.at(row);
+    Line<T, Cut::kLen> line;
+    line.in = in + place.of[0];
+    line.in_step = rows.step[0];
+    line.n = f32(n);
+    line.smoothing = labels.smoothing;
+    line.loss = labels.losses + row;
+    line.label = 0;
+    line.own = 0.0f;
+    line.counts = false;
+    if (units > 0) {
+        // The element of the label is looked at before anything is written.
+        const i64 target = labels.targets[row * labels.target_step];
+        line.counts = !(labels.ignores && target == labels.ignored);
+        if (line.counts) {
+            if (u64(target) < n) line.label = u64(target);
+            else if (team.lane() == 0) fault.raise(target);
+            line.own = to_f32(line.in[line.label * (Cut::kLen > 1 ? 1 : line.in_step)]);
+        }
+    }
+    if constexpr (kGrad) {
+        line.out = out + place.of[1];
+        line.out_step = rows.step[1];
+        line.scale = *labels.scale;
+        Cut::run(line, team, units);
+    } else {
+        const Found total = look_row<Cut::kUnits>(line, team, units);
+        if (units > 0 && team.lane() == 0) *line.loss = line.value(total);
+    }
+}

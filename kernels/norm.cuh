@@ -1,0 +1,136 @@
+// norm.cuh: what norms find in a row, and what there is for each of its elements. Op::find looks at the first kLen numbers
+// of a unit: those of x.
+#pragma once
+#include "rows.cuh"
+
+// The mean and the sum of squared deviations from it of so many elements, counted from the line's origin.
+struct Moment { f32 count, mean, squares; };
+
+// y = (x - origin - mean) * factor.
+struct Layer {
+    static constexpr bool kCentered = true, kWeighted = true;
+    using Stat = Moment;
+    struct Prescription { f32 mean, factor; };
+
+    static __device__ Moment empty() { return {0.0f, 0.0f, 0.0f}; }
+
+    // Chan, Golub and LeVeque, 1979.
+    static __device__ Moment join(Moment a, Moment b) {
+        const f32 count = a.count + b.count;
+        const f32 share = __fdividef(b.count, fmaxf(count, 1.0f));
+        const f32 apart = b.mean - a.mean;
+        return {count, a.mean + apart * share, a.squares + b.squares + apart * (a.count * share) * apart};
+    }
+
+    template <typename Chunk> static __device__ __forceinline__ Moment find(const Chunk& chunk, f32 origin) {
+        f32 count = 0.0f, sum = 0.0f, squares = 0.0f;
+        #pragma unroll
+        for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            if (!chunk.has(j)) continue;
+            count += Chunk::kLen;
+            #pragma unroll
+            for (u32 l = 0; l < Chunk::kLen; ++l) sum += chunk.x[j][l] - origin;
+        }
+        const f32 mean = __fdividef(sum, fmaxf(count, 1.0f));
+        #pragma unroll
+        for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            if (!chunk.has(j)) continue;
+            #pragma unroll
+            for (u32 l = 0; l < Chunk::kLen; ++l) {
+                const f32 apart = chunk.x[j][l] - origin - mean;
+                squares += apart * apart;
+            }
+        }
+        return {count, mean, squares};
+    }
+
+    static __device__ Prescription prescribe(Moment total, f32, f32 eps) {
+        return {total.mean, rsqrtf(total.squares / total.count + eps)};
+    }
+
+    static __device__ f32 value(f32 x, f32 origin, Prescription by) { return (x - origin - by.mean) * by.factor; }
+
+    // The share that an element has in the length of its row, by which all of them are divided: for the backward.
+    static __device__ f32 share(Moment, f32 n, f32) { return 1.0f / n; }
+};
+
+// y = x * factor, by the sum of squares.
+struct Squares {
+    static constexpr bool kCentered = false;
+    struct Stat { f32 sum; };
+
+    static __device__ Stat empty() { return {0.0f}; }
+    static __device__ Stat join(Stat a, Stat b) { return {a.sum + b.sum}; }
+
+    template <typename Chunk> static __device__ __forceinline__ Stat find(const Chunk& chunk, f32) {
+        f32 sum = 0.0f;
+        #pragma unroll
+        for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            #pragma unroll
+            for (u32 l = 0; l < Chunk::kLen; ++l) sum += chunk.x[j][l] * chunk.x[j][l];
+        }
+        return {sum};
+    }
+
+    static __device__ f32 value(f32 x, f32, f32 factor) { return x * factor; }
+};
+
+struct Rms : Squares {
+    static constexpr bool kWeighted = true;
+    static __device__ f32 prescribe(Stat total, f32 n, f32 eps) { return rsqrtf(total.sum / n + eps); }
+    static __device__ f32 share(Stat, f32 n, f32) { return 1.0f / n; }
+};
+
+struct L2 : Squares {
+    static constexpr bool kWeighted = false;
+    static __device__ f32 prescribe(Stat total, f32, f32 eps) {
+        const f32 norm = sqrtf(total.sum);
+        return 1.0f / (norm < eps ? eps : norm);  // not fmaxf: that turns NaN into eps
+    }
+    static __device__ f32 share(Stat total, f32, f32 eps) { return sqrtf(total.sum) < eps ? 0.0f : 1.0f; }
+};
+
+// Elements that are the same for every row, as f32.
+struct Affine {
+    const void* at;
+    u32 wide;
+
+    // A unit as it lies in memory, of either dtype.
+    template <u32 kLen> struct Raw { u32x4 word[kLen < 4 ? 1 : kLen / 4]; };
+
+    template <typename T, u32 kLen> __device__ __forceinline__ void load(u64 index, f32 (&x)[kLen]) const {
+        if (kSame<T, f32> || wide) read<f32>(index, x);
+        else read<T>(index, x);
+    }
+
+    // Loads a pack and leaves it as it is: to make f32 of it would be to wait for it.
+    template <typename T, u32 kLen> __device__ __forceinline__ void start(u64 index, Raw<kLen>& raw) const {
+        if (!at) return;
+        const u64 bytes = index * (wide ? sizeof(f32) : sizeof(T));
+        const auto* words = reinterpret_cast<const u32x4*>(static_cast<const u8*>(at) + bytes);
+        raw.word[0] = ld_global(words);
+        if constexpr (!kSame<T, f32>) {
+            if (wide) raw.word[1] = ld_global(words + 1);
+        }
+    }
+
+    template <typename T, u32 kLen> __device__ __forceinline__ void widen(const Raw<kLen>& raw, f32 (&x)[kLen]) const {
+        const auto wide_lanes = bits_as<Pack<f32, sizeof(raw) / sizeof(f32)>>(raw);
+        const auto lanes = bits_as<Pack<T, kPackLen<T>>>(raw.word[0]);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) x[l] = kSame<T, f32> || wide ? wide_lanes.lane[l] : to_f32(lanes.lane[l]);
+    }
+
+  private:
+    template <typename T, u32 kLen> __device__ __forceinline__ void read(u64 index, f32 (&x)[kLen]) const {
+        constexpr u32 kPart = kLen < kPackLen<T> ? kLen : kPackLen<T>;
+        using P = Pack<T, kPart>;
+        const auto* words = reinterpret_cast<const Word<sizeof(P)>*>(static_cast<const T*>(at) + index);
+        #pragma unroll
+        for (u32 i = 0; i < kLen / kPart; ++i) {
+            const P part = bits_as<P>(ld_global_constant(words + i));
+            #pragma unroll
+            for (u32 l = 0; l < kPart; ++l) x[i * kPart + l] = to_f32(part.lane[l]);
+        }
+    }
+};

@@ -1,0 +1,93 @@
+// softmax_backward.cu: backward of softmax and of its logarithm, over rows: from the gradient of the output and the output.
+//
+// Launch     as softmax.cu.
+// Requires   as softmax.cu, of grad, output and out.
+// Aliasing   grad == out or output == out with the same layout is the op in place; otherwise nothing overlaps out.
+// Numerics   f32; one rounding on store. Plain: where the output is 0, so is the result, and the gradient plays no part;
+//            NaN elsewhere in a row makes all else of it NaN. Log: e^output as in softmax.cu.
+// Bound by   memory: n * 3 * sizeof(T) bytes; where none are held, rows are read again, from L2 where they fit.
+#include "softmax.cuh"
+
+struct Sum { f32 sum; };
+
+struct Sums {
+    using Stat = Sum;
+    static __device__ Sum empty() { return {0.0f}; }
+    static __device__ Sum join(Sum a, Sum b) { return {a.sum + b.sum}; }
+};
+
+// y (grad - sum of grad y) scale.
+struct Plain {
+    static __device__ f32 term(f32 y, f32 grad) { return y == 0.0f ? 0.0f : grad * y; }
+    static __device__ f32 value(f32 y, f32 grad, f32 sum, f32 scale) {
+        return y == 0.0f ? 0.0f : y * (grad - sum) * scale;
+    }
+};
+
+// grad - e^y sum of grad.
+struct Log {
+    static __device__ f32 term(f32, f32 grad) { return grad; }
+    static __device__ f32 value(f32 y, f32 grad, f32 sum, f32) { return grad - exp_of(y) * sum; }
+};
+
+template <typename Kind, typename T, u32 kLength> struct Line {
+    using Op = Sums;
+    static constexpr u32 kLen = kLength, kValues = 2 * kLen;
+    static constexpr f32 kPad = 0.0f;
+    struct Raw { Pack<T, kLen> y, grad; };
+    struct Beside {};
+
+    const T *grad, *output;
+    T* out;
+    u64 grad_step, output_step, out_step;
+    f32 scale;
+
+    template <bool> __device__ __forceinline__ Raw load(u64 unit) const {
+        return {::load<kLen, Cache::Use>(output + along<kLen>(unit, output_step)),
+                ::load<kLen, Cache::Use>(grad + along<kLen>(unit, grad_step))};
+    }
+
+    template <bool> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[kValues]) const {
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) {
+            x[l] = to_f32(raw.y.lane[l]);
+            x[kLen + l] = to_f32(raw.grad.lane[l]);
+        }
+    }
+
+    __device__ __forceinline__ void leave(u64, const f32 (&)[kValues]) const {}
+
+    template <typename Chunk> __device__ __forceinline__ Sum find(const Chunk& chunk) const {
+        f32 sum = 0.0f;
+        #pragma unroll
+        for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            #pragma unroll
+            for (u32 l = 0; l < kLen; ++l) sum += Kind::term(chunk.x[j][l], chunk.x[j][kLen + l]);
+        }
+        return {sum};
+    }
+
+    __device__ __forceinline__ Sum prescribe(Sum total, Sum) const { return total; }
+
+    __device__ __forceinline__ Beside beside(u64) const { return {}; }
+
+    __device__ __forceinline__ void finish(u64 unit, const f32 (&x)[kValues], Sum total, const Beside*) const {
+        Pack<T, kLen> y;
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) y.lane[l] = from_f32<T>(Kind::value(x[l], x[kLen + l], total.sum, scale));
+        store(out + along<kLen>(unit, out_step), y);
+    }
+};
+
+template <typename Kind, typename T, typename Cut>
+__global__ void __launch_bounds__(Cut::kMost, Cut::kBlocks)
+softmax_backward_rows(const T* grad, const T* output, T* out, const __grid_constant__ Rows<3> rows, f32 scale, u32 side) {
+    follow();
+    const typename Cut::Team team(side);
+    const u64 row = team.index();
+    const auto place = rows.at(row);
+    const Line<Kind, T, Cut::kLen> line{grad + place.of[0], output + place.of[1], out + place.of[2],
+                                        rows.step[0],       rows.step[1],         rows.step[2],
+                                        scale};
+    Cut::run(line, team, rows.units_of(row));
+}

@@ -1,0 +1,274 @@
+//! Training: a run that stops goes on as if it had not, and faults lose nothing.
+
+use proptest::prelude::*;
+use std::{collections::BTreeMap, path::PathBuf};
+use taut::{
+    Activation, Budget, DType, Device, Error, ErrorKind, Result, Tensor,
+    optim::{AdamW, Rule},
+    scope, seed,
+};
+use taut_nn::{
+    Builder, Layer, Mlp, Module, Optimizer, States, Weights, epoch, gather_rows, loss, prefetch, save,
+};
+use taut_tests::{At, Check, Suite, kind_of};
+
+pub(crate) fn trials(suite: &mut Suite) {
+    suite.real("training::a_stopped_run_goes_on", a_stopped_run_goes_on);
+    suite.real("training::update_in_backward_is_the_update", update_in_backward_is_the_update);
+    suite.real("training::parts_of_a_batch_are_the_batch", parts_of_a_batch_are_the_batch);
+    suite.real("training::infinite_gradients_change_nothing", infinite_gradients_change_nothing);
+    suite.everywhere(
+        "training::out_of_memory_anywhere_changes_nothing",
+        out_of_memory_anywhere_changes_nothing,
+    );
+    suite.everywhere("training::refused", refused);
+    suite.cpu("training::batches", batches);
+}
+
+/// A network with dropout between its layers, and its optimizer.
+struct Run {
+    network: Mlp,
+    optimizer: Optimizer,
+}
+
+impl Run {
+    fn new(device: &Device, dtype: DType, states: States) -> Result<Run> {
+        let network = Mlp::new(&Builder::random(3, dtype, device), &[8, 96, 96, 2], Activation::Relu)?;
+        network.train()?;
+        let optimizer = Optimizer::new(Rule::AdamW(AdamW::default()), &network, states)?;
+        Ok(Run { network, optimizer })
+    }
+
+    fn loss(&self, step: u64, rows: std::ops::Range<usize>) -> Result<Tensor> {
+        let first = self.network.parameters()[0].tensor();
+        let (dtype, device) = (first.dtype(), first.device().clone());
+        let x = Tensor::normal([64, 8], 0.0, 1.0, 100 + step, DType::F32, &device)?.cast(dtype)?;
+        let target = x.clone().slice(1, 0..2)?.square()?;
+        let (x, target) = (x.slice(0, rows.clone())?, target.slice(0, rows)?);
+        let mut h = x;
+        for layer in self.network.layers() {
+            h = layer.forward(h)?.dropout(0.1, seed::next())?;
+        }
+        loss::mean_squared(h.cast(DType::F32)?, &target.cast(DType::F32)?)
+    }
+
+    fn steps(&mut self, steps: std::ops::Range<u64>) -> Result<()> {
+        for step in steps {
+            self.loss(step, 0..64)?.backward()?;
+            self.optimizer.step(0.01)?;
+        }
+        Ok(())
+    }
+
+    fn values(&self) -> Result<Vec<Vec<f32>>> {
+        let values = |x: &taut_nn::Parameter| x.tensor().detach().cast(DType::F32)?.to_vec::<f32>();
+        self.network.parameters().into_iter().map(values).collect()
+    }
+
+    /// Writes all that a run is made of.
+    fn save(&self, path: &PathBuf) -> Result<()> {
+        let parameters = self.network.parameters().into_iter().map(|x| (x.name().to_owned(), x.tensor()));
+        let states = self.optimizer.states().into_iter().map(|(name, x)| (format!("optimizer.{name}"), x));
+        let all: Vec<(String, Tensor)> = parameters.chain(states).collect();
+        let seed = BTreeMap::from([("seed".to_owned(), seed::state().to_string())]);
+        save(path, all.iter().map(|(name, x)| (name.clone(), x)), &seed)
+    }
+
+    /// Takes up what was written.
+    fn load(&mut self, path: &PathBuf) -> Result<()> {
+        let weights = Weights::open(path)?;
+        let device = self.optimizer.device().clone();
+        for parameter in self.network.parameters() {
+            let new = weights.get(parameter.name())?.load(parameter.dtype(), &device)?;
+            parameter.update(|x| x.copy_(&new))?;
+        }
+        self.optimizer.restore(|name| {
+            let entry = weights.get(&format!("optimizer.{name}"))?;
+            let dtype =
+                if name.ends_with(".codes") || is_planes(name, &weights) { DType::U8 } else { DType::F32 };
+            entry.load(dtype, &device)
+        })?;
+        let seed = weights.metadata().get("seed").and_then(|seed| seed.parse().ok());
+        seed::set(seed.ok_or_else(|| Error::new(ErrorKind::Value, "the file has no seed"))?);
+        Ok(())
+    }
+}
+
+/// The master of a bf16 parameter is planes of bytes.
+fn is_planes(name: &str, weights: &Weights) -> bool {
+    let of = name.strip_suffix(".master").and_then(|name| weights.get(name).ok());
+    of.is_some_and(|entry| entry.stored() == taut_nn::Stored::BF16)
+}
+
+/// Ten steps are the same to the bit as five, a save, a new process as it were, and five more: with all states.
+fn a_stopped_run_goes_on(at: &At) -> Check {
+    let folder = tempfile::tempdir().map_err(|error| taut_tests::fail(error.to_string()))?;
+    for (dtype, states) in
+        [(DType::F32, States::Full), (DType::BF16, States::Codes), (DType::F16, States::Full)]
+    {
+        seed::set(9);
+        let mut whole = Run::new(&at.device, dtype, states)?;
+        whole.steps(0..10)?;
+        seed::set(9);
+        let mut first = Run::new(&at.device, dtype, states)?;
+        first.steps(0..5)?;
+        let path = folder.path().join(format!("{dtype}.safetensors"));
+        first.save(&path)?;
+        drop(first);
+        seed::set(1234);
+        let mut second = Run::new(&at.device, dtype, states)?;
+        second.load(&path)?;
+        second.steps(5..10)?;
+        prop_assert!(second.values()? == whole.values()?, "{}", dtype);
+        let state =
+            |run: &Run| run.optimizer.states().into_iter().map(|(_, x)| x.cast(DType::F32)?.to_vec::<f32>());
+        prop_assert!(
+            state(&second).collect::<Result<Vec<_>>>()? == state(&whole).collect::<Result<Vec<_>>>()?,
+            "states of {}",
+            dtype
+        );
+    }
+    Ok(())
+}
+
+/// Inside of the backward or after it: the same weights, to the bit.
+fn update_in_backward_is_the_update(at: &At) -> Check {
+    for dtype in [DType::F32, DType::BF16] {
+        seed::set(2);
+        let mut after = Run::new(&at.device, dtype, States::Full)?;
+        after.steps(0..5)?;
+        seed::set(2);
+        let mut inside = Run::new(&at.device, dtype, States::Full)?;
+        for step in 0..5 {
+            let loss = inside.loss(step, 0..64)?;
+            inside.optimizer.backward(loss, 0.01)?;
+        }
+        prop_assert!(inside.values()? == after.values()?, "{}", dtype);
+    }
+    Ok(())
+}
+
+/// The gradients of two halves of a batch add up to those of the whole, but for rounding.
+fn parts_of_a_batch_are_the_batch(at: &At) -> Check {
+    let run = Run::new(&at.device, DType::F32, States::Full)?;
+    let gradients = |parts: &[std::ops::Range<usize>]| -> Result<Vec<Vec<f32>>> {
+        for rows in parts {
+            // Without dropout, which would drop other elements.
+            let x = Tensor::normal([64, 8], 0.0, 1.0, 5, DType::F32, &at.device)?.slice(0, rows.clone())?;
+            let target = x.clone().slice(1, 0..2)?.square()?;
+            let loss = loss::mean_squared(run.network.forward(x)?, &target)?;
+            loss.mul_scalar(rows.len() as f64 / 64.0)?.backward()?;
+        }
+        let grad = |x: &taut_nn::Parameter| x.take_grad().ok_or_else(|| Error::grad("none"))?.to_vec::<f32>();
+        run.network.parameters().into_iter().map(grad).collect()
+    };
+    let whole = gradients(&[0..64])?;
+    let parts = gradients(&[0..32, 32..64])?;
+    for (whole, parts) in whole.iter().flatten().zip(parts.iter().flatten()) {
+        prop_assert!((whole - parts).abs() <= 1e-5 * (1.0 + whole.abs()), "{} and {}", whole, parts);
+    }
+    Ok(())
+}
+
+/// A step whose gradients are not finite is not done, and halves the scale of the loss.
+fn infinite_gradients_change_nothing(at: &At) -> Check {
+    for bad in [f64::INFINITY, f64::NAN] {
+        let mut run = Run::new(&at.device, DType::F32, States::Full)?;
+        run.optimizer = run.optimizer.with_loss_scale(1024.0)?;
+        let before = run.values()?;
+        let loss = run.optimizer.scaled(run.loss(0, 0..64)?.mul_scalar(bad)?)?;
+        loss.backward()?;
+        run.optimizer.step(0.01)?;
+        prop_assert!(run.values()? == before);
+        let state = |run: &Run, wanted: &str| -> Result<f32> {
+            let found = run.optimizer.states().into_iter().find(|(name, _)| name == wanted);
+            found.ok_or_else(|| Error::grad("no such state"))?.1.item::<f32>()
+        };
+        prop_assert_eq!(state(&run, "loss_scale")?, 512.0);
+        prop_assert_eq!(state(&run, "step")?, 0.0);
+        let loss = run.optimizer.scaled(run.loss(0, 0..64)?)?;
+        loss.backward()?;
+        run.optimizer.step(0.01)?;
+        prop_assert!(run.values()? != before);
+        prop_assert_eq!((state(&run, "loss_scale")?, state(&run, "step")?), (512.0, 1.0));
+    }
+    Ok(())
+}
+
+/// Steps with room for one allocation more each time: the error comes everywhere once, and after each of them parameters, states and
+/// live bytes are as before.
+fn out_of_memory_anywhere_changes_nothing(at: &At) -> Check {
+    let device = at.fresh()?;
+    let mut run = Run::new(&device, DType::F32, States::Full)?;
+    let before = device.stats().live_bytes;
+    let values = if device.is_plan() { Vec::new() } else { run.values()? };
+    let mut failures = 0;
+    for most in (before..).step_by(1024) {
+        device.pool().scope("step").limit(Budget::Bytes(most - before))?;
+        let done = {
+            let _scope = scope("step");
+            run.steps(0..1)
+        };
+        match done {
+            Ok(()) => break,
+            Err(error) => prop_assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{}", error),
+        }
+        failures += 1;
+        prop_assert_eq!(device.stats().live_bytes, before);
+        prop_assert!(run.network.parameters().iter().all(|x| x.take_grad().is_none()));
+        if !device.is_plan() {
+            prop_assert!(run.values()? == values, "after failure {}", failures);
+        }
+    }
+    prop_assert!(failures > 20, "only {}", failures);
+    prop_assert_eq!(device.stats().live_bytes, before);
+    Ok(())
+}
+
+/// What can not be right is refused before anything is done.
+fn refused(at: &At) -> Check {
+    let device = at.fresh()?;
+    let network = Mlp::new(&Builder::random(3, DType::F32, &device), &[8, 4], Activation::Relu)?;
+    let rule = Rule::AdamW(AdamW::default());
+    prop_assert_eq!(kind_of(Optimizer::new(rule, &network, States::Full))?, ErrorKind::Value);
+    network.train()?;
+    let mut clipped = Optimizer::new(rule, &network, States::Full)?.with_max_norm(1.0);
+    let x = Tensor::zeros([2, 8], DType::F32, &device)?;
+    let loss = || network.forward(x.clone())?.square()?.mean(&[]);
+    prop_assert_eq!(kind_of(clipped.backward(loss()?, 0.1))?, ErrorKind::Grad);
+    // A parameter that someone holds can not be changed.
+    let mut optimizer = Optimizer::new(rule, &network, States::Full)?;
+    let held = network.parameters()[0].tensor();
+    loss()?.backward()?;
+    prop_assert_eq!(kind_of(optimizer.step(0.1))?, ErrorKind::Shared);
+    drop(held);
+    loss()?.backward()?;
+    optimizer.step(0.1)?;
+    // One that is frozen does not learn.
+    network.freeze();
+    prop_assert_eq!(kind_of(loss()?.backward())?, ErrorKind::Grad);
+    Ok(())
+}
+
+/// Every row once in an epoch, in another order in the next; errors end it.
+fn batches(_: &At) -> Check {
+    for (len, batch) in [(0, 1), (1, 1), (10, 3), (1000, 64)] {
+        let mut seen: Vec<usize> = epoch(len, batch, 1).flatten().collect();
+        prop_assert_eq!(seen.len(), len / batch * batch);
+        seen.sort_unstable();
+        seen.dedup();
+        prop_assert_eq!(seen.len(), len / batch * batch);
+    }
+    let mut got = Vec::new();
+    let made = |i: u64| if i < 7 { Ok(i) } else { Err(Error::new(ErrorKind::Value, "seven")) };
+    let result = prefetch(0..10, 3, made, |i| {
+        got.push(i);
+        Ok(())
+    });
+    prop_assert_eq!(kind_of(result)?, ErrorKind::Value);
+    prop_assert_eq!(got, (0..7).collect::<Vec<_>>());
+    let stopped = prefetch(0..10u64, 1, Ok, |i| if i < 3 { Ok(()) } else { made(7).map(drop) });
+    prop_assert_eq!(kind_of(stopped)?, ErrorKind::Value);
+    prop_assert_eq!(kind_of(gather_rows(&[0; 8], 2, &[4]))?, ErrorKind::Value);
+    Ok(())
+}
