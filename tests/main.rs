@@ -10,6 +10,7 @@ mod binary;
 mod budget;
 mod copy;
 mod cross_entropy;
+mod derivative;
 mod einsum;
 mod empty;
 mod errors;
@@ -20,6 +21,7 @@ mod gather;
 mod golden;
 mod grad;
 mod graph;
+mod head;
 mod inputs;
 mod matmul;
 mod minilm;
@@ -110,7 +112,9 @@ fn main() -> ExitCode {
         multi::trials,
         optimizer::trials,
         golden::trials,
+        derivative::trials,
         grad::trials,
+        head::trials,
         training::trials,
         graph::trials,
         minilm::trials,
