@@ -1,7 +1,7 @@
 //! Training of a deep multilayer perceptron, with techniques that save memory.
 
 use taut::{
-    Activation, DType, Device, Kind, Result, Tensor, checkpoint_sequential, no_grad,
+    Activation, DType, Device, Kind, Result, Tensor, checkpoint, checkpoint_sequential, no_grad,
     optim::{AdamW, Rule},
     scope,
 };
@@ -183,6 +183,10 @@ impl Layers {
         let _scope = scope("network");
         let steps = self.0.iter().cloned().map(|layer| move |x| layer.forward(x));
         match way.segments {
+            1 => {
+                let layers = self.clone();
+                checkpoint(vec![x], move |x| layers.forward(taut_tests::first(x)?, Way { segments: 0, ..way }))
+            }
             0 => self.0.iter().try_fold(x, |x, layer| layer.forward(x)),
             segments => checkpoint_sequential(x, steps.collect(), segments.min(self.0.len())),
         }

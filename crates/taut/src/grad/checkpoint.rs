@@ -69,8 +69,9 @@ pub fn checkpoint(
     Ok(out)
 }
 
-/// `x` through `steps`, one after the other, in `segments` of as equal length as can be, each a [`checkpoint`]. About the
-/// square root of the number of steps keeps the least.
+/// `x` through `steps`, one after the other, in `segments` of as equal length as can be, each but the last a [`checkpoint`]:
+/// where the backward comes next, the last would be run again at once. About the square root of the number of steps keeps
+/// the least.
 ///
 /// ```
 /// use taut::{DType, Device, Tensor, checkpoint_sequential};
@@ -97,6 +98,9 @@ where
     (0..segments).try_fold(x, |x, segment| {
         let length = n / segments + usize::from(segment < n % segments);
         let part: Vec<F> = steps.by_ref().take(length).collect();
+        if segment + 1 == segments {
+            return part.iter().try_fold(x, |x, step| step(x));
+        }
         checkpoint(vec![x], move |x| {
             let x = x.into_iter().next().ok_or_else(|| Error::shape("checkpoint: there is no input"))?;
             part.iter().try_fold(x, |x, step| step(x))
