@@ -42,9 +42,15 @@ pub(super) trait Float:
                     *lane = *lane + f(x);
                 }
             }
-            for lane in lanes {
-                total += lane.wide();
+            let mut wide = lanes.map(Self::wide);
+            let mut width = LANES / 2;
+            while width > 0 {
+                for i in 0..width {
+                    wide[i] += wide[i + width];
+                }
+                width /= 2;
             }
+            total += wide[0];
             for &x in rest {
                 total += f(x).wide();
             }

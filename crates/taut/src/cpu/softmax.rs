@@ -89,14 +89,22 @@ pub(super) fn shift<A: Float>(max: A) -> A {
 /// NaN plays no part: it shows in the sum.
 #[inline(always)]
 pub(super) fn max<A: Float>(x: &[A]) -> A {
+    let larger = |x: A, max: A| if x > max { x } else { max };
     let mut lanes = [A::LOWEST; 32];
     let (chunks, rest) = x.as_chunks::<32>();
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = if x > *lane { x } else { *lane };
+            *lane = larger(x, *lane);
         }
     }
-    lanes.iter().chain(rest).fold(A::LOWEST, |max, &x| if x > max { x } else { max })
+    let mut width = 16;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = larger(lanes[i + width], lanes[i]);
+        }
+        width /= 2;
+    }
+    rest.iter().fold(lanes[0], |max, &x| larger(x, max))
 }
 
 /// `exp(x - max) / sum`.

@@ -2,9 +2,8 @@
 
 mod tile;
 
-use super::{Scalar, rows::Float, with_float};
+use super::{Scalar, matmul::tile::Lanes, rows::Float, with_float};
 use crate::tensor::{View, ViewMut};
-use faer::traits::ComplexField;
 use rayon::prelude::*;
 use std::ops::Range;
 use taut_core::{Attention, Layout, Result};
@@ -13,7 +12,7 @@ use tile::Scratch;
 /// Rows of queries of a tile: fewer where there would be too few tiles for the threads of a large machine.
 const HEIGHTS: [usize; 3] = [128, 64, 16];
 /// Tiles that are enough.
-const TILES: usize = 64;
+const TILES: usize = 32;
 
 /// The operands, all `[sequences, heads, rows, dim]`.
 #[derive(Clone, Copy)]
@@ -32,7 +31,7 @@ pub(crate) fn attention(options: Attention, operands: Operands<'_>, dst: ViewMut
     with_float!(dst.dtype, "attention", T => run::<T>(options, operands, dst))
 }
 
-fn run<T: Scalar<Acc: Float + ComplexField>>(
+fn run<T: Scalar<Acc: Float + Lanes>>(
     options: Attention,
     operands: Operands<'_>,
     mut dst: ViewMut<'_>,
@@ -58,6 +57,7 @@ fn run<T: Scalar<Acc: Float + ComplexField>>(
         sequences.iter().map(|s| s.queries.len().div_ceil(height)).sum::<usize>() * (heads / width)
     };
     let height = HEIGHTS.into_iter().find(|&height| count(height) >= TILES).unwrap_or(HEIGHTS[2]);
+    let keys = sequences.iter().map(|s| s.keys.len()).max().unwrap_or(0);
     let mut tasks = Vec::with_capacity(count(height));
     let mut rest = &mut dst.data::<T>()?[to.offset()..][..to.numel()];
     for sequence in sequences {
@@ -70,7 +70,7 @@ fn run<T: Scalar<Acc: Float + ComplexField>>(
             }
         }
     }
-    let scratch = || Scratch::new(height, dim);
+    let scratch = || Scratch::new(height, keys, dim);
     tasks.into_par_iter().for_each_init(scratch, |scratch, task| problem.solve(task, scratch));
     Ok(())
 }

@@ -3,17 +3,22 @@
 use super::{Problem, Rows, Task};
 use crate::cpu::{
     Scalar,
+    matmul::{
+        panels::pack,
+        tile::{LONGEST, Lanes, Strip, width},
+    },
     rows::Float,
     softmax::{max, shift},
     vectorized,
 };
 use bytemuck::Zeroable;
-use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul, traits::ComplexField};
 use std::ops::Range;
 use taut_cuda::launch::attention::WIDEST;
 
 /// Keys of a tile.
 const KEYS: usize = 256;
+/// Vectors of a panel: keys and dimensions are often multiples of so many.
+const VECTORS: usize = 2;
 
 /// What a thread computes in.
 pub(super) struct Scratch<A> {
@@ -24,6 +29,8 @@ pub(super) struct Scratch<A> {
     scores: Vec<A>,
     /// Of values, by weight.
     sums: Vec<A>,
+    /// Of keys, or values.
+    panel: Vec<A>,
     peaks: Vec<Peak<A>>,
 }
 
@@ -35,20 +42,22 @@ struct Peak<A> {
 }
 
 impl<A: Float> Scratch<A> {
-    pub(super) fn new(height: usize, dim: usize) -> Scratch<A> {
-        let zeros = |n: usize| vec![A::zeroed(); n];
+    /// For tiles of so many queries, of sequences of at most so many keys.
+    pub(super) fn new(height: usize, keys: usize, dim: usize) -> Scratch<A> {
+        let (keys, zeros) = (keys.min(KEYS), |n: usize| vec![A::zeroed(); n]);
         Scratch {
             q: zeros(height * dim),
-            k: zeros(KEYS * dim),
-            v: zeros(KEYS * dim),
-            scores: zeros(height * KEYS),
+            k: zeros(keys * dim),
+            v: zeros(keys * dim),
+            scores: zeros(height * keys),
             sums: zeros(height * dim),
+            panel: zeros(VECTORS * LONGEST * keys.max(dim)),
             peaks: vec![Peak { max: A::LOWEST, total: 0.0 }; height],
         }
     }
 }
 
-impl<T: Scalar<Acc: Float + ComplexField>> Problem<'_, T> {
+impl<T: Scalar<Acc: Float + Lanes>> Problem<'_, T> {
     pub(super) fn solve(&self, task: Task<'_, T>, scratch: &mut Scratch<T::Acc>) {
         let Task { sequence, heads, rows, out } = task;
         let (height, dim, pitch) = (rows.len(), self.dim, heads.len() * self.dim);
@@ -57,14 +66,14 @@ impl<T: Scalar<Acc: Float + ComplexField>> Problem<'_, T> {
         let seen = |row: usize| self.options.seen(first + row, len, kv_len);
         for (number, head) in heads.enumerate() {
             let column = number * dim;
-            let Scratch { q: own, k: k_wide, v: v_wide, scores, sums, peaks } = &mut *scratch;
+            let Scratch { q: own, k: k_wide, v: v_wide, scores, sums, panel, peaks } = &mut *scratch;
             let q = match &self.q {
                 Some(q) => q.tile(sequence.number, head, rows.clone(), own),
                 None => {
                     for (wide, narrow) in own.chunks_mut(dim).zip(out.chunks(pitch)) {
                         T::widen(&narrow[column..][..dim], wide);
                     }
-                    MatRef::from_row_major_slice(&own[..height * dim], height, dim)
+                    Tile { data: &own[..height * dim], step: dim }
                 }
             };
             let (sums, peaks) = (&mut sums[..height * dim], &mut peaks[..height]);
@@ -76,7 +85,8 @@ impl<T: Scalar<Acc: Float + ComplexField>> Problem<'_, T> {
                 let k = self.k.tile(sequence.number, head / self.group, keys.clone(), k_wide);
                 let v = self.v.tile(sequence.number, head / self.group, keys, v_wide);
                 let scores = &mut scores[..height * count];
-                multiply(scores, Accum::Replace, q, k.transpose());
+                let terms = Terms { depth: dim, strides: [1, k.step] };
+                multiply(scores, count, false, q, k, terms, panel);
                 let seen = |row: usize| seen(row).saturating_sub(start).min(count);
                 vectorized(
                     #[inline(always)]
@@ -87,51 +97,64 @@ impl<T: Scalar<Acc: Float + ComplexField>> Problem<'_, T> {
                         }
                     },
                 );
-                if seen(0) < count && !is_finite(v) {
+                if seen(0) < count && !v.is_finite(count, dim) {
                     // 0 times infinity is NaN, which values that a row does not see must not make.
                     for (row, (weights, sums)) in scores.chunks(count).zip(sums.chunks_mut(dim)).enumerate() {
                         for (key, &weight) in weights[..seen(row)].iter().enumerate() {
-                            sums.iter_mut().enumerate().for_each(|(i, x)| *x += weight * v[(key, i)]);
+                            sums.iter_mut()
+                                .enumerate()
+                                .for_each(|(i, x)| *x = *x + weight * v.data[key * v.step + i]);
                         }
                     }
                 } else {
-                    let weights = MatRef::from_row_major_slice(scores, height, count);
-                    multiply(sums, Accum::Add, weights, v);
+                    let weights = Tile { data: scores, step: count };
+                    let terms = Terms { depth: count, strides: [v.step, 1] };
+                    multiply(sums, dim, true, weights, v, terms, panel);
                 }
             }
-            for ((sums, peak), out) in sums.chunks_mut(dim).zip(peaks).zip(out.chunks_mut(pitch)) {
-                let share = T::Acc::of(1.0 / peak.total);
-                for sum in &mut *sums {
-                    *sum = if peak.total == 0.0 { T::Acc::zeroed() } else { *sum * share };
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (sums, peak) in sums.chunks_mut(dim).zip(&*peaks) {
+                        let share = T::Acc::of(1.0 / peak.total);
+                        for sum in sums {
+                            *sum = if peak.total == 0.0 { T::Acc::zeroed() } else { *sum * share };
+                        }
+                    }
+                },
+            );
+            for (sums, out) in sums.chunks(dim).zip(out.chunks_mut(pitch)) {
+                let out = &mut out[column..][..dim];
+                match T::own(out) {
+                    Some(out) => out.copy_from_slice(sums),
+                    None => T::narrow(sums, out),
                 }
-                T::narrow(sums, &mut out[column..][..dim]);
             }
         }
     }
 }
 
 impl<T: Scalar> Rows<'_, T> {
-    /// Rows of a sequence and a head: where they lie if `faer` can read them there, or else in `wide`.
+    /// Rows of a sequence and a head: where they lie if each is contiguous, or else in `wide`.
     fn tile<'t>(
         &'t self,
         sequence: usize,
         head: usize,
         rows: Range<usize>,
         wide: &'t mut [T::Acc],
-    ) -> MatRef<'t, T::Acc> {
+    ) -> Tile<'t, T::Acc> {
         let (strides, dim) = (self.layout.strides(), self.layout.shape()[3]);
         let start =
             self.layout.offset() + sequence * strides[0] + head * strides[1] + rows.start * strides[2];
         let data = &self.data[start..];
-        if size_of::<T>() == size_of::<T::Acc>() && strides[3] == 1 && strides[2] >= dim {
+        if size_of::<T>() == size_of::<T::Acc>() && strides[3] == 1 {
             // A type as wide as what it widens to is that type.
-            let data = bytemuck::cast_slice(data);
-            return MatRef::from_row_major_slice_with_stride(data, rows.len(), dim, strides[2]);
+            return Tile { data: bytemuck::cast_slice(data), step: strides[2] };
         }
         let wide = &mut wide[..rows.len() * dim];
         if strides[3] == 1 && strides[2] == dim {
             T::widen(&data[..wide.len()], wide);
-            return MatRef::from_row_major_slice(wide, rows.len(), dim);
+            return Tile { data: wide, step: dim };
         }
         let mut narrow = [T::zeroed(); WIDEST];
         for (i, wide) in wide.chunks_mut(dim).enumerate() {
@@ -144,7 +167,22 @@ impl<T: Scalar> Rows<'_, T> {
                 T::widen(narrow, wide);
             }
         }
-        MatRef::from_row_major_slice(wide, rows.len(), dim)
+        Tile { data: wide, step: dim }
+    }
+}
+
+/// Contiguous rows.
+#[derive(Clone, Copy)]
+struct Tile<'a, A> {
+    /// From the first element on.
+    data: &'a [A],
+    /// Elements from row to row.
+    step: usize,
+}
+
+impl<A: Float> Tile<'_, A> {
+    fn is_finite(self, rows: usize, dim: usize) -> bool {
+        (0..rows).all(|row| self.data[row * self.step..][..dim].iter().all(|x| x.wide().is_finite()))
     }
 }
 
@@ -160,7 +198,8 @@ impl<A: Float> Peak<A> {
         }
         let own = max(scores);
         let max = if own > self.max { own } else { self.max };
-        if max > self.max {
+        // Before the first score all sums are 0.
+        if max > self.max && self.max > A::LOWEST {
             let factor = A::exp(self.max - max);
             self.total *= factor.wide();
             for x in sums {
@@ -180,12 +219,28 @@ impl<A: Float> Peak<A> {
     }
 }
 
-/// `out = a b`, or `out += a b`.
-fn multiply<A: ComplexField>(out: &mut [A], accum: Accum, a: MatRef<'_, A>, b: MatRef<'_, A>) {
-    let out = MatMut::from_row_major_slice_mut(out, a.nrows(), b.ncols());
-    matmul(out, accum, a, b, A::one_impl(), Par::Seq);
+/// The terms of each sum of a product.
+struct Terms {
+    depth: usize,
+    /// Of the second factor, along terms and along columns.
+    strides: [usize; 2],
 }
 
-fn is_finite<A: Float>(x: MatRef<'_, A>) -> bool {
-    (0..x.nrows()).all(|row| (0..x.ncols()).all(|col| x[(row, col)].wide().is_finite()))
+/// `out = a b`, or `out += a b`, where `out` has so many columns and no gaps.
+fn multiply<A: Lanes>(
+    out: &mut [A],
+    columns: usize,
+    add: bool,
+    a: Tile<'_, A>,
+    b: Tile<'_, A>,
+    Terms { depth, strides: [down, right] }: Terms,
+    panel: &mut [A],
+) {
+    let (width, rows) = (width::<A, VECTORS>(), out.len() / columns);
+    for column in (0..columns).step_by(width) {
+        let (panel, own) = (&mut panel[..width * depth], width.min(columns - column));
+        pack(&b.data[column * right..], [down, right], panel, width, own);
+        let (a, step, out) = (a.data, a.step, &mut out[column..]);
+        Strip::<_, VECTORS> { a, step, panel, out, pitch: columns, rows, columns: own, add }.multiply();
+    }
 }

@@ -1,7 +1,7 @@
 //! Products of f32 and f64 that `faer` reads where they lie.
 
 use super::{Epilogue, Float, WORK, zero};
-use crate::cpu::{Scalar, tasks::each_chunk};
+use crate::cpu::tasks::each_chunk;
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 use taut_core::Products;
 
@@ -47,13 +47,7 @@ pub(super) fn takes(products: &Products) -> bool {
 }
 
 /// `out = finish(a b)`. What is accumulated has no activation, so that the bias may come last.
-pub(super) fn run<A: Float, T: Scalar<Acc = A>>(
-    products: &Products,
-    a: &[A],
-    b: &[A],
-    finish: &Epilogue<'_, T>,
-    out: &mut [A],
-) {
+pub(super) fn run<A: Float>(products: &Products, a: &[A], b: &[A], finish: &Epilogue<A>, out: &mut [A]) {
     let Products { m, k, n, .. } = *products;
     let Some([left, right]) = plain(products) else { return };
     let one = |i: usize, out: &mut [A], par: Par| {

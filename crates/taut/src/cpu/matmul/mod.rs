@@ -1,20 +1,24 @@
-//! Matrix products on the host. Products of matrices are made by the crate `faer`: f32 and f64 where they lie, all else
-//! by tiles that are widened into a planned workspace. Rows by matrices are read once, at the speed of memory.
+//! Matrix products on the host. f32 and f64 whose first factor lies in rows, as the inputs of layers do, are multiplied by
+//! tiles of our own; others by the crate `faer` where they lie, and all else by tiles that are widened into a planned
+//! workspace. Rows by matrices are read once, at the speed of memory.
 
 mod direct;
+pub(super) mod panels;
 #[cfg(test)]
 mod tests;
+pub(super) mod tile;
 mod vector;
 mod widened;
 
-use super::{Acc, BLOCK, Scalar, Source, vectorized};
+use super::{Acc, BLOCK, PIECE, Scalar, vectorized};
 use crate::tensor::{View, ViewMut};
 use bytemuck::Zeroable;
 use faer::traits::ComplexField;
 use half::{bf16, f16};
 use std::ops::{Add, Mul};
-use taut_core::{Activation, DType, Error, Layout, Products, Result, Shape};
+use taut_core::{Activation, DType, Error, Layout, Products, Result};
 use taut_memory::Block;
+use tile::Lanes;
 
 /// Multiplications that are worth a task of their own.
 const WORK: usize = 1 << 16;
@@ -45,6 +49,8 @@ pub(crate) struct Choice {
 enum Way {
     /// Rows by matrices, of which `k` is cut into so many parts.
     Vector { parts: usize },
+    /// By tiles of our own, from panels of the second factor.
+    Panels,
     /// By `faer`, where the factors lie.
     Direct,
     /// By `faer`, in tiles.
@@ -61,6 +67,8 @@ pub(crate) fn choose(a: &Layout, b: &Layout, dtype: DType) -> Choice {
         (Way::Direct, 0)
     } else if products.m == 1 {
         vector::choose(&products)
+    } else if is_wide && panels::takes(&products) {
+        (Way::Panels, panels::elements(&products))
     } else if is_wide && direct::takes(&products) {
         (Way::Direct, 0)
     } else {
@@ -71,7 +79,10 @@ pub(crate) fn choose(a: &Layout, b: &Layout, dtype: DType) -> Choice {
 }
 
 /// A type that products are summed in.
-trait Float: Scalar<Acc = Self> + Acc + ComplexField + Add<Output = Self> + Mul<Output = Self> {}
+pub(super) trait Float:
+    Scalar<Acc = Self> + Acc + ComplexField + Add<Output = Self> + Mul<Output = Self>
+{
+}
 impl Float for f32 {}
 impl Float for f64 {}
 
@@ -100,7 +111,7 @@ pub(crate) fn matmul(
     }
 }
 
-fn run<A: Float, T: Scalar<Acc = A>, D: Scalar<Acc = A>>(
+fn run<A: Lanes, T: Scalar<Acc = A>, D: Scalar<Acc = A>>(
     choice: &Choice,
     a: View<'_>,
     b: View<'_>,
@@ -109,14 +120,7 @@ fn run<A: Float, T: Scalar<Acc = A>, D: Scalar<Acc = A>>(
     workspace: &mut Block,
 ) -> Result<()> {
     let products = &choice.products;
-    let bias = match finish.bias {
-        // The one bias of a column belongs to all that was turned into a row.
-        Some(bias) if choice.turned => {
-            Some(Source::new(bias.data()?, &bias.layout.broadcast_to(Shape::new(&[products.n])?)?))
-        }
-        Some(bias) => Some(bias.source::<T>()?),
-        None => None,
-    };
+    let bias = finish.bias.map(bias::<T>).transpose()?;
     let Finish { activation, accumulate, .. } = finish;
     let finish = Epilogue { bias, activation, accumulate };
     let scratch = workspace.host_mut();
@@ -128,24 +132,38 @@ fn run<A: Float, T: Scalar<Acc = A>, D: Scalar<Acc = A>>(
     }
     match choice.way {
         Way::Vector { parts } => vector::run(products, parts, a, b, &finish, out, scratch),
-        // T, D and A are the same type here.
+        // T, D and A are the same type here, and below.
+        Way::Panels => {
+            let (a, b) = (bytemuck::cast_slice(a), bytemuck::cast_slice(b));
+            panels::run(products, a, b, &finish, bytemuck::cast_slice_mut(out), scratch);
+        }
         Way::Direct => {
             let (a, b) = (bytemuck::cast_slice(a), bytemuck::cast_slice(b));
-            direct::run::<A, T>(products, a, b, &finish, bytemuck::cast_slice_mut(out));
+            direct::run(products, a, b, &finish, bytemuck::cast_slice_mut(out));
         }
         Way::Widened => widened::run(products, a, b, &finish, out, scratch),
     }
     Ok(())
 }
 
+/// The elements of a bias, as they are added.
+fn bias<T: Scalar>(view: View<'_>) -> Result<Vec<T::Acc>> {
+    let mut narrow = vec![T::zeroed(); view.layout.numel()];
+    let mut wide = vec![T::Acc::zeroed(); narrow.len()];
+    view.source::<T>()?.read(0, &mut narrow);
+    T::widen(&narrow, &mut wide);
+    Ok(wide)
+}
+
 /// [`Finish`], ready to be read.
-struct Epilogue<'a, T> {
-    bias: Option<Source<'a, T>>,
+struct Epilogue<A> {
+    /// One for each column, or one for all.
+    bias: Option<Vec<A>>,
     activation: Activation,
     accumulate: bool,
 }
 
-impl<A: Float, T: Scalar<Acc = A>> Epilogue<'_, T> {
+impl<A: Float> Epilogue<A> {
     /// Whether sums are stored as they are.
     fn is_plain(&self) -> bool {
         self.bias.is_none() && self.activation == Activation::Identity
@@ -153,25 +171,34 @@ impl<A: Float, T: Scalar<Acc = A>> Epilogue<'_, T> {
 
     /// `row = activation(row + bias)`, for columns of a result from `column` on.
     fn apply(&self, row: &mut [A], column: usize) {
-        if let Some(bias) = &self.bias {
-            let (mut narrow, mut wide) = ([T::zeroed(); BLOCK], [zero::<A>(); BLOCK]);
-            for (i, row) in row.chunks_mut(BLOCK).enumerate() {
-                let (narrow, wide) = (&mut narrow[..row.len()], &mut wide[..row.len()]);
-                bias.read(column + i * BLOCK, narrow);
-                T::widen(narrow, wide);
-                vectorized(
-                    #[inline(always)]
-                    || {
-                        for (x, b) in row.iter_mut().zip(wide) {
-                            *x += *b;
-                        }
-                    },
-                );
-            }
+        let Some(op) = self.activation.unary() else { return self.shift(row, column) };
+        let (params, mut shifted) = (op.params().map(A::param), [zero::<A>(); PIECE]);
+        for (i, row) in row.chunks_mut(PIECE).enumerate() {
+            let shifted = &mut shifted[..row.len()];
+            shifted.copy_from_slice(row);
+            self.shift(shifted, column + i * PIECE);
+            A::unary_to(op, params, shifted, row);
         }
-        if let Some(op) = self.activation.unary() {
-            A::unary(op, op.params().map(A::param), row);
-        }
+    }
+
+    /// `row += bias`, likewise.
+    fn shift(&self, row: &mut [A], column: usize) {
+        let Some(bias) = &self.bias else { return };
+        vectorized(
+            #[inline(always)]
+            || match bias[..] {
+                [one] => {
+                    for x in row {
+                        *x += one;
+                    }
+                }
+                _ => {
+                    for (x, &bias) in row.iter_mut().zip(&bias[column..]) {
+                        *x += bias;
+                    }
+                }
+            },
+        );
     }
 
     /// Stores sums of columns from `column` on as the op says.

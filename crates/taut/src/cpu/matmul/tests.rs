@@ -1,6 +1,7 @@
 use super::*;
 use crate::{Device, Tensor};
 use rayon::ThreadPoolBuilder;
+use taut_core::Shape;
 
 fn normal(shape: &[usize], seed: u64, dtype: DType) -> Tensor {
     Tensor::normal(shape, 0.0, 1.0, seed, dtype, &Device::cpu()).unwrap()
@@ -46,11 +47,20 @@ fn each_layout_has_its_way() {
     let layout = |dims: &[usize]| Layout::contiguous(Shape::new(dims).unwrap());
     let (a, b) = (layout(&[4, 64, 64]), layout(&[4, 64, 64]));
     let turned = b.transposed(1, 2).unwrap();
-    for b in [b, turned] {
-        assert!(matches!(way(&a, &b, DType::F32), (Way::Direct, 0)));
-        assert!(matches!(way(&a, &b, DType::BF16), (Way::Widened, 1..)));
+    for b in [&b, &turned] {
+        assert!(matches!(way(&a, b, DType::F32), (Way::Direct, 0)));
+        assert!(matches!(way(&a, b, DType::BF16), (Way::Widened, 1..)));
     }
+    // One large product, and rows that are not contiguous.
+    let (a, b) = (layout(&[64, 500]), layout(&[500, 100]));
+    assert!(matches!(way(&a, &b, DType::F32), (Way::Panels, 288_000)));
+    let turned = layout(&[500, 64]).transposed(0, 1).unwrap();
+    assert!(matches!(way(&turned, &b, DType::F32), (Way::Direct, 0)));
+    // What is in panels at a time is bounded.
+    let (a, b) = (layout(&[100, 9000]), layout(&[9000, 3000]));
+    assert!(matches!(way(&a, &b, DType::F32), (Way::Panels, 1_036_800)));
     // Contiguous along the batch only.
+    let b = layout(&[4, 64, 64]);
     let far = layout(&[64, 64, 4]).transposed(0, 2).unwrap();
     assert!(matches!(way(&far, &b, DType::F32), (Way::Widened, 1..)));
     // Long sums of few are cut into parts, whose sums are kept.

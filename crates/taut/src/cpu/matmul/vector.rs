@@ -36,7 +36,7 @@ pub(super) fn run<A: Float, T: Scalar<Acc = A>, D: Scalar<Acc = A>>(
     parts: usize,
     a: &[T],
     b: &[T],
-    finish: &Epilogue<'_, T>,
+    finish: &Epilogue<A>,
     out: &mut [D],
     partial: &mut [A],
 ) {

@@ -37,7 +37,7 @@ pub(super) fn run<A: Float, T: Scalar<Acc = A>, D: Scalar<Acc = A>>(
     products: &Products,
     a: &[T],
     b: &[T],
-    finish: &Epilogue<'_, T>,
+    finish: &Epilogue<A>,
     out: &mut [D],
     scratch: &mut [A],
 ) {
@@ -79,7 +79,7 @@ fn run_strip<A: Float, T: Scalar<Acc = A>, D: Scalar<Acc = A>>(
     a: Side<'_, T>,
     b: Side<'_, T>,
     row: usize,
-    finish: &Epilogue<'_, T>,
+    finish: &Epilogue<A>,
     out: &mut [D],
     scratch: &mut [A],
     par: Par,
