@@ -185,7 +185,9 @@ impl Layers {
         match way.segments {
             1 => {
                 let layers = self.clone();
-                checkpoint(vec![x], move |x| layers.forward(taut_tests::first(x)?, Way { segments: 0, ..way }))
+                checkpoint(vec![x], move |x| {
+                    layers.forward(taut_tests::first(x)?, Way { segments: 0, ..way })
+                })
             }
             0 => self.0.iter().try_fold(x, |x, layer| layer.forward(x)),
             segments => checkpoint_sequential(x, steps.collect(), segments.min(self.0.len())),

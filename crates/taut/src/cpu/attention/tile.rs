@@ -103,7 +103,7 @@ impl<T: Scalar<Acc: Float + Lanes>> Problem<'_, T> {
                         for (key, &weight) in weights[..seen(row)].iter().enumerate() {
                             sums.iter_mut()
                                 .enumerate()
-                                .for_each(|(i, x)| *x = *x + weight * v.data[key * v.step + i]);
+                                .for_each(|(i, x)| *x += weight * v.data[key * v.step + i]);
                         }
                     }
                 } else {
