@@ -36,14 +36,15 @@ template <typename T, u32 kLength> struct Line {
     static constexpr f32 kPad = -kInf;
     struct Raw { Pack<T, kLen> x; };
     struct Beside {};
-    struct Prescription { f32 factor, loss; };
+    struct Prescription { f32 factor, loss; };  // of the exponentials, with the scale
 
     const T* in;
     T* out;
     u64 in_step, out_step, label;
     f32* loss;
     f32 n, smoothing, scale;
-    f32 own;  // the element of the label
+    f32 spread;  // what every class takes of the smoothing, times the scale
+    f32 own;     // the element of the label
     bool counts;
 
     template <bool> __device__ __forceinline__ Raw load(u64 unit) const {
@@ -66,7 +67,7 @@ template <typename T, u32 kLength> struct Line {
             const bool has = chunk.has(j);
             #pragma unroll
             for (f32& x : chunk.x[j]) {
-                sum += has ? x : 0.0f;
+                if (smoothing != 0.0f) sum += has ? x : 0.0f;
                 exps += x = exp_of(x - shift);
             }
         }
@@ -81,7 +82,17 @@ template <typename T, u32 kLength> struct Line {
     }
 
     __device__ __forceinline__ Prescription prescribe(Found total, Found own) const {
-        return {Peaks::below(own.peak.max, total.peak.max) / total.peak.sum, value(total)};
+        return {Peaks::below(own.peak.max, total.peak.max) / total.peak.sum * scale, value(total)};
+    }
+
+    template <typename Chunk> __device__ __forceinline__ Prescription again(Chunk& chunk, Found total) const {
+        const f32 shift = total.peak.max == -kInf ? 0.0f : total.peak.max;
+        #pragma unroll
+        for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            #pragma unroll
+            for (f32& x : chunk.x[j]) x = exp_of(x - shift);
+        }
+        return {1.0f / total.peak.sum * scale, value(total)};
     }
 
     __device__ __forceinline__ Beside beside(u64) const { return {}; }
@@ -90,10 +101,13 @@ template <typename T, u32 kLength> struct Line {
     void finish(u64 unit, const f32 (&x)[kValues], Prescription by, const Beside*) const {
         if (unit == 0) *loss = by.loss;
         Pack<T, kLen> y;
+        // Most units are without the label.
+        const bool is_here = unit == label / kLen;
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) {
-            const f32 target = (unit * kLen + l == label ? 1.0f - smoothing : 0.0f) + smoothing / n;
-            y.lane[l] = from_f32<T>(counts ? (x[l] * by.factor - target) * scale : 0.0f);
+            f32 grad = x[l] * by.factor - spread;
+            if (is_here && l == label % kLen) grad -= (1.0f - smoothing) * scale;
+            y.lane[l] = from_f32<T>(counts ? grad : 0.0f);
         }
         store(out + along<kLen>(unit, out_step), y);
     }
@@ -131,6 +145,7 @@ cross_entropy_rows(const T* in, T* out, const Labels labels, const __grid_consta
         line.out = out + place.of[1];
         line.out_step = rows.step[1];
         line.scale = *labels.scale;
+        line.spread = labels.smoothing / line.n * line.scale;
         Cut::run(line, team, units);
     } else {
         const Found total = look_row<Cut::kUnits>(line, team, units);

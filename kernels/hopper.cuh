@@ -76,6 +76,12 @@ __device__ __forceinline__ void copy_box_out(const TensorMap& map, u32 from, u32
                  ::"l"(&map), "r"(x), "r"(y), "r"(z), "r"(from) : "memory");
 }
 
+// The same, added to the f32 elements that are there.
+__device__ __forceinline__ void add_box_out(const TensorMap& map, u32 from, u32 x, u32 y, u32 z) {
+    asm volatile("cp.reduce.async.bulk.tensor.3d.global.shared::cta.add.tile.bulk_group [%0, {%1, %2, %3}], [%4];"
+                 ::"l"(&map), "r"(x), "r"(y), "r"(z), "r"(from) : "memory");
+}
+
 __device__ __forceinline__ void copy_out_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 
 // Waits until at most kPending of this thread's groups of copies out, the latest ones, still read shared memory.
@@ -87,6 +93,11 @@ template <u32 kPending> __device__ __forceinline__ void copy_out_wait() {
 __device__ __forceinline__ void store_blocks(u32 address, const u32 (&blocks)[4]) {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.shared::cta.b16 [%0], {%1, %2, %3, %4};"
                  ::"r"(address), "r"(blocks[0]), "r"(blocks[1]), "r"(blocks[2]), "r"(blocks[3]) : "memory");
+}
+
+// Two neighbours to shared memory.
+__device__ __forceinline__ void store_shared_pair(u32 to, f32 a, f32 b) {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(a), "f"(b) : "memory");
 }
 
 // Before the first product on registers or shared memory that were written otherwise.

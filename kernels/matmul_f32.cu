@@ -79,8 +79,9 @@ __global__ void __launch_bounds__(256, kBlocks) matmul_f32(const __grid_constant
     const u32 ring = shared_address(shared);
 
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const u32 row = warp % 4 * (4 * kPer) + lane / 8 * 4;
-    const u32 col = warp / 4 * (8 * kPer) + lane % 8 * 4;
+    // Of half a warp neighbours want the same of a, and those 2 apart the same of b: the loads of both take 2 cycles, not 4.
+    const u32 row = warp % 4 * (4 * kPer) + (lane / 2 % 2 + lane / 16 * 2) * 4;
+    const u32 col = warp / 4 * (8 * kPer) + (lane % 2 + lane / 4 % 4 * 2) * 4;
     const Tile tile = tile_at(p, kTile, kTile, blockIdx.x, blockIdx.y);
     const u32 n_tiles = u32((tile.depth + kDepth - 1) / kDepth);
     const u32 last_left = u32(tile.depth - u64(n_tiles - 1) * kDepth);

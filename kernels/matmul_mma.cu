@@ -13,5 +13,7 @@
 template <typename T, Major kA, Major kB, typename S>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks) matmul_mma(const __grid_constant__ Product p) {
     follow();
-    multiply<T, S, Aligned<T, kA, S::kM, S::kThreads>, Aligned<T, kB, S::kN, S::kThreads>>(p);
+    using A = Aligned<T, Swizzle<kA, S::kM>, S::kThreads>;
+    using B = Aligned<T, Swizzle<kB, S::kN>, S::kThreads>;
+    multiply<T, S, A, B>(p);
 }

@@ -12,7 +12,10 @@
 constexpr u32 kDepth = 32;
 
 // Where tiles of an operand's dtype lie in shared memory, by the axis that is contiguous there. Places in bytes.
-template <Major kMajor, u32 kExtent> struct Swizzle {
+template <Major kMajor_, u32 kExtent_> struct Swizzle {
+    static constexpr Major kMajor = kMajor_;
+    static constexpr u32 kExtent = kExtent_, kAlong = kDepth;
+    static constexpr u32 kPeriod = 8;  // rows after which the places of chunks repeat
     static constexpr u32 kBytes = kExtent * kDepth * 2;
     static constexpr u32 kRowBytes = (kMajor == Major::K ? kDepth : kExtent) * 2;
 
@@ -41,15 +44,17 @@ template <Major kMajor, u32 kExtent> struct Swizzle {
     }
 };
 
-// An operand that is contiguous along kMajor_, with its start and its other stride on 16 bytes: asynchronous copies of
-// whole chunks, zeros past the edges.
-template <typename T, Major kMajor_, u32 kExtent, u32 kThreads_> struct Aligned {
-    static constexpr Major kMajor = kMajor_;
-    using Places = Swizzle<kMajor, kExtent>;
+// An operand that is contiguous along an axis, with its start and its other stride on 16 bytes: asynchronous copies of
+// whole chunks, zeros past the edges. Tiles lie as Places_ says, kAlong long along k.
+template <typename T, typename Places_, u32 kThreads_> struct Aligned {
+    using Places = Places_;
+    static constexpr Major kMajor = Places::kMajor;
+    static constexpr u32 kExtent = Places::kExtent, kAlong = Places::kAlong;
+    static constexpr u32 kLen = 16 / sizeof(T);                      // elements of a chunk
     static constexpr u32 kChunks = Places::kRowBytes / 16;           // in a row
     static constexpr u32 kRows = kThreads_ / kChunks;                // that are copied at once
     static constexpr u32 kCopies = Places::kBytes / 16 / kThreads_;  // of each thread
-    static_assert(kRows % 8 == 0, "further rows of a thread have the same swizzle");
+    static_assert(kRows % Places::kPeriod == 0, "further rows of a thread have the same swizzle");
 
     const T* next;     // this thread's first chunk of the next tile
     u64 row_step;      // kRows rows, in elements
@@ -62,26 +67,38 @@ template <typename T, Major kMajor_, u32 kExtent, u32 kThreads_> struct Aligned 
     Aligned(const T* operand, u64 stride_outer, u64 stride_k, u64 extent, u64 outer0, u64 k0) {
         row = threadIdx.x / kChunks;
         chunk = threadIdx.x % kChunks;
-        const u64 first = outer0 + (kMajor == Major::K ? row : 8 * chunk);
-        const u64 k = k0 + (kMajor == Major::K ? 8 * chunk : row);
+        const u64 first = outer0 + (kMajor == Major::K ? row : kLen * chunk);
+        const u64 k = k0 + (kMajor == Major::K ? kLen * chunk : row);
         outer_left = left_of(extent, first, kExtent);
         // The contiguous axis may have any stride if its extent is 1.
         const u64 stride = kMajor == Major::K ? stride_outer : stride_k;
         next = operand + (kMajor == Major::K ? first * stride + k : k * stride + first);
         row_step = kRows * stride;
-        tile_step = kMajor == Major::K ? kDepth : kDepth * stride;
+        tile_step = kMajor == Major::K ? kAlong : kAlong * stride;
     }
 
     // Starts the copies of the next tile, of which `k_left` elements along k are within the operand.
     __device__ __forceinline__ void fetch(u32 tile, u32 k_left) {
-        #pragma unroll
-        for (u32 i = 0; i < kCopies; ++i) {
-            const u32 along = kMajor == Major::K ? (k_left > 8 * chunk ? k_left - 8 * chunk : 0) : outer_left;
-            const bool inside = kMajor == Major::K ? outer_left > i * kRows : k_left > row + i * kRows;
-            const u32 bytes = inside ? min(along, 8u) * 2 : 0;
-            copy_async_16(tile + Places::place(row, chunk) + i * kRows * Places::kRowBytes, next + i * row_step, bytes);
+        // Most tiles have no edge, and need no count of bytes.
+        const bool whole = outer_left > (kMajor == Major::K ? (kCopies - 1) * kRows : kLen - 1);
+        if (whole && k_left >= kAlong) {
+            #pragma unroll
+            for (u32 i = 0; i < kCopies; ++i) copy_async_16(to(tile, i), next + i * row_step, 16);
+        } else {
+            #pragma unroll
+            for (u32 i = 0; i < kCopies; ++i) {
+                const u32 along = kMajor == Major::K ? (k_left > kLen * chunk ? k_left - kLen * chunk : 0) : outer_left;
+                const bool inside = kMajor == Major::K ? outer_left > i * kRows : k_left > row + i * kRows;
+                const u32 bytes = inside ? min(along, kLen) * u32(sizeof(T)) : 0;
+                copy_async_16(to(tile, i), next + i * row_step, bytes);
+            }
         }
         next += tile_step;
+    }
+
+    // Where copy i of this thread goes.
+    __device__ __forceinline__ u32 to(u32 tile, u32 i) const {
+        return tile + Places::place(row, chunk) + i * kRows * Places::kRowBytes;
     }
 };
 

@@ -9,10 +9,10 @@
 // Launch     1-D, at most a block for each tile of each part of k of each product; 384 threads; the dynamic shared memory
 //            of Kernel::shared_bytes in src/expression.rs.
 // Requires   a_map and b_map: 3-D, the contiguous axis, the other, products; boxes as in Side; k at least 1. dst_map
-//            likewise in boxes of 64 x 64, if dst starts on 16 bytes and n is a multiple of 8 (else any). k_part
-//            a multiple of kStep, unless there is one part.
+//            likewise in boxes of 64 rows of 128 bytes, if out_of says so (else any). k_part a multiple of kStep, unless
+//            there is one part.
 // Aliasing   dst apart from a, b and bias.
-// Numerics   as matmul_mma.cu.
+// Numerics   as matmul_mma.cu. Where the copy engine adds to f32, what is below 2^-126 counts as zero.
 // Bound by   tensor cores for large m, n and k; 2 * m * n * k operations.
 #include "hopper.cuh"
 #include "matmul.cuh"
@@ -21,6 +21,16 @@
 constexpr u32 kStep = 64;
 // Of 64 x 64 elements.
 constexpr u32 kBoxBytes = 64 * 64 * 2;
+
+// How dst is stored: without the copy engine, or by it in elements of T or of f32. The twin of goes_in_boxes in
+// crates/taut-cuda/src/launch/matmul/boxes.rs.
+enum class Out { Directly, Boxes, WideBoxes };
+
+__device__ __forceinline__ Out out_of(const Product& p) {
+    if (p.partial || p.n % (p.wide ? 4 : 8) != 0 || !is_aligned<16>(p.dst)) return Out::Directly;
+    if (p.wide) return p.onto > 1 ? Out::Directly : Out::WideBoxes;
+    return Out::Boxes;
+}
 
 // Tiles of kM x kN. The numbers come from Tile in src/variant.rs.
 template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
@@ -269,6 +279,41 @@ template <typename T, typename S> struct Outlet {
             turn += batch % 2;
         }
     }
+
+    // The same in f32, box after box of 64 rows and 32 columns; the copy engine adds them to what dst holds, or stores them.
+    // Lanes of odd rows swap blocks that are two apart, so that half a warp meets all banks.
+    template <u32 kGroups, u32 kSums>
+    __device__ __forceinline__ void send_wide(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
+        constexpr u32 kAcross = kSums / 16;
+        const u32 lane = threadIdx.x % 32, r = lane / 4, odd = r % 2;
+        const u32 y = threadIdx.x / 32 % 4 * 16 + r;
+        const u32 place = y * 128 + (lane / 2 % 2 ^ r ^ odd * 4) * 16 + lane % 2 * 8;
+        #pragma unroll
+        for (u32 i = 0; i < kGroups * kAcross; ++i) {
+            f32* x = &sums[i / kAcross][i % kAcross * 16];
+            if (leads) copy_out_wait<2 * S::kBatch - 1>();
+            group_wait(id);
+            #pragma unroll
+            for (u32 b = 0; b < 2; ++b) {
+                #pragma unroll
+                for (u32 h = 0; h < 2; ++h) {  // 8 rows further down
+                    const f32* one = x + 4 * b + 2 * h;
+                    const f32* other = one + 8;
+                    const u32 to = (box(i) + place ^ b * 32) + h * 1024;
+                    store_shared_pair(to, odd ? other[0] : one[0], odd ? other[1] : one[1]);
+                    store_shared_pair(to ^ 64, odd ? one[0] : other[0], odd ? one[1] : other[1]);
+                }
+            }
+            copy_out_fence();
+            group_wait(id);
+            if (leads) {
+                const u32 at_col = u32(work.tile.n0) + i % kAcross * 32, at_row = row0 + i / kAcross * 64;
+                if (p.onto) add_box_out(map, box(i), at_col, at_row, work.product);
+                else copy_box_out(map, box(i), at_col, at_row, work.product);
+                copy_out_commit();
+            }
+        }
+    }
 };
 
 // Stores what does not lie on packs, or is not of type T.
@@ -350,7 +395,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const u32 group = threadIdx.x / 128 - 1;
     const u32 rows_at = S::kTeam == 2 ? group * S::kRows : 0;
     const bool has_bias = p.bias && !p.partial;
-    const bool in_boxes = !p.partial && !p.wide && p.n % 8 == 0 && is_aligned<16>(p.dst);
+    const Out out = out_of(p);
     Outlet<T, S> outlet{dst_map, ring_at + S::kStages * S::kBytes + group * S::kOutBytes,
                         empty + 8 * (S::kStages + 2 * group)};
     u32 turn = 0;
@@ -361,7 +406,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             ring.advance(work.steps);
             continue;
         }
-        if (in_boxes && p.onto) outlet.prepare(work, u32(work.tile.m0) + rows_at);
+        if (out == Out::Boxes && p.onto) outlet.prepare(work, u32(work.tile.m0) + rows_at);
         f32 sums[S::kRows / 64][S::kN / 2];
         // Where there are registers to hold it.
         constexpr u32 kCount = S::kTeam == 1 ? S::kN / 8 : kBlocks;
@@ -406,7 +451,8 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
                 else activate<T>(x, p.activation, p.slope);
             });
         }
-        if (!in_boxes) store_directly<T>(p, sums, work, work.tile.m0 + rows_at);
+        if (out == Out::Directly) store_directly<T>(p, sums, work, work.tile.m0 + rows_at);
+        else if (out == Out::WideBoxes) outlet.send_wide(p, sums, work, u32(work.tile.m0) + rows_at);
         else if (p.onto) outlet.template send<true>(p, sums, work, u32(work.tile.m0) + rows_at);
         else outlet.template send<false>(p, sums, work, u32(work.tile.m0) + rows_at);
     }

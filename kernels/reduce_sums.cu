@@ -28,6 +28,11 @@ template <typename T> struct Mean : Sum<T> {
     static __device__ T finish(f32 acc, f32 divisor) { return narrow<T>(__fdiv_rn(acc, divisor)); }
 };
 
+template <typename T> struct MeanSquare : Mean<T> {
+    static __device__ f32 of(T x, u64 i) { return add(0.0f, x, i); }
+    static __device__ f32 add(f32 acc, T x, u64) { return fmaf(widen(x), widen(x), acc); }
+};
+
 template <typename T> struct Prod : Sum<T> {
     using Acc = typename Sum<T>::Acc;
     static __device__ Acc start(u64) { return 1; }

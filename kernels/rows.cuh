@@ -12,6 +12,7 @@
 //     void leave(u64 unit, x)                        // stores what is asked for beside the result
 //     Op::Stat find(chunk)                           // of the units of a chunk; may replace their x
 //     auto prescribe(Op::Stat total, Op::Stat own)   // what finish needs, where find has found own
+//     auto again(chunk, Op::Stat total)              // instead of both, where the total is known; need not be there
 //     using Beside;                                  // what else finish needs of a unit
 //     Beside beside(u64 unit)                        // loads it
 //     void finish(u64 unit, x, prescription, const Beside*)  // stores the result; loads what is beside if that is null
@@ -133,8 +134,12 @@ __device__ __forceinline__ void stream_row(const Line& line, const Team& team, u
     for (u64 begin = 0; begin < units; begin += kUnits * team.size) {
         Chunk<Line, Team, kUnits> chunk(team, begin, units);
         chunk.template load<true>(line);
-        const auto of_chunk = line.find(chunk);
-        chunk.finish(line, line.prescribe(total, of_chunk));
+        if constexpr (requires { line.again(chunk, total); }) {
+            chunk.finish(line, line.again(chunk, total));
+        } else {
+            const auto of_chunk = line.find(chunk);
+            chunk.finish(line, line.prescribe(total, of_chunk));
+        }
     }
 }
 

@@ -144,20 +144,33 @@ __device__ __forceinline__ C call(C grad, C kept, C first, C second) {
 
 template <typename T, u32 kLen> struct Pair { Pack<T, kLen> grad, kept; };
 
+// Of the activation that made what is kept: Onto::code in Rust, and its slope.
+struct Before {
+    u32 onto;
+    f32 slope;
+
+    template <typename C> __device__ __forceinline__ C operator()(C grad, C kept) const {
+        if (onto == 0) return grad;
+        if (onto == 2) return Relu<C>{}(grad, kept);
+        return LeakyRelu<C>{}(grad, kept, slope);
+    }
+};
+
 template <template <typename> typename Op, typename T, u32 kLen>
-__device__ __forceinline__ Pack<T, kLen> apply(Pair<T, kLen> x, Params params) {
+__device__ __forceinline__ Pack<T, kLen> apply(Pair<T, kLen> x, Params params, Before before) {
     const auto first = convert<Compute<T>>(params.value[0]), second = convert<Compute<T>>(params.value[1]);
     Pack<T, kLen> y;
     #pragma unroll
     for (u32 l = 0; l < kLen; ++l) {
-        y.lane[l] = narrow<T>(call<Op, T>(widen(x.grad.lane[l]), widen(x.kept.lane[l]), first, second));
+        const auto kept = widen(x.kept.lane[l]);
+        y.lane[l] = narrow<T>(before(call<Op, T>(widen(x.grad.lane[l]), kept, first, second), kept));
     }
     return y;
 }
 
 template <template <typename> typename Op, typename T>
 __global__ void __launch_bounds__(kThreads)
-unary_backward_packed(const T* grad, const T* kept, T* out, u64 n, Params params) {
+unary_backward_packed(const T* grad, const T* kept, T* out, u64 n, Params params, u32 onto, f32 slope) {
     follow();
     map_packed<kPackLen<T>>(
         n,
@@ -165,12 +178,13 @@ unary_backward_packed(const T* grad, const T* kept, T* out, u64 n, Params params
             constexpr u32 kLen = decltype(len)::kValue;
             return Pair<T, kLen>{load<kLen, Cache::Use>(grad + i), load<kLen, Cache::Use>(kept + i)};
         },
-        [=](auto, u64 i, auto x) { store(out + i, apply<Op>(x, params)); });
+        [=](auto, u64 i, auto x) { store(out + i, apply<Op>(x, params, {onto, slope})); });
 }
 
 template <template <typename> typename Op, typename T, u32 kLen>
 __global__ void __launch_bounds__(kThreads)
-unary_backward_walk(const T* grad, const T* kept, T* out, const __grid_constant__ Walk<3> walk, Params params) {
+unary_backward_walk(const T* grad, const T* kept, T* out, const __grid_constant__ Walk<3> walk, Params params, u32 onto,
+                    f32 slope) {
     follow();
     map_walk<kLen>(
         walk,
@@ -178,5 +192,5 @@ unary_backward_walk(const T* grad, const T* kept, T* out, const __grid_constant_
             return Pair<T, kLen>{load_along<kLen>(grad + at.of[0], walk.repeats(0)),
                                  load_along<kLen>(kept + at.of[1], walk.repeats(1))};
         },
-        [&](Place<3> at, Pair<T, kLen> x) { store(out + at.of[2], apply<Op>(x, params)); });
+        [&](Place<3> at, Pair<T, kLen> x) { store(out + at.of[2], apply<Op>(x, params, {onto, slope})); });
 }

@@ -14,6 +14,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("grad::layers_keep_one_tensor_each", layers_keep_one_tensor_each);
     suite.everywhere("grad::frozen_weights_keep_nothing", frozen_weights_keep_nothing);
     suite.everywhere("grad::saved_tensors_go_as_they_are_used", saved_tensors_go_as_they_are_used);
+    suite.real("grad::over_what_was_kept", over_what_was_kept);
     suite.everywhere("grad::one_buffer_for_a_gradient", one_buffer_for_a_gradient);
     suite.everywhere("grad::deep_graphs", deep_graphs);
     suite.real("grad::in_place", in_place);
@@ -31,6 +32,44 @@ fn leaf(values: &[f32], device: &Device) -> Result<Tensor> {
 
 fn grad(x: &Tensor) -> Result<Vec<f32>> {
     x.grad().ok_or_else(|| Error::grad("there is no gradient"))?.to_vec::<f32>()
+}
+
+/// A gradient that is one number for all elements is written over what its op kept, with the derivative of the activation
+/// that made that in the same pass: no memory beside it. Where a handle holds the tensor, there is, with the same result.
+fn over_what_was_kept(at: &At) -> Check {
+    let rows = 32;
+    let x = Tensor::normal([rows, 64], 0.0, 1.0, 1, DType::F32, &at.device)?;
+    for activation in [Activation::Relu, Activation::LeakyRelu { slope: 0.125 }, Activation::Identity] {
+        for square in [false, true] {
+            let device = at.fresh()?;
+            let x = x.clone().to(&device)?;
+            let w = Tensor::normal([128, 64], 0.0, 0.5, 2, DType::F32, &device)?.require_grad()?;
+            let unit = (rows * 128 * 4) as u64;
+            let mut grads = Vec::new();
+            for held in [true, false] {
+                let y = x.clone().linear_with(&w, None, activation)?;
+                let holder = held.then(|| y.clone());
+                let loss = if square { y.square()?.mean(&[])? } else { y.mean_square(&[])? };
+                let before = device.stats().live_bytes;
+                device.pool().reset_peaks();
+                loss.backward()?;
+                drop(holder);
+                grads.push(grad(&w)?);
+                let most = device.stats().peak_live_bytes - before;
+                let gradient = (128 * 64 * 4) as u64;
+                prop_assert!(
+                    held || square || most < gradient + unit / 2,
+                    "{:?}: {} bytes more",
+                    activation,
+                    most
+                );
+                w.zero_grad();
+            }
+            let bits = |x: &Vec<f32>| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&grads[0]), bits(&grads[1]), "{:?}", activation);
+        }
+    }
+    Ok(())
 }
 
 /// Every use of a tensor adds to its gradient: twice by one op, by several, and over two ways that meet again.

@@ -41,6 +41,7 @@ fn methods_name_their_ops(at: &At) -> Check {
         (f().var(&[1], 1)?, f().reduce(Reduce::Var { correction: 1 }, &[1])?),
         (f().std(&[1], 0)?, f().reduce(Reduce::Std { correction: 0 }, &[1])?),
         (f().logsumexp(&[1])?, f().reduce(Reduce::LogSumExp, &[1])?),
+        (f().mean_square(&[1])?, f().reduce(Reduce::MeanSquare, &[1])?),
     ];
     prop_assert_eq!(pairs.len(), Reduce::ALL.len());
     pairs.iter().try_for_each(|(method, op)| taut_tests::same_tensors(method, op))
@@ -292,6 +293,7 @@ fn nothing_and_scalars(at: &At) -> Check {
         (Reduce::Mean, nan),
         (Reduce::Prod, 1.0),
         (Reduce::Norm, 0.0),
+        (Reduce::MeanSquare, nan),
         (Reduce::Var { correction: 0 }, nan),
         (Reduce::Std { correction: 1 }, nan),
         (Reduce::LogSumExp, f64::NEG_INFINITY),
@@ -318,6 +320,7 @@ fn nothing_and_scalars(at: &At) -> Check {
         (Reduce::Max, 7.5),
         (Reduce::Min, 7.5),
         (Reduce::Norm, 7.5),
+        (Reduce::MeanSquare, 56.25),
         (Reduce::Var { correction: 0 }, 0.0),
         (Reduce::Std { correction: 0 }, 0.0),
         (Reduce::Var { correction: 1 }, nan),

@@ -66,6 +66,10 @@ impl Kernel {
             Kernel::MatmulF32(tile) => {
                 format!("matmul_f32<{}, {}>", tile.extent().0 / 16, self.shared_bytes())
             }
+            Kernel::MatmulF32Packed([a, b]) => {
+                let (m, n) = self.extent();
+                format!("matmul_f32_packed<Major::{a:?}, Major::{b:?}, {}, {}>", m / 16, n / 16)
+            }
             Kernel::Attention(dtype, tile, width) => {
                 let (warps, rows) = warps(tile, width);
                 let blocks = blocks(tile, width);
@@ -152,6 +156,7 @@ impl Kernel {
                 tile.extent()
             }
             Kernel::MatmulAny(_) => Tile::Small.extent(),
+            Kernel::MatmulF32Packed(_) => Tile::Large.extent(),
             Kernel::MatmulThin(_, thin) => thin.extent(),
             _ => (0, 0),
         }
@@ -180,6 +185,8 @@ impl Kernel {
             }
             // 3 stages of 16 rows of the extent and 4 to spread them over banks, for both operands.
             Kernel::MatmulF32(tile) => 3 * 2 * 64 * (tile.extent().0 + 4),
+            // 2 stages of 32 along k, for each row and column.
+            Kernel::MatmulF32Packed(_) => 2 * 128 * (self.extent().0 + self.extent().1),
             _ => 0,
         }
     }

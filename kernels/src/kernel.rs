@@ -52,6 +52,8 @@ pub enum Kernel {
     MatmulThin(DType, Thin),
     /// `matmul_f32.cu`: medium or small tiles.
     MatmulF32(Tile),
+    /// `matmul_f32_packed.cu`: large tiles; the axes along which the operands are contiguous.
+    MatmulF32Packed([Major; 2]),
     /// `attention.cu`: 16-bit operands with rows of at most so many elements, one of [`WIDTHS`](crate::WIDTHS).
     Attention(DType, Tile, usize),
     /// `attention_f32.cu`: likewise, in medium or small tiles.
@@ -186,14 +188,15 @@ impl Kernel {
             }
         }
         for dtype in halves {
-            for (a, b) in Major::ALL.into_iter().flat_map(|a| Major::ALL.map(|b| (a, b))) {
-                all.extend(Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)));
-                all.extend(Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile)));
+            for majors in Major::PAIRS {
+                all.extend(Tile::ALL.map(|tile| Kernel::Matmul(dtype, majors, tile)));
+                all.extend(Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, majors, tile)));
             }
             all.push(Kernel::MatmulAny(dtype));
             all.extend(Thin::ALL.map(|thin| Kernel::MatmulThin(dtype, thin)));
         }
         all.extend([Tile::Medium, Tile::Small].map(Kernel::MatmulF32));
+        all.extend(Major::PAIRS.map(Kernel::MatmulF32Packed));
         for width in WIDTHS {
             // Rows of 256 leave no registers for the sums of a large tile.
             let is_made = move |tile: &Tile| *tile != Tile::Large || width < 256;
@@ -265,6 +268,7 @@ impl Kernel {
             Kernel::MatmulAny(_) => "matmul_any.cu",
             Kernel::MatmulThin(..) => "matmul_thin.cu",
             Kernel::MatmulF32(_) => "matmul_f32.cu",
+            Kernel::MatmulF32Packed(_) => "matmul_f32_packed.cu",
             Kernel::Attention(..) => "attention.cu",
             Kernel::AttentionF32(..) => "attention_f32.cu",
             Kernel::MatmulReduce(_) => "matmul_reduce.cu",
@@ -324,6 +328,7 @@ impl Kernel {
             Kernel::MatmulAny(dtype) => [8, 0, dtype as usize, 0],
             Kernel::MatmulThin(dtype, thin) => [26, thin as usize, dtype as usize, 0],
             Kernel::MatmulF32(tile) => [9, tile as usize, DType::F32 as usize, 0],
+            Kernel::MatmulF32Packed([a, b]) => [9, 0, DType::F32 as usize, a as usize * 2 + b as usize],
             Kernel::MatmulReduce(dtype) => [10, 0, dtype as usize, 0],
             Kernel::Matvec(dtype, major) => [11, 0, dtype as usize, major as usize],
             Kernel::Select(bytes, access) => [12, 0, bytes.trailing_zeros() as usize, access as usize],

@@ -205,6 +205,14 @@ pub enum Major {
 impl Major {
     /// Both; `ALL[major as usize] == major`.
     pub const ALL: [Major; 2] = [Major::K, Major::Outer];
+
+    /// Those of two operands.
+    pub const PAIRS: [[Major; 2]; 4] = [
+        [Major::K, Major::K],
+        [Major::K, Major::Outer],
+        [Major::Outer, Major::K],
+        [Major::Outer, Major::Outer],
+    ];
 }
 
 /// Elements of a row that kernels of attention are made for; shorter rows are filled up with zeros.
@@ -213,7 +221,7 @@ pub const WIDTHS: [usize; 4] = [32, 64, 128, 256];
 /// The part of a product, or of the queries of attention, that a block computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tile {
-    /// For what fills the card; 16-bit operands only.
+    /// For what fills the card.
     Large,
     /// In between.
     Medium,

@@ -159,7 +159,7 @@ impl Work {
                 None => no_grad(|| layers.forward(x.clone(), *way))?,
                 Some(_) => layers.forward(x.clone(), *way)?,
             };
-            let loss = y.square()?.mean(&[])?.mul_scalar(1.0 / inputs.len() as f64)?;
+            let loss = y.mean_square(&[])?.mul_scalar(1.0 / inputs.len() as f64)?;
             match optimizer {
                 None => {}
                 Some(optimizer) if way.in_backward => optimizer.backward(loss, LR)?,

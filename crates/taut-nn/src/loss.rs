@@ -18,7 +18,7 @@ use taut::{Error, ErrorKind, Result, Tensor};
 ///
 /// [`Shape`](taut::ErrorKind::Shape) if the shapes differ; as [`Tensor::sub`].
 pub fn mean_squared(x: Tensor, target: &Tensor) -> Result<Tensor> {
-    difference("mean_squared", x, target)?.square()?.mean(&[])
+    difference("mean_squared", x, target)?.mean_square(&[])
 }
 
 /// The mean over all elements of `d^2 / 2` where `|d| <= delta`, and of `delta (|d| - delta / 2)` elsewhere, for

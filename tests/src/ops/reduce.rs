@@ -53,6 +53,8 @@ fn reduction(usual: Reduce, axes: Axes) -> Op {
             let (op, fill) = match usual {
                 Reduce::Var { .. } => (Reduce::Var { correction: draw.one_of(&[1, 0, 2]) }, Fill::Wild),
                 Reduce::Std { .. } => (Reduce::Std { correction: draw.one_of(&[1, 0, 2]) }, Fill::Wild),
+                // Squares of any numbers leave f32.
+                Reduce::MeanSquare => (usual, draw.one_of(&[Fill::Tame, Fill::Wild])),
                 Reduce::Sum | Reduce::Mean => (usual, draw.one_of(&[Fill::Tame, Fill::Wild, Fill::Whole])),
                 Reduce::Prod => (usual, draw.one_of(&[Fill::Tame, Fill::Wild])),
                 _ => (usual, draw.one_of(&[Fill::Tame, Fill::Wild, Fill::Any])),
@@ -157,6 +159,10 @@ fn interval(op: Reduce, x: &[f64], dtype: DType) -> Interval {
         Reduce::Prod => {
             let product: f64 = x.iter().product();
             Interval::around(product, 2.0 * n * u * product.abs())
+        }
+        Reduce::MeanSquare => {
+            let mean = x.iter().map(|x| x * x).sum::<f64>() / n;
+            Interval::around(mean, (n + 4.0) * u * mean)
         }
         Reduce::Norm => {
             let norm = norm(x);

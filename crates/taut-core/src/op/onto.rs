@@ -1,3 +1,5 @@
+use crate::Unary;
+
 /// What becomes of the result of a product where memory holds something already.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Onto {
@@ -6,10 +8,10 @@ pub enum Onto {
     Replace,
     /// It is added to.
     Add,
-    /// It is what [`Unary::Relu`](crate::Unary::Relu) made: the result is the gradient of that, and the gradient of its operand is written
+    /// It is what [`Unary::Relu`] made: the result is the gradient of that, and the gradient of its operand is written
     /// over it.
     Relu,
-    /// As [`Relu`](Self::Relu), of [`Unary::LeakyRelu`](crate::Unary::LeakyRelu) with a slope that is not negative.
+    /// As [`Relu`](Self::Relu), of [`Unary::LeakyRelu`] with a slope that is not negative.
     LeakyRelu {
         /// The factor of negative values.
         slope: f32,
@@ -17,6 +19,15 @@ pub enum Onto {
 }
 
 impl Onto {
+    /// What gives the gradient before `activation` where memory holds what that made, if there is one.
+    pub fn before(activation: Unary) -> Option<Onto> {
+        match activation {
+            Unary::Relu => Some(Onto::Relu),
+            Unary::LeakyRelu { slope } => Some(Onto::LeakyRelu { slope }),
+            _ => None,
+        }
+    }
+
     /// The code that kernels switch on, and its parameter.
     pub const fn code(self) -> (u32, f32) {
         match self {

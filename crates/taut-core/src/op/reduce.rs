@@ -23,6 +23,8 @@ pub enum Reduce {
     All,
     /// The root of the sum of squares; 0 for no elements.
     Norm,
+    /// The sum of squares over the number of elements; NaN for none.
+    MeanSquare,
     /// The sum of squared distances from the mean, over the number of elements less `correction`, at least 0.
     Var {
         /// 0 for all that there is, 1 for a sample of it.
@@ -48,7 +50,7 @@ struct Facts {
 
 impl Reduce {
     /// Every op, with a usual parameter; `ALL[op.index()]` is `op` up to its parameter.
-    pub const ALL: [Reduce; 13] = [
+    pub const ALL: [Reduce; 14] = [
         Reduce::Sum,
         Reduce::Mean,
         Reduce::Prod,
@@ -62,6 +64,7 @@ impl Reduce {
         Reduce::Var { correction: 1 },
         Reduce::Std { correction: 1 },
         Reduce::LogSumExp,
+        Reduce::MeanSquare,
     ];
 
     const fn facts(self) -> Facts {
@@ -87,6 +90,7 @@ impl Reduce {
             Reduce::Var { .. } => facts(10, "var", "Var", float),
             Reduce::Std { .. } => facts(11, "std", "Std", float),
             Reduce::LogSumExp => facts(12, "logsumexp", "LogSumExp", float),
+            Reduce::MeanSquare => facts(13, "mean_square", "MeanSquare", float),
         }
     }
 
@@ -124,7 +128,7 @@ impl Reduce {
     /// the part of them that counts; otherwise 1.
     pub fn divisor(self, n: usize) -> f64 {
         match self {
-            Reduce::Mean => n as f64,
+            Reduce::Mean | Reduce::MeanSquare => n as f64,
             Reduce::Var { correction } | Reduce::Std { correction } => {
                 n.saturating_sub(correction) as f64 / n as f64
             }

@@ -75,6 +75,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("maximum", &[Saved::Mask]),
     ("mean", &[]),
     ("mean_packed", &[Saved::Bounds]),
+    ("mean_square", &[Input]),
     ("min", &[Saved::Positions]),
     ("minimum", &[Saved::Mask]),
     ("mul", &[Input, Saved::Others]),

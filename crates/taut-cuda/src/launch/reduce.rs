@@ -240,7 +240,7 @@ fn aligned(layout: &Layout, len: usize, but_last: bool) -> bool {
 /// The size of `Acc` of the op in CUDA.
 fn accumulator_bytes(op: Reduce, dtype: DType) -> u64 {
     match op {
-        Reduce::Sum | Reduce::Mean | Reduce::Prod => {
+        Reduce::Sum | Reduce::Mean | Reduce::MeanSquare | Reduce::Prod => {
             if dtype.is_float() {
                 4
             } else {

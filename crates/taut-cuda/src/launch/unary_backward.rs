@@ -2,13 +2,14 @@
 
 use super::walk::{Way, check_dtypes, check_shapes, choose};
 use crate::{Arg, Operand, Stream};
-use taut_core::{Result, Unary};
+use taut_core::{Onto, Result, Unary};
 use taut_kernels::{Kernel, args::Params};
 
 const NAME: &str = "unary_backward";
 
 /// `dst = grad * op'(kept)`, element by element, where `kept` is what [`Unary::kept`] says. Shapes and dtypes are equal;
-/// `grad` or `kept` may be `dst`, for the op in place.
+/// `grad` or `kept` may be `dst`, for the op in place. `onto` is of an activation that made `kept`, if the gradient is to be
+/// that before it.
 ///
 /// # Errors
 ///
@@ -18,6 +19,7 @@ const NAME: &str = "unary_backward";
 pub fn unary_backward(
     stream: &Stream,
     op: Unary,
+    onto: Onto,
     grad: Operand<'_>,
     kept: Operand<'_>,
     dst: Operand<'_>,
@@ -31,15 +33,20 @@ pub fn unary_backward(
     let choice = choose(&operands);
     let kernel = Kernel::UnaryBackward(op, dst.dtype, choice.access);
     let params = Params { value: op.params() };
+    let (code, slope) = onto.code();
     choice.each(&operands, |grid, [grad, kept, dst], way| {
         let [grad, kept, dst] = [Arg::new(&grad), Arg::new(&kept), Arg::new(&dst)];
-        let params = Arg::new(&params);
-        // SAFETY: `unary_backward_packed(grad, kept, out, n, params)` and `unary_backward_walk(grad, kept, out, walk,
-        // params)`; the pointers are of operands that the caller vouches for, walked within their layouts.
+        let (params, code, slope) = (Arg::new(&params), Arg::new(&code), Arg::new(&slope));
+        // SAFETY: `unary_backward_packed(grad, kept, out, n, params, onto, slope)` and `unary_backward_walk(grad,
+        // kept, out, walk, params, onto, slope)`; the pointers are of operands that the caller vouches for, walked within their layouts.
         unsafe {
             match way {
-                Way::Packed(n) => stream.launch(kernel, grid, [grad, kept, dst, Arg::new(n), params]),
-                Way::Walk(walk) => stream.launch(kernel, grid, [grad, kept, dst, Arg::new(walk), params]),
+                Way::Packed(n) => {
+                    stream.launch(kernel, grid, [grad, kept, dst, Arg::new(n), params, code, slope])
+                }
+                Way::Walk(walk) => {
+                    stream.launch(kernel, grid, [grad, kept, dst, Arg::new(walk), params, code, slope])
+                }
             }
         }
     })

@@ -99,6 +99,9 @@ pub(crate) fn reduce(
             let fold = ArgExtreme::<T>::new(end(op == Reduce::ArgMax));
             job.run::<T, i64, _>(&fold, &|best| best.index as i64)
         }),
+        Reduce::MeanSquare => with_float!(job.src.dtype, op.name(), T => {
+            job.run::<T, T, _>(&Norm, &|squares| Scalar::from_f64(squares.sum() / divisor))
+        }),
         Reduce::Norm => with_float!(job.src.dtype, op.name(), T => {
             job.run::<T, T, _>(&Norm, &|squares| Scalar::from_f64(squares.root()))
         }),

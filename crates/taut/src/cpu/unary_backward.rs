@@ -11,38 +11,42 @@ use super::{
 };
 use crate::tensor::{View, ViewMut};
 use bytemuck::Zeroable;
-use taut_core::{Layout, Result, Unary};
+use taut_core::{Layout, Onto, Result, Unary};
 
-/// `dst = grad * op'(kept)`, all of one shape; without `grad`, `dst` is the gradient, whatever its strides.
+/// `dst = grad * op'(kept)`, all of one shape; without `grad` or `kept`, `dst` is that, whatever its strides. `onto` is of an
+/// activation that made `kept`, if the gradient is to be that before it.
 pub(crate) fn unary_backward(
     op: Unary,
+    onto: Onto,
     grad: Option<View<'_>>,
-    kept: View<'_>,
+    kept: Option<View<'_>>,
     dst: ViewMut<'_>,
 ) -> Result<()> {
-    with_float!(dst.dtype, "unary_backward", T => run::<T>(op, grad, kept, dst))
+    with_float!(dst.dtype, "unary_backward", T => run::<T>(op, onto, grad, kept, dst))
 }
 
 fn run<T: Scalar<Acc: Derivatives>>(
     op: Unary,
+    onto: Onto,
     grad: Option<View<'_>>,
-    kept: View<'_>,
+    kept: Option<View<'_>>,
     mut dst: ViewMut<'_>,
 ) -> Result<()> {
     let params = op.params().map(T::param);
-    let layouts = [grad.map_or(*dst.layout, |grad| *grad.layout), *kept.layout, *dst.layout];
+    let layout = |view: Option<View<'_>>| view.map_or(*dst.layout, |view| *view.layout);
+    let layouts = [layout(grad), layout(kept), *dst.layout];
     let [first, second, to] = Layout::collapse_by_last(layouts);
     let grad = grad.map(|grad| Ok(Source::new(grad.data::<T>()?, &first))).transpose()?;
-    let kept = Source::new(kept.data::<T>()?, &second);
+    let kept = kept.map(|kept| Ok(Source::new(kept.data::<T>()?, &second))).transpose()?;
     each_run(dst.data::<T>()?, &to, &|start, run| {
         let (mut narrow, mut other) = ([T::zeroed(); BLOCK], [T::zeroed(); BLOCK]);
         let (mut left, mut right) = ([T::Acc::zeroed(); BLOCK], [T::Acc::zeroed(); BLOCK]);
         let mut out = [T::Acc::zeroed(); BLOCK];
         let grad = grad.as_ref().map(|grad| grad.part(start, run.len()));
-        let kept = kept.part(start, run.len());
+        let kept = kept.as_ref().map(|kept| kept.part(start, run.len()));
         for (i, block) in run.chunks_mut(BLOCK).enumerate() {
             let (at, len) = (i * BLOCK, block.len());
-            let other = &mut other[..len];
+            let (narrow, other) = (&mut narrow[..len], &mut other[..len]);
             let grad = match &grad {
                 Some(grad) => grad.get(at, other),
                 None => {
@@ -51,8 +55,18 @@ fn run<T: Scalar<Acc: Derivatives>>(
                 }
             };
             let grad = T::wide(grad, &mut left);
-            let kept = T::wide(kept.get(at, &mut narrow[..len]), &mut right);
-            T::fill(block, &mut out, |out| T::Acc::backward(op, params, grad, kept, out));
+            let kept = match &kept {
+                Some(kept) => kept.get(at, narrow),
+                None => {
+                    narrow.copy_from_slice(block);
+                    narrow
+                }
+            };
+            let kept = T::wide(kept, &mut right);
+            T::fill(block, &mut out, |out| {
+                T::Acc::backward(op, params, grad, kept, out);
+                T::Acc::before(onto, kept, out);
+            });
         }
     });
     Ok(())
@@ -62,6 +76,9 @@ fn run<T: Scalar<Acc: Derivatives>>(
 trait Derivatives: Sized {
     /// Multiplies a block of gradients by derivatives, in a loop for each op.
     fn backward(op: Unary, params: [Self; 2], grad: &[Self], kept: &[Self], out: &mut [Self]);
+
+    /// Makes of a block of gradients after an activation, which made `kept`, those before it.
+    fn before(onto: Onto, kept: &[Self], grad: &mut [Self]);
 }
 
 macro_rules! floats {
@@ -118,6 +135,18 @@ macro_rules! floats {
                     Unary::Square => each(grad, kept, out, |g, x| g * (x + x)),
                     // Linear, or without a backward: refused before they come here.
                     _ => {}
+                }
+            }
+
+            fn before(onto: Onto, kept: &[$t], grad: &mut [$t]) {
+                let pairs = grad.iter_mut().zip(kept);
+                match onto {
+                    Onto::Relu => pairs.filter(|(_, y)| **y <= 0.0).for_each(|(g, _)| *g = 0.0),
+                    Onto::LeakyRelu { slope } => {
+                        let slope = <$t>::from(slope);
+                        pairs.for_each(|(g, y)| *g = if *y > 0.0 { *g } else { *g * slope });
+                    }
+                    Onto::Replace | Onto::Add => {}
                 }
             }
         }

@@ -1,13 +1,13 @@
 //! The walk back.
 
 use super::tape::{Edge, Kept, Node, State};
-use crate::Tensor;
+use crate::{Tensor, ops::unary_backward};
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BinaryHeap, btree_map::Entry},
     sync::Arc,
 };
-use taut_core::{Error, Result, Unary};
+use taut_core::{Error, Onto, Result, Unary};
 use taut_memory::Kind;
 
 /// Takes the gradient of a tensor that requires one, with its number, when it is whole.
@@ -150,7 +150,7 @@ impl Walk<'_> {
             };
             let _scope = node.scope.enter();
             if let Some((op, output)) = activation {
-                grad = grad.unary_backward(op, &output.take())?;
+                grad = unary_backward::over(grad, op, output.take(), Onto::Replace)?;
             }
             rule(grad, &mut Flow { operands: &operands, walk: self })?;
             self.done(&operands)?;

@@ -11,14 +11,17 @@ use taut_memory::{Kind, Site};
 const NAME: &str = "linear_cross_entropy";
 
 /// What of the logits exists at once, unless a row is longer.
-const LOGITS_BYTES: usize = 96 << 20;
+const LOGITS_BYTES: usize = 128 << 20;
+
+/// Rows that fill the tiles of a product.
+const TILE: usize = 128;
 
 impl Tensor {
     /// The mean cross entropy of the logits `x w^T` of rows: `[rows, k] x [classes, k] x [rows] -> []`, f32 (f64 for f64),
     /// over the rows whose target is not `ignore`; 0 if there is none. `targets` are i64; `smoothing` is spread over all
     /// classes, as [`cross_entropy`](Self::cross_entropy) says. `weight` may be that of an embedding.
     ///
-    /// Logits are made for some rows at a time, at most 96 MiB of them, turned into their gradients where they lie, and
+    /// Logits are made for some rows at a time, at most 128 MiB of them, turned into their gradients where they lie, and
     /// those at once into the gradients of `x` and of the weight: backward only scales these. So of the logits, which are
     /// `rows * classes` elements, nothing is kept. Backward keeps the gradients themselves: that of `x` over `x` if nobody else
     /// holds it, and that of the weight, in f32 for 16-bit weights, so that its sums are not rounded in between.
@@ -83,9 +86,11 @@ impl Tensor {
 
 /// Rows whose logits exist at once.
 fn step(rows: usize, classes: usize, dtype: DType) -> usize {
-    let most = (LOGITS_BYTES / dtype.size()).checked_div(classes).unwrap_or(rows);
+    let most = (LOGITS_BYTES / dtype.size()).checked_div(classes).unwrap_or(rows).max(1);
+    let most = if most > TILE { most / TILE * TILE } else { most };
     // Of equal length, as far as that goes.
-    rows.div_ceil(rows.div_ceil(most.max(1)).max(1)).max(1)
+    let step = rows.div_ceil(rows.div_ceil(most).max(1)).max(1);
+    if step > TILE { step.next_multiple_of(TILE) } else { step }
 }
 
 struct Parts<'a> {
@@ -107,7 +112,7 @@ impl Parts<'_> {
         let (dtype, device) = (x.dtype(), x.device().clone());
         let wide = if dtype == DType::F64 { dtype } else { DType::F32 };
         let scale = self.scale(wide)?;
-        let mut loss = Tensor::filled(NAME, &[], 0.0, wide, &device)?;
+        let mut losses = Vec::new();
         let mut grad_x = match of_x {
             true if x.is_contiguous() && x.is_reusable() => None,
             true => Some(Tensor::allocate(*x.shape(), dtype, &device, Site::new(NAME, Kind::Activations))?),
@@ -125,14 +130,12 @@ impl Parts<'_> {
             let targets = self.targets.clone().slice(0, range.clone())?;
             let logits = part.clone().linear_with(weight, None, Activation::Identity)?;
             if !of_x && !of_weight {
-                loss.add_(
-                    &logits.cross_entropy(&targets, self.smoothing, self.ignore)?.sum(&[])?.mul(&scale)?,
-                )?;
+                losses.push(logits.cross_entropy(&targets, self.smoothing, self.ignore)?);
                 continue;
             }
-            let (losses, grad) =
+            let (part_losses, grad) =
                 logits.cross_entropy_with_grad(&targets, self.smoothing, self.ignore, &scale)?;
-            loss.add_(&losses.sum(&[])?.mul(&scale)?)?;
+            losses.push(part_losses);
             if let Some(sum) = &mut grad_weight {
                 sum.addmm_(&grad.clone().t()?, &part)?;
             }
@@ -145,6 +148,10 @@ impl Parts<'_> {
                 copy::eval(grad.view()?, to.view_mut(NAME)?.through(&layout))?;
             }
         }
+        let loss = match losses.is_empty() {
+            true => Tensor::filled(NAME, &[], 0.0, wide, &device)?,
+            false => Tensor::cat(&losses, 0)?.sum(&[])?.mul(&scale)?,
+        };
         Ok((loss, of_x.then(|| grad_x.unwrap_or(x)), grad_weight))
     }
 

@@ -26,7 +26,7 @@ mod softmax_backward;
 mod sort;
 mod triangle;
 mod unary;
-mod unary_backward;
+pub(crate) mod unary_backward;
 
 pub use fused::Fused;
 pub use number::Number;

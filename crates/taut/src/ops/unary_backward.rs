@@ -3,10 +3,10 @@
 use crate::{
     Tensor, cpu,
     device::DeviceKind,
-    grad::refuse,
+    grad::{Flow, refuse},
     tensor::{View, ViewMut},
 };
-use taut_core::{Error, ErrorKind, Kept, Result, Unary};
+use taut_core::{Error, ErrorKind, Kept, Onto, Result, Unary};
 use taut_cuda::launch;
 use taut_memory::{Kind, Site};
 
@@ -43,14 +43,56 @@ impl Tensor {
         self.set_edge(None);
         check(op, &self, kept)?;
         if self.is_reusable() {
-            eval(op, None, kept.view()?, self.view_mut(NAME)?)?;
+            eval(op, Onto::Replace, None, Some(kept.view()?), self.view_mut(NAME)?)?;
             return Ok(self);
         }
-        let site = Site::new(NAME, Kind::Activations);
-        let mut out = Tensor::allocate(*self.shape(), self.dtype(), self.device(), site)?;
-        eval(op, Some(self.view()?), kept.view()?, out.view_mut(NAME)?)?;
-        Ok(out)
+        apart(op, Onto::Replace, &self, kept)
     }
+}
+
+/// [`Tensor::unary_backward`] where nobody needs `kept` any more: it is written over if `grad` can not be. `onto` is of what
+/// came before `op` and made `kept`: the gradient is that of its operand.
+pub(crate) fn over(mut grad: Tensor, op: Unary, mut kept: Tensor, onto: Onto) -> Result<Tensor> {
+    check(op, &grad, &kept)?;
+    if grad.is_reusable() {
+        eval(op, onto, None, Some(kept.view()?), grad.view_mut(NAME)?)?;
+        return Ok(grad);
+    }
+    if kept.is_reusable() {
+        eval(op, onto, Some(grad.view()?), None, kept.view_mut(NAME)?)?;
+        return Ok(kept);
+    }
+    apart(op, onto, &grad, &kept)
+}
+
+/// Gives the operand of `op`, which is `input`, its gradient. If an activation made it, and no one else used it, that before
+/// the activation in the same pass.
+pub(crate) fn give(grad: Tensor, op: Unary, input: Tensor, flow: &mut Flow<'_, '_>) -> Result<()> {
+    let (kept, onto) = match flow.take_output(0) {
+        Some((unary, output)) => match Onto::before(unary).filter(|_| is_same(&output, &input)) {
+            Some(onto) => {
+                drop(input);
+                (output, onto)
+            }
+            None => {
+                flow.put_output(0, unary, output);
+                (input, Onto::Replace)
+            }
+        },
+        None => (input, Onto::Replace),
+    };
+    flow.give(0, over(grad, op, kept, onto)?)
+}
+
+fn is_same(a: &Tensor, b: &Tensor) -> bool {
+    a.holder().is(b.holder()) && a.layout() == b.layout() && a.dtype() == b.dtype()
+}
+
+fn apart(op: Unary, onto: Onto, grad: &Tensor, kept: &Tensor) -> Result<Tensor> {
+    let site = Site::new(NAME, Kind::Activations);
+    let mut out = Tensor::allocate(*grad.shape(), grad.dtype(), grad.device(), site)?;
+    eval(op, onto, Some(grad.view()?), Some(kept.view()?), out.view_mut(NAME)?)?;
+    Ok(out)
 }
 
 fn check(op: Unary, grad: &Tensor, kept: &Tensor) -> Result<()> {
@@ -77,15 +119,22 @@ fn check(op: Unary, grad: &Tensor, kept: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// Where the device is chosen, once for the family. Without `grad`, it stands in `dst`.
-fn eval(op: Unary, grad: Option<View<'_>>, kept: View<'_>, dst: ViewMut<'_>) -> Result<()> {
+/// Where the device is chosen, once for the family. Without `grad` or without `kept`, it stands in `dst`.
+fn eval(
+    op: Unary,
+    onto: Onto,
+    grad: Option<View<'_>>,
+    kept: Option<View<'_>>,
+    dst: ViewMut<'_>,
+) -> Result<()> {
     match dst.storage.device().kind() {
-        DeviceKind::Cpu => cpu::unary_backward::unary_backward(op, grad, kept, dst),
+        DeviceKind::Cpu => cpu::unary_backward::unary_backward(op, onto, grad, kept, dst),
         DeviceKind::Cuda { gpu, .. } => {
             let target = dst.operand()?;
             let grad = grad.map_or(Ok(target), |grad| grad.operand())?;
+            let kept = kept.map_or(Ok(target), |kept| kept.operand())?;
             let stream = gpu.stream(dst.storage.writer())?;
-            launch::unary_backward::unary_backward(&stream, op, grad, kept.operand()?, target)
+            launch::unary_backward::unary_backward(&stream, op, onto, grad, kept, target)
         }
         DeviceKind::Plan(_) => Ok(()),
     }

@@ -11,8 +11,10 @@ use taut_kernels::{
 // SAFETY: `TensorMap` is `repr(C)` with the size and alignment of its twin; the build checks the size.
 unsafe impl Param for TensorMap {}
 
-/// Elements of a row of a box: 128 bytes.
-const ROW: u32 = 64;
+/// Bytes of a row of a box.
+const ROW_BYTES: u32 = 128;
+/// Rows of a box that is no whole side of a tile: elements of 16 bits in a row of one.
+const ROWS: u32 = 64;
 
 /// One factor. Axes are extents and strides, in elements.
 struct Factor {
@@ -41,20 +43,28 @@ pub(super) fn of(
     let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], tile: tile.1 };
     let [a, b] = [a, b].map(|factor| {
         let Factor { address, outer, k, step, major, tile } = factor;
-        let (along, across, rows) = if major == Major::K { (k, outer, tile) } else { (outer, k, ROW) };
+        let (along, across, rows) = if major == Major::K { (k, outer, tile) } else { (outer, k, ROWS) };
         let products = if step == 0 { 1 } else { batch.numel };
         encode(stream, dtype, address, along.0, [across, (products, step)], rows)
     });
-    let whole = product.wide == 0 && product.partial == 0;
-    let dst = if whole && n.is_multiple_of(8) && product.dst.is_multiple_of(16) {
-        encode(stream, dtype, product.dst, n, [(m, n), (batch.numel, m * n)], ROW)?
+    let out = if product.wide == 0 { dtype } else { DType::F32 };
+    let dst = if goes_in_boxes(product) {
+        encode(stream, out, product.dst, n, [(m, n), (batch.numel, m * n)], ROWS)?
     } else {
         TensorMap::default() // stored without
     };
     Ok([a?, b?, dst])
 }
 
-/// Boxes of [`ROW`] elements along the axis that is contiguous, `row` long, and of `rows` along the next. The other axes are
+/// Whether the copy engine stores `dst`: `out_of` in `matmul_wgmma.cu`.
+fn goes_in_boxes(product: &Product) -> bool {
+    let Product { n, dst, partial, wide, onto, .. } = *product;
+    let is_wide = wide != 0;
+    let on_packs = n.is_multiple_of(if is_wide { 4 } else { 8 }) && dst.is_multiple_of(16);
+    partial == 0 && on_packs && (!is_wide || onto <= 1)
+}
+
+/// Boxes of [`ROW_BYTES`] along the axis that is contiguous, `row` long, and of `rows` along the next. The other axes are
 /// extents and strides.
 fn encode(
     stream: &Stream,
@@ -66,9 +76,10 @@ fn encode(
 ) -> Result<TensorMap> {
     let dims = [row, axes[0].0, axes[1].0];
     // In bytes. That of an axis of extent 1 plays no part, but must be one that could be.
-    let strides = axes.map(|(extent, stride)| if extent > 1 { 2 * stride } else { 16 });
-    let (boxes, steps) = ([ROW, rows, 1], [1; 3]);
+    let strides = axes.map(|(extent, stride)| if extent > 1 { stride * dtype.size() as u64 } else { 16 });
+    let (boxes, steps) = ([ROW_BYTES / dtype.size() as u32, rows, 1], [1; 3]);
     let dtype = match dtype {
+        DType::F32 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
         DType::BF16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
         _ => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
     };

@@ -4,7 +4,7 @@
 use super::{Way, thin, vector::on_packs};
 use crate::Card;
 use taut_core::{DType, Layout, Products};
-use taut_kernels::{Kernel, Major, Tile, args::PARTIAL_PACK};
+use taut_kernels::{Kernel, Major, Tile, args::PARTIAL_PACK, pack_len};
 
 /// Elements along `k` that 16-bit kernels take in one step.
 pub(super) const STEP: u64 = 32;
@@ -35,13 +35,17 @@ pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
 
 /// The kernels that can compute the products, the largest tile first.
 fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
-    if dtype == DType::F32 {
-        return [Tile::Medium, Tile::Small].map(Kernel::MatmulF32).into();
-    }
     let Products { m, k, n, a, b, batch } = *products;
+    let len = pack_len(&[dtype]);
+    let majors = [major(&batch[0], (m, a[0]), (k, a[1]), len), major(&batch[1], (n, b[1]), (k, b[0]), len)];
     let is_hopper = card.own_kernels && card.capability == (9, 0);
-    match (major(&batch[0], (m, a[0]), (k, a[1])), major(&batch[1], (n, b[1]), (k, b[0]))) {
-        (Some(a), Some(b)) => {
+    match majors {
+        [Some(a), Some(b)] if dtype == DType::F32 => {
+            let general = [Tile::Medium, Tile::Small].map(Kernel::MatmulF32);
+            [Kernel::MatmulF32Packed([a, b])].into_iter().chain(general).collect()
+        }
+        _ if dtype == DType::F32 => [Tile::Medium, Tile::Small].map(Kernel::MatmulF32).into(),
+        [Some(a), Some(b)] => {
             let wgmma = Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
             let wgmma = wgmma.into_iter().filter(|_| is_hopper && in_boxes(products, [a, b]));
             wgmma.chain(Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile))).collect()
@@ -50,15 +54,15 @@ fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
     }
 }
 
-/// The axis along which chunks of 8 elements lie on 16 bytes in every product, if there is one. Axes are extents and
+/// The axis along which packs of `len` elements lie on 16 bytes in every product, if there is one. Axes are extents and
 /// strides; `outer` is the one that is not `k`.
-pub(super) fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize)) -> Option<Major> {
-    let in_chunks = |along: (usize, usize), across: (usize, usize)| {
-        (along.1 == 1 || along.0 <= 1) && (across.1.is_multiple_of(8) || across.0 <= 1)
+pub(super) fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize), len: usize) -> Option<Major> {
+    let in_packs = |along: (usize, usize), across: (usize, usize)| {
+        (along.1 == 1 || along.0 <= 1) && (across.1.is_multiple_of(len) || across.0 <= 1)
     };
-    match on_packs(batch, 8) {
-        true if in_chunks(k, outer) => Some(Major::K),
-        true if in_chunks(outer, k) => Some(Major::Outer),
+    match on_packs(batch, len) {
+        true if in_packs(k, outer) => Some(Major::K),
+        true if in_packs(outer, k) => Some(Major::Outer),
         _ => None,
     }
 }
@@ -117,6 +121,7 @@ fn pace(kernel: Kernel) -> Pace {
         Kernel::Matmul(_, _, Tile::Small) => (4, 200, 450, 2000),
         Kernel::MatmulF32(Tile::Small) => (2, 1600, 2200, 2000),
         Kernel::MatmulF32(_) => (2, 5200, 6500, 3500),
+        Kernel::MatmulF32Packed(_) => (1, 8500, 8500, 6000),
         // `MatmulAny`: the only candidate where it is one.
         _ => (4, 400, 900, 2000),
     };

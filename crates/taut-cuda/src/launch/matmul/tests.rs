@@ -33,7 +33,10 @@ fn each_layout_has_its_kernel() {
             assert_eq!(blocks(&choice, 1).unwrap().blocks, [64 * 32, 1, 1]);
         }
     }
-    assert_eq!(plan(&layout(n, n), &layout(n, n), DType::F32).kernel, Kernel::MatmulF32(Tile::Medium));
+    let packed = Kernel::MatmulF32Packed([Major::K, Major::Outer]);
+    assert_eq!(plan(&layout(n, n), &layout(n, n), DType::F32).kernel, packed);
+    let odd = layout(n, n + 2).sliced(1, 1..n + 1).unwrap();
+    assert_eq!(plan(&odd, &layout(n, n), DType::F32).kernel, Kernel::MatmulF32(Tile::Medium));
 }
 
 #[test]

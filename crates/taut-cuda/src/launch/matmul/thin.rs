@@ -21,8 +21,8 @@ pub(super) fn candidates(products: &Products, dtype: DType) -> [Option<Kernel>; 
         && k > 0
         // What is left of a chunk of 8 elements would take loads of single ones.
         && k.is_multiple_of(8)
-        && major(&batch[0], (m, a[0]), (k, a[1])) == Some(Major::K)
-        && major(&batch[1], (n, b[1]), (k, b[0])) == Some(Major::K);
+        && major(&batch[0], (m, a[0]), (k, a[1]), 8) == Some(Major::K)
+        && major(&batch[1], (n, b[1]), (k, b[0]), 8) == Some(Major::K);
     Thin::ALL.map(|thin| fits.then_some(Kernel::MatmulThin(dtype, thin)))
 }
 

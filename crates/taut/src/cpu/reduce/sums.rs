@@ -181,6 +181,11 @@ impl Squares {
         }
     }
 
+    /// The sum of all.
+    pub(in crate::cpu) fn sum(self) -> f64 {
+        self.large * UP * UP + self.usual + self.small * DOWN * DOWN
+    }
+
     /// The root of all.
     pub(in crate::cpu) fn root(self) -> f64 {
         if self.large > 0.0 {

@@ -4,7 +4,7 @@ use crate::{
     Tensor,
     grad::{Flow, Kept, Tape, sum_to},
 };
-use taut_core::{Activation, DType, Layout, Onto, Result, Shape, Unary};
+use taut_core::{Activation, DType, Layout, Onto, Result, Shape};
 
 /// What is noted of a product: made before it runs.
 pub(super) struct Note {
@@ -87,11 +87,7 @@ impl Factors {
             };
             // Over the activation that the first factor was, if this was its only use: it is not needed any more.
             if let Some((op, mut output)) = flow.take_output(at) {
-                let onto = match op {
-                    Unary::Relu => Some(Onto::Relu),
-                    Unary::LeakyRelu { slope } => Some(Onto::LeakyRelu { slope }),
-                    _ => None,
-                };
+                let onto = Onto::before(op);
                 let product = [&grad.shape()[..grad.rank() - 1], &[b.shape()[1]]].concat();
                 let fits = output.dtype() == dtype && b.rank() == 2 && output.shape()[..] == product[..];
                 match onto.filter(|_| fits && output.is_contiguous() && output.is_reusable()) {

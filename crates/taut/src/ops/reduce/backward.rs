@@ -3,8 +3,9 @@
 use crate::{
     Tensor,
     grad::{Kept, Tape, no_grad, spread},
+    ops::unary_backward,
 };
-use taut_core::{DType, Reduce, Result, Shape};
+use taut_core::{DType, Reduce, Result, Shape, Unary};
 
 /// What is noted of a reduction: made before it runs.
 pub(super) struct Note {
@@ -21,7 +22,12 @@ impl Note {
     pub(super) fn new(op: Reduce, axes: &[usize], x: &Tensor, tape: Tape) -> Result<Note> {
         let needs_input = matches!(
             op,
-            Reduce::Prod | Reduce::Norm | Reduce::Var { .. } | Reduce::Std { .. } | Reduce::LogSumExp
+            Reduce::Prod
+                | Reduce::Norm
+                | Reduce::MeanSquare
+                | Reduce::Var { .. }
+                | Reduce::Std { .. }
+                | Reduce::LogSumExp
         );
         let position = match op {
             Reduce::Max => Some(Reduce::ArgMax),
@@ -44,13 +50,18 @@ impl Note {
         let Note { op, tape, axes, shape, input, positions } = self;
         let output = tape.keep(out, matches!(op, Reduce::Norm | Reduce::Std { .. } | Reduce::LogSumExp));
         tape.note(out, move |grad, flow| {
+            let n: usize = axes.iter().map(|&axis| shape[axis]).product();
+            let over = |x: Tensor| spread(x, &axes, shape);
+            let (input, squares) = if op == Reduce::MeanSquare { (None, input) } else { (input, None) };
+            if let Some(x) = squares {
+                let grad = over(grad.mul_scalar(1.0 / n as f64)?)?;
+                return unary_backward::give(grad, Unary::Square, x.take(), flow);
+            }
             // What is left of a difference of 16-bit numbers, or of a product of many, is no 16-bit number.
             let narrow = grad.dtype();
             let wide = if input.is_some() && narrow.size() == 2 { DType::F32 } else { narrow };
             let widened = |kept: Option<Kept>| kept.map(|kept| kept.take().cast(wide)).transpose();
             let (input, output, grad) = (widened(input)?, widened(output)?, grad.cast(wide)?);
-            let n: usize = axes.iter().map(|&axis| shape[axis]).product();
-            let over = |x: Tensor| spread(x, &axes, shape);
             let grad = match (op, input, output) {
                 (Reduce::Sum, ..) => over(grad)?,
                 (Reduce::Mean, ..) => over(grad.mul_scalar(1.0 / n as f64)?)?,

@@ -203,6 +203,25 @@ impl Tensor {
         self.reduce(Reduce::Norm, axes)
     }
 
+    /// The mean of squares over `axes`, as [`mean`](Self::mean): the squares exist nowhere. Those too large or too small for
+    /// f32 are infinite or 0.
+    ///
+    /// Backward keeps the operand: all of its bytes. The gradient is written over it if nobody else holds it.
+    ///
+    /// ```
+    /// use taut::{Device, Tensor};
+    /// let x = Tensor::from_slice(&[3.0f32, 4.0], [2], &Device::cpu())?;
+    /// assert_eq!(x.mean_square(&[])?.item::<f32>()?, 12.5);
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`mean`](Self::mean).
+    pub fn mean_square(self, axes: &[usize]) -> Result<Tensor> {
+        self.reduce(Reduce::MeanSquare, axes)
+    }
+
     /// The variance over `axes`, as [`sum`](Self::sum), floats only: squared distances from the mean, over their number
     /// less `correction`: 0 for all that there is, 1 for a sample of it. NaN for no more elements than `correction`, and
     /// where an element is NaN or infinite. A mean far from 0 costs no precision: partial means and squares are joined

@@ -11,7 +11,7 @@ use crate::{
     Tensor, cpu,
     device::DeviceKind,
     grad::{Kept, Tape},
-    ops::check_distinct,
+    ops::{check_distinct, unary_backward},
     tensor::{View, ViewMut},
 };
 use taut_core::{DType, Error, Kept as Keeps, Result, Unary};
@@ -85,7 +85,7 @@ fn note(op: Unary, tape: Tape, input: Option<Kept>, out: &mut Tensor) {
     let by_output = (op.kept() == Some(Keeps::Output)).then_some(op);
     tape.note_activated(out, by_output, move |grad, flow| {
         let grad = match (op, input.map(Kept::take)) {
-            (_, Some(input)) => grad.unary_backward(op, &input)?,
+            (_, Some(input)) => return unary_backward::give(grad, op, input, flow),
             (Unary::Neg | Unary::MulScalar { .. }, None) => grad.unary(op)?,
             // Of what changes in jumps only.
             (Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round, None) => grad.mul_scalar(0.0)?,
