@@ -43,8 +43,7 @@ template <typename T, u32 kLength> struct Line {
     u64 in_step, out_step, label;
     f32* loss;
     f32 n, smoothing, scale;
-    f32 spread;  // what every class takes of the smoothing, times the scale
-    f32 own;     // the element of the label
+    f32 own;  // the element of the label
     bool counts;
 
     template <bool> __device__ __forceinline__ Raw load(u64 unit) const {
@@ -67,7 +66,7 @@ template <typename T, u32 kLength> struct Line {
             const bool has = chunk.has(j);
             #pragma unroll
             for (f32& x : chunk.x[j]) {
-                if (smoothing != 0.0f) sum += has ? x : 0.0f;
+                sum += has ? x : 0.0f;
                 exps += x = exp_of(x - shift);
             }
         }
@@ -102,11 +101,11 @@ template <typename T, u32 kLength> struct Line {
         if (unit == 0) *loss = by.loss;
         Pack<T, kLen> y;
         // Most units are without the label.
-        const bool is_here = unit == label / kLen;
+        const u32 here = unit == label / kLen ? u32(label) % kLen : kLen;
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) {
-            f32 grad = x[l] * by.factor - spread;
-            if (is_here && l == label % kLen) grad -= (1.0f - smoothing) * scale;
+            f32 grad = x[l] * by.factor - smoothing / n * scale;
+            if (l == here) grad -= (1.0f - smoothing) * scale;
             y.lane[l] = from_f32<T>(counts ? grad : 0.0f);
         }
         store(out + along<kLen>(unit, out_step), y);
@@ -145,7 +144,6 @@ cross_entropy_rows(const T* in, T* out, const Labels labels, const __grid_consta
         line.out = out + place.of[1];
         line.out_step = rows.step[1];
         line.scale = *labels.scale;
-        line.spread = labels.smoothing / line.n * line.scale;
         Cut::run(line, team, units);
     } else {
         const Found total = look_row<Cut::kUnits>(line, team, units);

@@ -54,21 +54,18 @@ template <typename Places, u32 kLanes> struct Lane {
     }
 };
 
-// Blocks on a multiprocessor. From 10.0 on the compiler needs more than half of the registers.
-template <u32 kSums> constexpr u32 blocks_of() {
+// Steps of 4 along k that are one piece of code: as many as leave registers.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-    return 1;
+constexpr u32 kUnroll = 1;
 #else
-    return kSums > 64 ? 1 : 2;
+constexpr u32 kUnroll = 2;
 #endif
-}
 
 // Threads take kPerM x kPerN sums, in squares of 4 x 4; a warp is 4 threads high and 8 wide, a block 4 warps high and 2
 // wide. Of 16 lanes, what half a warp loads at a time, neighbours want the same of a, and those 2 apart the same of b: so
 // the loads of both take 2 cycles and not 4.
 template <Major kA, Major kB, u32 kPerM, u32 kPerN>
-__global__ void __launch_bounds__(256, blocks_of<kPerM * kPerN>())
-matmul_f32_packed(const __grid_constant__ Product p) {
+__global__ void __launch_bounds__(256, 1) matmul_f32_packed(const __grid_constant__ Product p) {
     follow();
     constexpr u32 kTileM = 16 * kPerM, kTileN = 16 * kPerN, kAlong = 32;
     using A = Aligned<f32, Words<kA, kTileM>, 256>;
@@ -107,7 +104,7 @@ matmul_f32_packed(const __grid_constant__ Product p) {
         fetch(t + 1);
         const unsigned char* a_tile = shared + t % 2 * kStageBytes;
         const unsigned char* b_tile = a_tile + A::Places::kBytes;
-        #pragma unroll 4
+        #pragma unroll kUnroll
         for (u32 step = 0; step < kAlong / 4; ++step) {
             f32 a_k[kPerM / 4][4][4];
             #pragma unroll

@@ -137,6 +137,11 @@ impl Work {
         }
         let rule = Rule::AdamW(AdamW::default());
         let optimizer = way.learns.then(|| Optimizer::new(rule, &layers, way.states)).transpose()?;
+        // Gradients of a mean of so many squares are nothing in f16.
+        let optimizer = match optimizer {
+            Some(optimizer) if way.dtype == DType::F16 => Some(optimizer.with_loss_scale(65_536.0)?),
+            optimizer => optimizer,
+        };
         let rows = config.batch / way.parts;
         let input = |part| {
             let x = Tensor::normal([rows, width], 0.0, 1.0, 1000 + part, way.dtype, device)?;
@@ -163,7 +168,7 @@ impl Work {
             match optimizer {
                 None => {}
                 Some(optimizer) if way.in_backward => optimizer.backward(loss, LR)?,
-                Some(_) => loss.backward()?,
+                Some(optimizer) => optimizer.scaled(loss)?.backward()?,
             }
         }
         match optimizer {
