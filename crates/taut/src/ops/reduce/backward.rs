@@ -47,7 +47,7 @@ impl Note {
             // What is left of a difference of 16-bit numbers, or of a product of many, is no 16-bit number.
             let narrow = grad.dtype();
             let wide = if input.is_some() && narrow.size() == 2 { DType::F32 } else { narrow };
-            let widened = |kept: Option<Kept>| kept.map(|kept| kept.take().cast(wide)).transpose();
+            let widened = |kept: Option<Kept>| kept.map(|kept| kept.take()?.cast(wide)).transpose();
             let (input, output, grad) = (widened(input)?, widened(output)?, grad.cast(wide)?);
             let n: usize = axes.iter().map(|&axis| shape[axis]).product();
             let over = |x: Tensor| spread(x, &axes, shape);
