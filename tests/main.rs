@@ -29,6 +29,7 @@ mod multi;
 mod neighbour;
 mod norm;
 mod norm_backward;
+mod offload;
 mod ops;
 mod optimizer;
 mod ownership;
@@ -116,6 +117,7 @@ fn main() -> ExitCode {
         grad::trials,
         head::trials,
         training::trials,
+        offload::trials,
         graph::trials,
         minilm::trials,
         inputs::trials,

@@ -16,7 +16,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use taut::{DType, Device, Error, ErrorKind, Result, Stats, Tensor, memory::Timeline};
+use taut::{DType, Device, Error, ErrorKind, HostStats, Result, Stats, Tensor, memory::Timeline};
 use taut_nn::{Stored, Tokens, Weights, text::SentenceEncoder};
 use taut_tests::inputs;
 
@@ -28,6 +28,8 @@ pub const GROUP: &str = "memory";
 pub struct Run {
     /// The pool's counts at the end of the first repetition, on a device of its own.
     pub stats: Stats,
+    /// Host memory beside it then.
+    pub host: HostStats,
     /// The time of each repetition but the first, which also fills the pool.
     pub times: Vec<Duration>,
     /// What the pool did until the end of the first repetition.
@@ -46,7 +48,7 @@ where
     let repeat = work(&real)?;
     repeat(&real)?;
     real.synchronize()?;
-    let (stats, timeline) = (real.stats(), real.pool().take_timeline());
+    let (stats, host, timeline) = (real.stats(), real.host_stats(), real.pool().take_timeline());
     let mut times = Vec::new();
     for _ in 0..repetitions {
         let start = Instant::now();
@@ -58,7 +60,8 @@ where
     let plan = Device::plan(real.spec());
     work(&plan)?(&plan)?;
     same_peaks(&plan.stats(), &stats)?;
-    Ok(Run { stats, times, timeline })
+    same_host(&plan.host_stats(), &host)?;
+    Ok(Run { stats, host, times, timeline })
 }
 
 /// Refuses a plan that is not right to the byte.
@@ -70,6 +73,17 @@ pub fn same_peaks(planned: &Stats, measured: &Stats) -> Result<()> {
         return Ok(());
     }
     let what = "tensor, workspace, live and reserved bytes";
+    Err(Error::device(format!("memory: {what} were planned as {planned:?} and measured as {measured:?}")))
+}
+
+/// [`same_peaks`] of the host memory beside a device.
+pub fn same_host(planned: &HostStats, measured: &HostStats) -> Result<()> {
+    let peaks = |s: &HostStats| [s.peak_live_bytes, s.reserved_bytes, s.allocations];
+    let (planned, measured) = (peaks(planned), peaks(measured));
+    if planned == measured {
+        return Ok(());
+    }
+    let what = "live and reserved bytes on the host, and requests for them,";
     Err(Error::device(format!("memory: {what} were planned as {planned:?} and measured as {measured:?}")))
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     Bench,
     figures::Figure,
-    memory::{self, Run, same_peaks},
+    memory::{self, Run, same_host, same_peaks},
     page::{Plot, Section},
     progress::Progress,
     timeline,
@@ -44,7 +44,9 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
             if way == Way::EACH[0] {
                 plain = Some(own);
             }
+            let host = run.host.peak_live_bytes as f64;
             memory::tell(bench, GROUP, &work, run);
+            bench.add([Figure::new([GROUP, &work, bench.device_name(), "host peak"], "bytes", vec![host])]);
             if let Some(plain) = plain {
                 let device = bench.device_name();
                 let share = |metric, own, plain: f64| {
@@ -101,10 +103,11 @@ fn run(device: &Device, config: Config, way: Way, steps: usize) -> Result<Run> {
     real.pool().record(timeline::EVENTS)?;
     let mut work = warm(&real)?;
     real.synchronize()?;
-    let (stats, timeline) = (real.stats(), real.pool().take_timeline());
+    let (stats, host, timeline) = (real.stats(), real.host_stats(), real.pool().take_timeline());
     let plan = Device::plan(real.spec());
     warm(&plan)?;
     same_peaks(&plan.stats(), &stats)?;
+    same_host(&plan.host_stats(), &host)?;
     let mut times = Vec::new();
     for _ in 0..steps {
         let start = Instant::now();
@@ -112,14 +115,14 @@ fn run(device: &Device, config: Config, way: Way, steps: usize) -> Result<Run> {
         real.synchronize()?;
         times.push(start.elapsed());
     }
-    Ok(Run { stats, times, timeline })
+    Ok(Run { stats, host, times, timeline })
 }
 
 /// The group on the page.
 pub fn section(bench: &Bench) -> Section {
     let intro = "A step of training, forward, backward and update, with one technique each, and then with one added at a time. \
-        Every row was planned without a GPU and came out equal to the byte. Below, bytes and time beside those of the plain \
-        run, f32 with nothing saved.";
+        Every row was planned without a GPU and came out equal to the byte; `host peak` is what waited in host memory. Below, \
+        bytes and time beside those of the plain run, f32 with nothing saved.";
     let mut section = Section::new(GROUP, "Training", intro);
     let all = bench.report.group(GROUP);
     let mut plots: Vec<Plot> = Vec::new();

@@ -1,7 +1,7 @@
 //! One card, opened: its streams and its staging buffers. Memory is the pool's, over a [`CudaBacking`].
 
 use crate::{
-    Card, Event, Operand, Stream,
+    Card, Event, Operand, Pinned, Stream,
     context::{self, Context},
     graph,
     staging::Staging,
@@ -115,9 +115,20 @@ impl Gpu {
     }
 
     /// Host memory that is pinned for copies to and from the card: once there was one, two buffers of 8 MiB each way, and
-    /// never more.
+    /// what was [asked for](Self::pin) beside them.
     pub fn pinned_bytes(&self) -> u64 {
         self.opened().map_or(0, |context| context.pinned_bytes().load(Ordering::Relaxed))
+    }
+
+    /// `bytes` bytes of pinned host memory, at least one, until it is dropped. May block.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`](taut_core::ErrorKind::OutOfMemory) if the system has not as much.
+    pub fn pin(&self, bytes: usize) -> Result<Pinned> {
+        let context = self.context()?;
+        context.bind()?;
+        Pinned::new(&context, bytes)
     }
 
     /// The newest CUDA version that the driver knows.

@@ -1,11 +1,8 @@
 //! Pinned host memory through which bytes move between host and card.
 
-use crate::{Event, Stream, context::Context};
+use crate::{Stream, context::Context, pinned::Pinned};
 use cudarc::driver::sys;
-use std::{
-    ptr, slice,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{ptr, slice, sync::Arc};
 use taut_core::{Error, Result};
 
 /// The size of one buffer: long enough for the full speed of the bus, short enough to fill while the other moves.
@@ -13,7 +10,7 @@ const BUFFER_BYTES: usize = 8 << 20;
 
 /// Two pinned buffers, one being filled or emptied by the host while the card copies the other.
 pub(crate) struct Staging {
-    buffers: [Pinned; 2],
+    buffers: [Buffer; 2],
     /// Which buffer comes next: its last copy is the older one.
     next: usize,
 }
@@ -25,7 +22,7 @@ impl Staging {
         context: &Arc<Context>,
     ) -> Result<&'a mut Staging> {
         if slot.is_none() {
-            *slot = Some(Staging { buffers: [Pinned::new(context)?, Pinned::new(context)?], next: 0 });
+            *slot = Some(Staging { buffers: [Buffer::new(context)?, Buffer::new(context)?], next: 0 });
         }
         slot.as_mut().ok_or_else(|| Error::driver("staging: not there"))
     }
@@ -64,9 +61,9 @@ impl Staging {
             }
             let dst = dst + done as u64;
             // SAFETY: the bytes stand in pinned memory that is not touched before the event; `dst` by contract.
-            let code = unsafe { sys::cuMemcpyHtoDAsync_v2(dst, buffer.start.cast(), len, stream.raw()) };
+            let code = unsafe { sys::cuMemcpyHtoDAsync_v2(dst, buffer.0.start().cast(), len, stream.raw()) };
             stream.context().check(code, "upload")?;
-            buffer.done.record(stream)?;
+            buffer.0.done().record(stream)?;
             done += len;
         }
         Ok(())
@@ -86,9 +83,9 @@ impl Staging {
             let src = src + (index * BUFFER_BYTES) as u64;
             // SAFETY: the buffer is idle and long enough; `src` by contract.
             let code =
-                unsafe { sys::cuMemcpyDtoHAsync_v2(buffer.start.cast(), src, chunk.len(), stream.raw()) };
+                unsafe { sys::cuMemcpyDtoHAsync_v2(buffer.0.start().cast(), src, chunk.len(), stream.raw()) };
             stream.context().check(code, "download")?;
-            buffer.done.record(stream)?;
+            buffer.0.done().record(stream)?;
             if let Some((which, chunk)) = waiting.replace((which, chunk)) {
                 chunk.copy_from_slice(&self.buffers[which].bytes()?[..chunk.len()]);
             }
@@ -104,43 +101,21 @@ fn uneven() -> Error {
     Error::shape("upload: the pieces are not as long as the whole")
 }
 
-/// A pinned buffer and the end of its last copy.
-struct Pinned {
-    start: *mut u8,
-    done: Event,
-    context: Arc<Context>,
-}
+/// A pinned buffer that the host fills and empties.
+struct Buffer(Pinned);
 
-// SAFETY: pinned memory is ordinary host memory, and the buffer has one owner.
-unsafe impl Send for Pinned {}
-
-impl Pinned {
-    fn new(context: &Arc<Context>) -> Result<Pinned> {
-        let done = Event::untimed(context)?;
-        let mut start = ptr::null_mut();
-        // SAFETY: `start` is a valid place for a pointer, and the context is current.
-        context.check(unsafe { sys::cuMemHostAlloc(&mut start, BUFFER_BYTES, 0) }, "pin host memory")?;
+impl Buffer {
+    fn new(context: &Arc<Context>) -> Result<Buffer> {
+        let pinned = Pinned::new(context, BUFFER_BYTES)?;
         // SAFETY: the driver gave this many bytes; zeroed so that they may be seen as a slice.
-        unsafe { ptr::write_bytes(start.cast::<u8>(), 0, BUFFER_BYTES) };
-        context.pinned_bytes().fetch_add(BUFFER_BYTES as u64, Ordering::Relaxed);
-        Ok(Pinned { start: start.cast(), done, context: context.clone() })
+        unsafe { ptr::write_bytes(pinned.start(), 0, BUFFER_BYTES) };
+        Ok(Buffer(pinned))
     }
 
     /// The bytes, once the last copy is done.
     fn bytes(&mut self) -> Result<&mut [u8]> {
-        self.done.synchronize()?;
-        // SAFETY: allocated with this length, initialized, borrowed from the one owner, and no copy is under way.
-        Ok(unsafe { slice::from_raw_parts_mut(self.start, BUFFER_BYTES) })
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        let _ = self.done.synchronize();
-        if self.context.bind().is_ok() {
-            // SAFETY: allocated by `new`, and not used after this.
-            unsafe { sys::cuMemFreeHost(self.start.cast()) };
-            self.context.pinned_bytes().fetch_sub(BUFFER_BYTES as u64, Ordering::Relaxed);
-        }
+        self.0.done().synchronize()?;
+        // SAFETY: of this length, initialized, borrowed from the one owner, and no copy is under way.
+        Ok(unsafe { slice::from_raw_parts_mut(self.0.start(), BUFFER_BYTES) })
     }
 }

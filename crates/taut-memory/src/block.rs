@@ -105,7 +105,33 @@ impl Block {
         }
     }
 
-    /// The streams that used it so far, the one that it was allocated on among them.
+    /// Says that later work on `stream` was made to wait for all that uses it on `before`: whoever gets the memory next
+    /// need not wait for `before`, which may have been given more since.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use taut_memory::{HostBacking, Kind, Pool, Site, StreamId};
+    ///
+    /// let pool = Pool::new(Arc::new(HostBacking::new()?));
+    /// let block = pool.allocate(6, StreamId::COMPUTE, Site::new("zeros", Kind::Input))?;
+    /// block.used_by(StreamId::DOWNLOAD);
+    /// block.ordered(StreamId::COMPUTE, StreamId::DOWNLOAD);
+    /// assert_eq!(block.users().collect::<Vec<_>>(), [StreamId::COMPUTE]);
+    /// # Ok::<(), taut_memory::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`used_by`](Self::used_by).
+    pub fn ordered(&self, stream: StreamId, before: StreamId) {
+        self.used_by(stream);
+        if stream != before && before.0 < StreamId::COUNT {
+            self.streams.fetch_and(!(1 << before.0), Ordering::Relaxed);
+        }
+    }
+
+    /// The streams that used it so far, the one that it was allocated on among them, but for those that others are
+    /// [ordered](Self::ordered) after.
     pub fn users(&self) -> impl Iterator<Item = StreamId> + use<> {
         let streams = self.streams.load(Ordering::Relaxed);
         (0..StreamId::COUNT).filter(move |n| streams >> n & 1 == 1).map(StreamId)

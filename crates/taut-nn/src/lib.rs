@@ -25,6 +25,7 @@ mod pieces;
 mod rows;
 mod scale;
 mod solve;
+mod states;
 #[cfg(feature = "text")]
 pub mod text;
 mod weights;
@@ -36,7 +37,8 @@ pub use layers::{Dropout, Embedding, LayerNorm, Sequential};
 pub use linear::{FusedLinear, Linear};
 pub use mlp::Mlp;
 pub use module::{Layer, Module, Parameter};
-pub use optimizer::{Optimizer, States};
+pub use optimizer::Optimizer;
 pub use rows::Rows;
 pub use solve::conjugate_gradients;
+pub use states::States;
 pub use weights::{Difference, Entry, Stored, Weights, save};

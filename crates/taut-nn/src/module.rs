@@ -50,6 +50,11 @@ impl Parameter {
         self.tensor.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Who holds the tensor beside this parameter, in words, if anyone does.
+    pub(crate) fn shared_with(&self) -> Option<String> {
+        self.write().shared_with()
+    }
+
     /// Whether it learns: whether [`backward`](Tensor::backward) finds its gradient.
     pub fn is_trained(&self) -> bool {
         self.tensor().is_tracked()

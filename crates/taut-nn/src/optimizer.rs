@@ -1,28 +1,16 @@
 //! Optimizers of the parameters of a network, and the states they keep.
 
-use crate::{Module, Parameter, scale::LossScale};
+use crate::{
+    Module, Parameter, States,
+    scale::LossScale,
+    states::{Held, Place},
+};
 use std::collections::BTreeMap;
 use taut::{
     DType, Device, Error, ErrorKind, Kind, Result, Tensor, multi,
-    optim::{self, CODE_BLOCK, Control, Moment, Rule, Step},
+    optim::{self, Control, Rule, Step},
     scope,
 };
-
-/// What an optimizer keeps of each moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum States {
-    /// 4 bytes for each element.
-    #[default]
-    Full,
-    /// A code of 8 bits for each element, and 4 bytes for each 256 of them. Parameters of fewer than 4,096 elements, whose
-    /// states weigh nothing, keep theirs in full.
-    ///
-    /// Source: Dettmers et al., "8-bit optimizers via block-wise quantization", 2021.
-    Codes,
-}
-
-/// Parameters of fewer elements keep their states in full.
-const LEAST_CODED: usize = 4096;
 
 /// An optimizer of some parameters: one launch for all of them, in place.
 ///
@@ -60,73 +48,15 @@ pub struct Optimizer {
     count: Tensor,
     max_norm: f32,
     scale: Option<LossScale>,
+    /// In which order states came from the host in the last [`backward`](Self::backward).
+    turns: Vec<usize>,
 }
 
 /// A parameter with its states.
 #[derive(Debug)]
 struct Slot {
     parameter: Parameter,
-    master: Option<Tensor>,
-    moments: Vec<State>,
-}
-
-#[derive(Debug)]
-enum State {
-    Full(Tensor),
-    Codes { codes: Tensor, largest: Tensor },
-}
-
-impl State {
-    fn new(x: &Tensor, states: States) -> Result<State> {
-        let zeros = |n: usize, dtype| Tensor::zeros([n], dtype, x.device())?.with_kind(Kind::Optimizer);
-        let n = x.numel();
-        if states == States::Codes && n >= LEAST_CODED && x.dtype() != DType::F64 {
-            return Ok(State::Codes {
-                codes: zeros(n, DType::U8)?,
-                largest: zeros(n.div_ceil(CODE_BLOCK), DType::F32)?,
-            });
-        }
-        let dtype = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        Ok(State::Full(zeros(n, dtype)?))
-    }
-
-    fn moment(&mut self) -> Moment<'_> {
-        match self {
-            State::Full(tensor) => Moment::Full(tensor),
-            State::Codes { codes, largest } => Moment::Codes { codes, largest },
-        }
-    }
-
-    fn tensors(&self) -> Vec<(&'static str, &Tensor)> {
-        match self {
-            State::Full(tensor) => vec![("", tensor)],
-            State::Codes { codes, largest } => vec![(".codes", codes), (".largest", largest)],
-        }
-    }
-}
-
-impl Slot {
-    fn new(parameter: &Parameter, rule: Rule, states: States) -> Result<Slot> {
-        let x = parameter.tensor();
-        let master = match x.dtype() {
-            DType::BF16 => Some(Tensor::zeros([2 * x.numel()], DType::U8, x.device())?),
-            DType::F16 => Some(x.clone().detach().cast(DType::F32)?),
-            _ => None,
-        };
-        let master = master.map(|master| master.with_kind(Kind::Optimizer)).transpose()?;
-        let moments = (0..rule.moments()).map(|_| State::new(&x, states)).collect::<Result<_>>()?;
-        Ok(Slot { parameter: parameter.clone(), master, moments })
-    }
-
-    /// Its states, by names that begin with that of the parameter.
-    fn states(&self) -> Vec<(String, &Tensor)> {
-        let name = self.parameter.name();
-        let master = self.master.iter().map(|master| (format!("{name}.master"), master));
-        let moments = self.moments.iter().zip(["first", "second"]).flat_map(|(state, which)| {
-            state.tensors().into_iter().map(move |(part, x)| (format!("{name}.{which}{part}"), x))
-        });
-        master.chain(moments).collect()
-    }
+    place: Place,
 }
 
 impl Optimizer {
@@ -137,6 +67,43 @@ impl Optimizer {
     /// [`Value`](ErrorKind::Value) if none learns, [`Device`](ErrorKind::Device) if they are on several devices,
     /// [`OutOfMemory`](ErrorKind::OutOfMemory) if there is no room for the states.
     pub fn new(rule: Rule, module: &impl Module, states: States) -> Result<Optimizer> {
+        Optimizer::with_places(rule, module, states, &|held| Ok(Place::Device(held)))
+    }
+
+    /// [`new`](Self::new) with states in [host memory](taut::Offloaded), moments and masters, but for those of parameters that
+    /// have less than 128 KiB of them. A step lets them come one parameter after the other, the next one while the present one
+    /// is changed, and go back: the device holds those of two parameters at once at most, also while this makes them. Values
+    /// are the same to the bit. Within [`backward`](Self::backward) the copies take place beside its other work.
+    ///
+    /// Source: Ren et al., "ZeRO-Offload: democratizing billion-scale model training", 2021, but for the place of the step.
+    ///
+    /// ```
+    /// use taut::{DType, Device, Kind, optim::{AdamW, Rule}};
+    /// use taut_nn::{Builder, Layer, Linear, Module, Optimizer, States};
+    ///
+    /// let device = Device::cpu().fresh()?;
+    /// let layer = Linear::new(&Builder::random(1, DType::F32, &device), 512, 512)?;
+    /// layer.train()?;
+    /// let optimizer = Optimizer::on_host(Rule::AdamW(AdamW::default()), &layer, States::Full)?;
+    /// assert_eq!(device.host_stats().live_bytes, 2 * 512 * 512 * 4);
+    /// // Those of the bias, and the number of steps.
+    /// assert_eq!(device.stats().live_by_kind[Kind::Optimizer as usize], 2 * 512 * 4 + 4);
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); [`OutOfMemory`](ErrorKind::OutOfMemory) if the host has no room either.
+    pub fn on_host(rule: Rule, module: &impl Module, states: States) -> Result<Optimizer> {
+        Optimizer::with_places(rule, module, states, &Place::host)
+    }
+
+    fn with_places(
+        rule: Rule,
+        module: &impl Module,
+        states: States,
+        place: &dyn Fn(Held<Tensor>) -> Result<Place>,
+    ) -> Result<Optimizer> {
         let _scope = scope("optimizer");
         let mut parameters = module.parameters();
         parameters.retain(|parameter| parameter.is_trained());
@@ -156,9 +123,13 @@ impl Optimizer {
             let (name, other) = (other.name(), other.tensor().device().clone());
             return Err(Error::device(format!("optimizer: {name:?} is on {other}, others on {device}")));
         }
-        let slots = parameters.iter().map(|p| Slot::new(p, rule, states)).collect::<Result<_>>()?;
+        let slot = |parameter: &&Parameter| {
+            let place = place(Held::new(&parameter.tensor(), rule, states)?)?;
+            Ok(Slot { parameter: (*parameter).clone(), place })
+        };
+        let slots = parameters.iter().map(slot).collect::<Result<_>>()?;
         let count = Tensor::zeros([], DType::F32, &device)?.with_kind(Kind::Optimizer)?;
-        Ok(Optimizer { rule, slots, count, max_norm: f32::INFINITY, scale: None })
+        Ok(Optimizer { rule, slots, count, max_norm: f32::INFINITY, scale: None, turns: Vec::new() })
     }
 
     /// With gradients scaled down where the norm of all of them together is larger than `max_norm`.
@@ -194,8 +165,9 @@ impl Optimizer {
     ///
     /// # Errors
     ///
-    /// [`Shared`](ErrorKind::Shared) if anyone holds a parameter, or a graph that no backward has been through: nothing is
-    /// changed then, and the gradients are gone.
+    /// [`Shared`](ErrorKind::Shared) if anyone holds a parameter, or a graph that no backward has been through,
+    /// [`OutOfMemory`](ErrorKind::OutOfMemory) if there is no room for states that come from the host: nothing is changed then,
+    /// and the gradients are gone.
     pub fn step(&mut self, lr: f32) -> Result<()> {
         let _scope = scope("optimizer");
         let grads: Vec<Option<Tensor>> = self.slots.iter().map(|slot| slot.parameter.take_grad()).collect();
@@ -207,6 +179,12 @@ impl Optimizer {
             true => Some(multi::norm(&all)?),
             false => None,
         };
+        let turns: Vec<usize> =
+            (0..grads.len()).filter(|&i| grads[i].is_some() && self.slots[i].place.is_host()).collect();
+        if !turns.is_empty() {
+            // What is done one after the other can not be refused half way.
+            self.ready(&grads, &turns)?;
+        }
         optim::advance_(&mut self.count, norm.as_ref(), None)?;
         let inverse = self.scale.as_ref().map(LossScale::inverse).transpose()?;
         let control =
@@ -215,8 +193,12 @@ impl Optimizer {
             Some(inverse) => Control { grad_scale: inverse.into(), ..control },
             None => control,
         };
-        let pairs = self.slots.iter_mut().zip(&grads);
+        let pairs = self.slots.iter_mut().zip(&grads).filter(|(slot, _)| !slot.place.is_host());
         apply(self.rule, pairs.filter_map(|(slot, grad)| Some((slot, grad.as_ref()?))), &control)?;
+        for (turn, &i) in turns.iter().enumerate() {
+            let Some(grad) = &grads[i] else { continue };
+            change(self.rule, &mut self.slots, i, turns.get(turn + 1).copied(), grad, &control)?;
+        }
         if let (Some(scale), Some(norm)) = (&mut self.scale, &norm) {
             scale.follow(norm)?;
         }
@@ -248,58 +230,104 @@ impl Optimizer {
             .map(|(i, slot)| (slot.parameter.tensor().grad_number(), i))
             .collect();
         let (rule, slots, count) = (self.rule, &mut self.slots, &self.count);
-        loss.backward_each(|number, grad| {
+        let (last, mut turns) = (std::mem::take(&mut self.turns), Vec::new());
+        let mut ahead: Option<usize> = None;
+        let done = loss.backward_each(|number, grad| {
             let Some(&i) = places.get(&Some(number)) else { return Ok(()) };
-            apply(rule, std::iter::once((&mut slots[i], &grad)), &Control::new(lr, count))
-        })
+            let control = Control::new(lr, count);
+            if !slots[i].place.is_host() {
+                return apply(rule, std::iter::once((&mut slots[i], &grad)), &control);
+            }
+            // What came in vain makes room.
+            if let Some(other) = ahead.filter(|&other| other != i) {
+                slots[other].place.forget();
+            }
+            ahead = next(&last, &turns, slots, i);
+            turns.push(i);
+            change(rule, slots, i, ahead, &grad, &control)
+        });
+        self.slots.iter_mut().for_each(|slot| slot.place.forget());
+        self.turns = turns;
+        done
+    }
+
+    /// Refuses a step for which a parameter can not be changed, or there is no room for the states that come from the host.
+    fn ready(&self, grads: &[Option<Tensor>], turns: &[usize]) -> Result<()> {
+        for (slot, _) in self.slots.iter().zip(grads).filter(|(_, grad)| grad.is_some()) {
+            if let Some(others) = slot.parameter.shared_with() {
+                let name = slot.parameter.name();
+                return Err(Error::shared(format!(
+                    "optimizer: the parameter {name:?} is also held by {others}; drop it"
+                )));
+            }
+        }
+        let room = |i: usize| self.slots[i].place.room();
+        for (turn, &i) in turns.iter().enumerate() {
+            let own = room(i)?;
+            turns.get(turn + 1).map_or(Ok(Vec::new()), |&next| room(next))?;
+            drop(own);
+        }
+        Ok(())
     }
 
     /// What it keeps, by names: those of the parameters with `.first`, `.second` and `.master`, and `step`. To be
-    /// [saved](crate::save) beside the parameters.
-    pub fn states(&self) -> Vec<(String, Tensor)> {
-        let states = self.slots.iter().flat_map(Slot::states).map(|(name, x)| (name, x.clone()));
-        let scale = self.scale.iter().flat_map(LossScale::states);
-        states.chain([("step".to_owned(), self.count.clone())]).chain(scale).collect()
+    /// [saved](crate::save) beside the parameters. What is [on the host](Self::on_host) are tensors of the host, and this
+    /// blocks until they are copied.
+    ///
+    /// # Errors
+    ///
+    /// None if all is on the device; [`OutOfMemory`](ErrorKind::OutOfMemory) if there is no room there for what comes by.
+    pub fn states(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut states = Vec::new();
+        for slot in &self.slots {
+            let name = slot.parameter.name();
+            states.extend(slot.place.values()?.into_iter().map(|(part, x)| (format!("{name}{part}"), x)));
+        }
+        states.push(("step".to_owned(), self.count.clone()));
+        states.extend(self.scale.iter().flat_map(LossScale::states));
+        Ok(states)
     }
 
-    /// Takes up what [`states`](Self::states) gave: training goes on as if it had not stopped.
+    /// Takes up what [`states`](Self::states) gave, on the device or on the host, whatever this one does: training goes on as
+    /// if it had not stopped.
     ///
     /// # Errors
     ///
     /// [`Value`](ErrorKind::Value) if `find` has no tensor of a name, [`Shape`](ErrorKind::Shape) and
     /// [`DType`](ErrorKind::DType) if it is another than is kept; those of `find`. Nothing is changed then.
     pub fn restore(&mut self, find: impl Fn(&str) -> Result<Tensor>) -> Result<()> {
+        let mut wanted = Vec::new();
+        for slot in &self.slots {
+            let name = slot.parameter.name();
+            let facts = slot.place.facts().into_iter();
+            wanted.extend(facts.map(|(part, shape, dtype)| (format!("{name}{part}"), shape, dtype)));
+        }
+        let numbers = self.scale.iter().flat_map(LossScale::states);
+        let numbers = numbers.chain([("step".to_owned(), self.count.clone())]);
+        wanted.extend(numbers.map(|(name, x)| (name, *x.shape(), x.dtype())));
         let mut found = BTreeMap::new();
-        for (name, own) in self.states() {
+        for (name, shape, dtype) in wanted {
             let new = find(&name)?;
-            if new.shape() != own.shape() {
-                let (new, own) = (new.shape(), own.shape());
-                return Err(Error::shape(format!("optimizer: {name:?} is {new}, not {own}")));
+            if *new.shape() != shape {
+                let new = new.shape();
+                return Err(Error::shape(format!("optimizer: {name:?} is {new}, not {shape}")));
             }
-            if new.dtype() != own.dtype() {
-                let (new, own) = (new.dtype(), own.dtype());
-                return Err(Error::dtype(format!("optimizer: {name:?} is {new}, not {own}")));
+            if new.dtype() != dtype {
+                let new = new.dtype();
+                return Err(Error::dtype(format!("optimizer: {name:?} is {new}, not {dtype}")));
             }
             found.insert(name, new);
         }
         let device = self.count.device().clone();
-        let mut put = |name: String, own: &mut Tensor| match found.remove(&name) {
-            Some(new) => own.copy_(&new.to(&device)?),
-            None => Ok(()),
-        };
+        let mut take = |name: String| found.remove(&name).map(|new| new.to(&device)).transpose();
         for slot in &mut self.slots {
             let name = slot.parameter.name().to_owned();
-            slot.master.iter_mut().try_for_each(|master| put(format!("{name}.master"), master))?;
-            for (state, which) in slot.moments.iter_mut().zip(["first", "second"]) {
-                match state {
-                    State::Full(x) => put(format!("{name}.{which}"), x)?,
-                    State::Codes { codes, largest } => {
-                        put(format!("{name}.{which}.codes"), codes)?;
-                        put(format!("{name}.{which}.largest"), largest)?;
-                    }
-                }
-            }
+            slot.place.restore(&mut |part| take(format!("{name}{part}")))?;
         }
+        let mut put = |name: String, own: &mut Tensor| match take(name)? {
+            Some(new) => own.copy_(&new),
+            None => Ok(()),
+        };
         put("step".to_owned(), &mut self.count)?;
         self.scale.iter_mut().try_for_each(|scale| scale.restore(&mut put))
     }
@@ -310,19 +338,46 @@ impl Optimizer {
     }
 }
 
-/// One step of some parameters.
+/// Whose states are to come after those of slot `i`: as the last time, where there was one, and otherwise of the parameter
+/// before it, since a backward goes from the end to the start.
+fn next(last: &[usize], turns: &[usize], slots: &[Slot], i: usize) -> Option<usize> {
+    let after = last.iter().position(|&turn| turn == i).and_then(|at| last.get(at + 1).copied());
+    let before = || (0..i).rev().find(|&j| slots[j].place.is_host());
+    if last.is_empty() { before() } else { after }.filter(|next| !turns.contains(next))
+}
+
+/// One step of a parameter whose states are on the host. Those of `next` come meanwhile.
+fn change(
+    rule: Rule,
+    slots: &mut [Slot],
+    i: usize,
+    next: Option<usize>,
+    grad: &Tensor,
+    control: &Control<'_>,
+) -> Result<()> {
+    slots[i].place.fetch()?;
+    let done = apply(rule, std::iter::once((&mut slots[i], grad)), control);
+    if done.is_err() {
+        slots[i].place.forget();
+        return done;
+    }
+    // First, so that it does not wait for what goes out.
+    let ahead = next.map_or(Ok(()), |next| slots[next].place.fetch_ahead());
+    slots[i].place.store().and(ahead)
+}
+
+/// One step of some parameters, whose states have come.
 fn apply<'a>(
     rule: Rule,
     pairs: impl Iterator<Item = (&'a mut Slot, &'a Tensor)>,
     control: &Control<'_>,
 ) -> Result<()> {
     let mut parts: Vec<_> = pairs
-        .map(|(Slot { parameter, master, moments }, grad)| (parameter.write(), master, moments, grad))
+        .filter_map(|(Slot { parameter, place }, grad)| Some((parameter.write(), place.here()?, grad)))
         .collect();
-    let steps = parts.iter_mut().map(|(parameter, master, moments, grad)| {
-        let mut moments = moments.iter_mut().map(State::moment);
-        let (first, second) = (moments.next(), moments.next());
-        Step { param: &mut *parameter, grad, master: master.as_mut(), first, second }
+    let steps = parts.iter_mut().map(|(parameter, held, grad)| {
+        let (master, [first, second]) = held.parts();
+        Step { param: &mut *parameter, grad, master, first, second }
     });
     optim::step_(rule, &mut steps.collect::<Vec<_>>(), control)
 }

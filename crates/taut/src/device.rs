@@ -1,5 +1,9 @@
 //! Devices: where tensors live and ops run.
 
+use crate::{
+    grad::Absent,
+    shelf::{HostStats, Shelf},
+};
 use std::{
     fmt,
     sync::{
@@ -50,6 +54,10 @@ struct Inner {
     streams: AtomicU64,
     /// The host beside the plan of a card, once someone asked for it.
     host: OnceLock<Device>,
+    /// Host memory for what leaves the device for a while.
+    shelf: Shelf,
+    /// What of the tape is there.
+    absent: Absent,
 }
 
 /// The spec by which a device, or a plan for it, takes its decisions.
@@ -120,7 +128,8 @@ impl Device {
         // The compute stream and one copy stream each way.
         let (pool, streams) = (Pool::new(backing), AtomicU64::new(0b111));
         let (planned, host) = (OnceLock::new(), OnceLock::new());
-        Device(Arc::new(Inner { kind, planned, pool, read_value, streams, host }))
+        let (shelf, absent) = (Shelf::default(), Absent::default());
+        Device(Arc::new(Inner { kind, planned, pool, read_value, streams, host, shelf, absent }))
     }
 
     /// The same hardware, or the same plan, with a new pool: nothing in it, no budget.
@@ -188,10 +197,17 @@ impl Device {
         self.0.pool.set_budget(budget)
     }
 
-    /// Gives every unused page back to the driver, and returns how many bytes that were. Blocks until the device is
+    /// Host memory for what is away from this device: in use, and kept for reuse.
+    pub fn host_stats(&self) -> HostStats {
+        self.0.shelf.stats()
+    }
+
+    /// Gives every unused page back to the driver, and returns how many bytes that were; host memory that
+    /// [was used](Self::host_stats) for what was away from the device goes back to the system too. Blocks until the device is
     /// idle.
     pub fn release(&self) -> Result<u64> {
         self.not_in_graph("release")?;
+        self.0.shelf.release();
         self.0.pool.release()
     }
 
@@ -211,6 +227,14 @@ impl Device {
 
     pub(crate) fn read_value(&self) -> f64 {
         f64::from_bits(self.0.read_value.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.0.shelf
+    }
+
+    pub(crate) fn absent(&self) -> &Absent {
+        &self.0.absent
     }
 
     pub(crate) fn kind(&self) -> &DeviceKind {

@@ -39,10 +39,12 @@ mod create;
 mod device;
 mod grad;
 mod graph;
+mod offload;
 mod ops;
 mod reset;
 pub mod seed;
 mod sequences;
+mod shelf;
 mod step;
 mod storage;
 mod stream;
@@ -51,11 +53,13 @@ mod transfer;
 mod view;
 
 pub use device::{Device, Spec};
-pub use grad::{checkpoint, checkpoint_sequential, no_grad};
+pub use grad::{SAVED_ON_HOST_BYTES, checkpoint, checkpoint_sequential, no_grad, save_on_host};
 pub use graph::Graphed;
 pub use half::{bf16, f16};
+pub use offload::Offloaded;
 pub use ops::{Fused, Number, multi, optimizer as optim};
 pub use sequences::Sequences;
+pub use shelf::HostStats;
 pub use stream::Stream;
 pub use taut_core::{
     Activation, Attention, Binary, DType, Dropout, Element, Error, ErrorKind, Kept, Layout, MAX_RANK, Norm,

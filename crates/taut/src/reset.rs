@@ -34,14 +34,20 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// [`Shared`](crate::ErrorKind::Shared), saying who holds what, while a tensor lives here, an empty one too, or on
-    /// another device over the same card: nothing has changed then. `Shared` too while a stream or an event of the card
+    /// [`Shared`](crate::ErrorKind::Shared), saying who holds what, while a tensor lives here, an empty one too, in host memory
+    /// beside the device ([`Offloaded`](crate::Offloaded), [`save_on_host`](crate::save_on_host)), or on another device over the same card: nothing has changed then. `Shared` too while a stream or an event of the card
     /// is held or another thread uses it: the context then stays. Whatever failed in the work that is waited for;
     /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device. A device that is lost stays lost.
     pub fn reset(&self) -> Result<()> {
         self.synchronize()?;
         let devices = self.over_same_card();
         for device in &devices {
+            let away = device.host_stats().live_bytes;
+            if away > 0 {
+                return Err(Error::shared(format!(
+                    "reset: {away} bytes of host memory are still held by what is away from {device}; drop it first"
+                )));
+            }
             if let Some(holders) = device.pool().holders() {
                 let other = if device == self { "" } else { "another device over " };
                 return Err(Error::shared(format!(
@@ -50,6 +56,7 @@ impl Device {
             }
         }
         devices.iter().try_for_each(|device| device.pool().reset())?;
+        devices.iter().for_each(|device| device.shelf().reset());
         self.gpu().map_or(Ok(()), |gpu| gpu.close())
     }
 }

@@ -1,10 +1,10 @@
 //! Storage: a block, who holds it, and which streams touched it.
 
-use crate::Device;
+use crate::{Device, grad::Away};
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU8, AtomicU32, Ordering},
     },
 };
@@ -20,6 +20,8 @@ pub(crate) struct Storage {
     /// How many holders are views; the others are plain handles, or rules of the tape.
     views: AtomicU32,
     saves: Mutex<Saves>,
+    /// What has these bytes in host memory for a backward, as long as they stay what they are.
+    away: Mutex<Weak<Away>>,
 }
 
 /// How many rules hold a storage for a backward.
@@ -33,7 +35,7 @@ struct Saves {
 impl Storage {
     pub(crate) fn new(device: Device, block: Block, writer: StreamId) -> Storage {
         let (writer, views) = (AtomicU8::new(writer.0), AtomicU32::new(0));
-        Storage { device, block, writer, views, saves: Mutex::default() }
+        Storage { device, block, writer, views, saves: Mutex::default(), away: Mutex::default() }
     }
 
     pub(crate) fn device(&self) -> &Device {
@@ -66,13 +68,38 @@ impl Storage {
         Ok(())
     }
 
+    /// [`read_on`](Self::read_on) after which later reads wait for `stream` in place of the writer, which may be given more
+    /// until then.
+    pub(crate) fn settle_on(&self, stream: StreamId) -> Result<()> {
+        let writer = self.writer();
+        self.read_on(stream)?;
+        self.block.ordered(stream, writer);
+        self.writer.store(stream.0, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Orders `stream` after every use, and remembers that it writes.
     pub(crate) fn write_on(&mut self, stream: StreamId) -> Result<()> {
-        self.write_again_on(stream)
+        *self.away.get_mut().unwrap_or_else(PoisonError::into_inner) = Weak::new();
+        self.written_on(stream)
     }
 
     /// [`write_on`](Self::write_on) for a graph, which writes what others may hold.
     pub(crate) fn write_again_on(&self, stream: StreamId) -> Result<()> {
+        self.set_away(Weak::new());
+        self.written_on(stream)
+    }
+
+    /// What has these bytes in host memory for a backward, if they went there.
+    pub(crate) fn away(&self) -> Option<Arc<Away>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    pub(crate) fn set_away(&self, away: Weak<Away>) {
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = away;
+    }
+
+    fn written_on(&self, stream: StreamId) -> Result<()> {
         for other in self.block.users().filter(|&other| other != stream) {
             self.device.order(stream, other)?;
         }

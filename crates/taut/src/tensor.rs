@@ -71,6 +71,21 @@ impl Tensor {
         self.holder.storage().block().kind()
     }
 
+    /// Who else holds the memory, in words: handles, views, and the op whose backward needs it. `None` if nobody does, so that it
+    /// can be changed in place.
+    ///
+    /// ```
+    /// use taut::{DType, Device, Tensor};
+    /// let x = Tensor::zeros([4], DType::F32, &Device::cpu())?;
+    /// assert_eq!(x.shared_with(), None);
+    /// let part = x.clone().slice(0, 0..2)?;
+    /// assert_eq!(x.shared_with().as_deref(), Some("a view"));
+    /// # Ok::<(), taut::Error>(())
+    /// ```
+    pub fn shared_with(&self) -> Option<String> {
+        self.holder.shared_with()
+    }
+
     /// This tensor with its memory counted as `kind` from now on.
     ///
     /// # Errors
@@ -125,6 +140,11 @@ impl Tensor {
         &self.holder
     }
 
+    /// The same hold of the storage as elements of `dtype` that lie there as `layout` says. Nothing is noted of it.
+    pub(crate) fn seen_as(self, layout: Layout, dtype: DType) -> Tensor {
+        Tensor { layout, dtype, edge: None, ..self }
+    }
+
     /// The same storage seen through another layout. Nothing is noted of it: that is for those who know what it means.
     pub(crate) fn viewed(self, layout: Layout) -> Tensor {
         if layout == self.layout {
@@ -140,6 +160,12 @@ impl Tensor {
         let device = self.device();
         self.storage().read_on(device.current())?;
         device.with_pass(|pass| pass.hold(&self.holder));
+        Ok(View { storage: self.storage(), layout: &self.layout, dtype: self.dtype })
+    }
+
+    /// This tensor for reading on `stream`, by what is in no graph.
+    pub(crate) fn view_on(&self, stream: StreamId) -> Result<View<'_>> {
+        self.storage().read_on(stream)?;
         Ok(View { storage: self.storage(), layout: &self.layout, dtype: self.dtype })
     }
 

@@ -10,7 +10,7 @@ use taut_core::{Error, ErrorKind, Result};
 
 /// Calls `function` without keeping what its backward needs: only the inputs are held, and the function is called again
 /// when [`backward`](Tensor::backward) comes to it. Dropout that draws its seeds from [`seed`] drops the same
-/// elements again ([`seed::next`]). Checkpoints nest. In [`no_grad`](crate::no_grad) it is a call of `function`.
+/// elements again ([`seed::next`]). Checkpoints nest. In [`save_on_host`](crate::save_on_host) the inputs wait on the host. In [`no_grad`](crate::no_grad) it is a call of `function`.
 ///
 /// Time for memory: one more forward pass of the part, for what it would have kept.
 ///
@@ -49,7 +49,7 @@ pub fn checkpoint(
     // What learns may be inside of the function, with inputs that no one asks about.
     let tape = tape.and(kept.len(), learns);
     tape.note(&mut out, move |grad, flow| {
-        let mut inputs: Vec<Tensor> = kept.into_iter().map(Kept::take).collect();
+        let mut inputs = kept.into_iter().map(Kept::take).collect::<Result<Vec<_>>>()?;
         let gates: Vec<Option<Edge>> = (0..inputs.len()).map(|i| flow.wants(i).then(Edge::gate)).collect();
         inputs.iter_mut().zip(&gates).for_each(|(x, gate)| x.set_edge(gate.clone()));
         let out = seed::with_state(state, || with_grad(true, || function(inputs)))?;

@@ -1,6 +1,9 @@
 //! The walk back.
 
-use super::tape::{Edge, Kept, Node, State};
+use super::{
+    offload::kept_here,
+    tape::{Edge, Kept, Node, State},
+};
 use crate::{Tensor, ops::unary_backward};
 use std::{
     cmp::Ordering,
@@ -81,17 +84,21 @@ impl Flow<'_, '_> {
     /// The result of the op that made operand `i`, and the activation it ended with, if this op was the only one to use it:
     /// then no one needs it but to find the gradient before the activation. That is to be given then, or the
     /// result [put back](Self::put_output).
-    pub(crate) fn take_output(&mut self, i: usize) -> Option<(Unary, Tensor)> {
-        let Some(Some(edge)) = self.operands.get(i) else { return None };
+    ///
+    /// # Errors
+    ///
+    /// As [`Kept::take`].
+    pub(crate) fn take_output(&mut self, i: usize) -> Result<Option<(Unary, Tensor)>> {
+        let Some(Some(edge)) = self.operands.get(i) else { return Ok(None) };
         // The hold of this op is the last: no other leads there, and no one has the tensor.
         if Arc::strong_count(&edge.0) != 1 {
-            return None;
+            return Ok(None);
         }
         let mut state = edge.0.state();
         if state.arrived.is_some() {
-            return None;
+            return Ok(None);
         }
-        state.activation.take().map(|(op, output)| (op, output.take()))
+        state.activation.take().map(|(op, output)| Ok((op, output.take()?))).transpose()
     }
 
     /// Puts back what [`take_output`](Self::take_output) gave.
@@ -150,7 +157,7 @@ impl Walk<'_> {
             };
             let _scope = node.scope.enter();
             if let Some((op, output)) = activation {
-                grad = unary_backward::over(grad, op, output.take(), Onto::Replace)?;
+                grad = unary_backward::over(grad, op, output.take()?, Onto::Replace)?;
             }
             rule(grad, &mut Flow { operands: &operands, walk: self })?;
             self.done(&operands)?;
@@ -211,7 +218,8 @@ pub(super) fn backward(edge: Edge, grad: Tensor, update: Option<Update<'_>>) -> 
     if walk.update.is_some() {
         walk.count(&edge)?;
     }
-    let done = walk.from(edge, grad).and_then(|()| {
+    // What a checkpoint keeps as it runs again is needed at once.
+    let done = kept_here(|| walk.from(edge, grad)).and_then(|()| {
         // Those to which a node that was counted gave nothing in the end.
         let late = if walk.update.is_some() { walk.leaves.clone() } else { Vec::new() };
         late.iter().try_for_each(|leaf| walk.update(leaf))

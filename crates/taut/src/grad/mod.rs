@@ -8,11 +8,14 @@
 mod adjoint;
 mod checkpoint;
 mod flow;
+mod offload;
 mod tape;
 
 pub(crate) use adjoint::{spread, sum_to};
 pub use checkpoint::{checkpoint, checkpoint_sequential};
 pub(crate) use flow::Flow;
+pub(crate) use offload::{Absent, Away};
+pub use offload::{SAVED_ON_HOST_BYTES, save_on_host};
 pub(crate) use tape::{Edge, Kept, Tape, refuse};
 
 use crate::Tensor;

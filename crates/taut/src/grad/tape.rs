@@ -1,6 +1,9 @@
 //! The tape: nodes that ops leave, and what they keep.
 
-use super::{Flow, WATCHED, is_enabled};
+use super::{
+    Flow, WATCHED, is_enabled,
+    offload::{self, Away},
+};
 use crate::{Tensor, storage::Role};
 use std::{
     fmt,
@@ -9,7 +12,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use taut_core::{Error, Result, Unary};
+use taut_core::{DType, Error, Layout, Result, Unary};
 use taut_memory::ScopeId;
 
 /// What turns the gradient of a result into those of the operands.
@@ -245,15 +248,30 @@ pub(crate) fn refuse(op: &str, operands: &[&Tensor]) -> Result<()> {
 }
 
 /// A tensor that a rule needs.
-pub(crate) struct Kept(Tensor);
+pub(crate) enum Kept {
+    Here(Tensor),
+    /// In host memory: the bytes, and how the elements lie there.
+    Away(Arc<Away>, Layout, DType),
+}
 
 impl Kept {
     pub(super) fn new(x: &Tensor, op: &'static str) -> Kept {
-        Kept(x.clone().with_role(Role::Saved(op)).detach())
+        match offload::send(x, op) {
+            Some(away) => Kept::Away(away, *x.layout(), x.dtype()),
+            None => Kept::Here(x.clone().with_role(Role::Saved(op)).detach()),
+        }
     }
 
     /// The tensor, for the rule that has come to it.
-    pub(crate) fn take(self) -> Tensor {
-        self.0.with_role(Role::Handle)
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if it is in host memory, and the device has no room.
+    pub(crate) fn take(self) -> Result<Tensor> {
+        let x = match self {
+            Kept::Here(x) => x,
+            Kept::Away(away, layout, dtype) => away.take()?.seen_as(layout, dtype),
+        };
+        Ok(x.with_role(Role::Handle))
     }
 }

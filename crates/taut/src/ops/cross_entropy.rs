@@ -3,7 +3,7 @@
 use crate::{
     Tensor, cpu,
     device::DeviceKind,
-    grad::{Kept, Tape, refuse},
+    grad::{Tape, refuse},
     tensor::ViewMut,
 };
 use taut_core::{DType, Error, ErrorKind, Result, Shape};
@@ -46,9 +46,10 @@ impl Tensor {
         let (logits, targets) = (tape.keep(&self, true), tape.keep(targets, true));
         drop(self);
         tape.note(&mut losses, move |grad, flow| {
-            let Some((logits, targets)) = logits.map(Kept::take).zip(targets.map(Kept::take)) else {
+            let Some((logits, targets)) = logits.zip(targets) else {
                 return Ok(());
             };
+            let (logits, targets) = (logits.take()?, targets.take()?);
             let one = Tensor::filled(NAME, &[], 1.0, grad.dtype(), grad.device())?;
             let dtype = logits.dtype();
             // Over the logits, if no one else has them.

@@ -176,8 +176,9 @@ impl Note {
                 grad = grad.dropout(drop_prob, seed)?;
             }
             if let (Some(input), Some(op)) = (input, activation.unary()) {
-                let input = input.take();
-                let input = bias.map_or_else(|| Ok(input.clone()), |bias| input.clone().add(&bias.take()))?;
+                let input = input.take()?;
+                let input =
+                    bias.map_or_else(|| Ok(input.clone()), |bias| input.clone().add(&bias.take()?))?;
                 grad = activation_backward(grad, op, input)?;
             }
             if let Some(at) = bias_at.filter(|&at| flow.wants(at)) {

@@ -107,7 +107,7 @@ fn take(op: Index, src: Tensor, axis: usize, index: &Tensor, layout: Layout) -> 
     let tape = Tape::new(op.name(), &[&src]);
     let (positions, shape) = (tape.keep(index_of, true), *src.shape());
     tape.note(&mut out, move |grad, flow| {
-        let Some(positions) = positions.map(Kept::take) else { return Ok(()) };
+        let Some(positions) = positions.map(Kept::take).transpose()? else { return Ok(()) };
         flow.fold(0, |sum| {
             let sum = sum.map_or_else(|| Tensor::zeros(shape, grad.dtype(), grad.device()), Ok)?;
             match op {

@@ -73,7 +73,7 @@ impl Tensor {
         let dtype = weight.dtype();
         tape.note(&mut loss, move |grad, flow| {
             for (i, kept) in [of_x.flatten(), of_weight.flatten()].into_iter().enumerate() {
-                if let Some(found) = kept.map(Kept::take) {
+                if let Some(found) = kept.map(Kept::take).transpose()? {
                     let grad = grad.clone().cast(found.dtype())?;
                     flow.give(i, found.mul(&grad)?.cast(dtype)?)?;
                 }

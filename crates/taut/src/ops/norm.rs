@@ -155,10 +155,10 @@ impl Tensor {
             out
         };
         tape.note(&mut out, move |grad, flow| {
-            let Some(input) = input.map(Kept::take) else { return Ok(()) };
+            let Some(input) = input.map(Kept::take).transpose()? else { return Ok(()) };
             give_affine(op, &grad, &input, eps, places, flow)?;
             if flow.wants(0) {
-                let weight = weight.map(Kept::take);
+                let weight = weight.map(Kept::take).transpose()?;
                 flow.give(0, grad.norm_backward(op, axis, &input, weight.as_ref(), eps)?)?;
             }
             Ok(())
@@ -199,10 +199,10 @@ impl Tensor {
         let (input, weight) = (tape.keep(&sum, true), weight.and_then(|w| tape.keep(w, tape.wants(0))));
         let op = if op == Norm::AddLayer { Norm::Layer } else { Norm::Rms };
         tape.note(&mut out, move |grad, flow| {
-            let Some(input) = input.map(Kept::take) else { return Ok(()) };
+            let Some(input) = input.map(Kept::take).transpose()? else { return Ok(()) };
             give_affine(op, &grad, &input, eps, places, flow)?;
             if flow.wants(0) {
-                let weight = weight.map(Kept::take);
+                let weight = weight.map(Kept::take).transpose()?;
                 flow.give(0, grad.norm_backward(op, axis, &input, weight.as_ref(), eps)?)?;
             }
             Ok(())

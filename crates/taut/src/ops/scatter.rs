@@ -120,7 +120,7 @@ fn add(
         }
     }
     tape.note(&mut out, move |grad, flow| {
-        if let Some(positions) = positions.map(Kept::take) {
+        if let Some(positions) = positions.map(Kept::take).transpose()? {
             flow.give(
                 1,
                 match op {

@@ -140,7 +140,7 @@ impl Note {
     fn of(self, out: &mut Tensor) {
         let Note { tape, mask, kept, shapes: [own, other] } = self;
         tape.note(out, move |grad, flow| {
-            let Some(mask) = mask.map(Kept::take) else { return Ok(()) };
+            let Some(mask) = mask.map(Kept::take).transpose()? else { return Ok(()) };
             let is_other = if kept { mask.clone().not()? } else { mask.clone() };
             if flow.wants(1) {
                 let is_own = is_other.clone().not()?;

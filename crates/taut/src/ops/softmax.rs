@@ -105,7 +105,7 @@ impl Tensor {
         };
         let output = tape.keep(&out, true);
         tape.note(&mut out, move |grad, flow| {
-            let Some(output) = output.map(Kept::take) else { return Ok(()) };
+            let Some(output) = output.map(Kept::take).transpose()? else { return Ok(()) };
             let grad = match op {
                 Softmax::Log => grad.log_softmax_backward(axis, &output)?,
                 _ => grad.softmax_backward(axis, &output, scaling.scale)?,

@@ -175,7 +175,7 @@ fn values_and_positions(name: &'static str, x: &Tensor, by: Order) -> Result<(Te
 fn note(tape: Tape, positions: Option<&Tensor>, axis: usize, shape: Shape, values: &mut Tensor) {
     let positions = positions.and_then(|positions| tape.keep(positions, true));
     tape.note(values, move |grad, flow| {
-        let Some(positions) = positions.map(Kept::take) else { return Ok(()) };
+        let Some(positions) = positions.map(Kept::take).transpose()? else { return Ok(()) };
         let zeros = Tensor::zeros(shape, grad.dtype(), grad.device())?;
         flow.give(0, zeros.scatter_add(axis, &positions, &grad)?)
     });

@@ -68,7 +68,7 @@ pub(crate) fn over(mut grad: Tensor, op: Unary, mut kept: Tensor, onto: Onto) ->
 /// Gives the operand of `op`, which is `input`, its gradient. If an activation made it, and no one else used it, that before
 /// the activation in the same pass.
 pub(crate) fn give(grad: Tensor, op: Unary, input: Tensor, flow: &mut Flow<'_, '_>) -> Result<()> {
-    let (kept, onto) = match flow.take_output(0) {
+    let (kept, onto) = match flow.take_output(0)? {
         Some((unary, output)) => match Onto::before(unary).filter(|_| is_same(&output, &input)) {
             Some(onto) => {
                 drop(input);

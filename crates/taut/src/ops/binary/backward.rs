@@ -44,7 +44,8 @@ impl Note {
         let Note { op, tape, shapes, a, b, is_first } = self;
         let y = tape.keep(out, needs(op, &tape)[2]);
         tape.note(out, move |grad, flow| {
-            let [a, b, y] = [a, b, y].map(|kept| kept.map(Kept::take));
+            let take = |kept: Option<Kept>| kept.map(Kept::take).transpose();
+            let (a, b, y) = (take(a)?, take(b)?, take(y)?);
             let wants = [flow.wants(0), flow.wants(1)];
             let [first, second] = gradients(op, grad, wants, a, b, y, is_first)?;
             for (i, grad) in [first, second].into_iter().enumerate() {

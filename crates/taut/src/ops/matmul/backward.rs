@@ -74,19 +74,19 @@ impl Factors {
             let end = grad.rank();
             grad = grad.unsqueeze(end - 1)?;
         }
-        if let Some(a) = a.map(Kept::take) {
+        if let Some(a) = a.map(Kept::take).transpose()? {
             let a = if a_shape.len() == 1 { a.unsqueeze(0)? } else { a };
             let of_b = |sum: Option<Tensor>| of_right(a, grad.clone(), b_shape, is_layer, sum);
             flow.fold(at + 1, of_b)?;
         }
-        if let Some(b) = b.map(Kept::take) {
+        if let Some(b) = b.map(Kept::take).transpose()? {
             let b = match (is_layer, b_shape.len()) {
                 (true, _) => b,
                 (false, 1) => b.unsqueeze(0)?,
                 (false, _) => b.t()?,
             };
             // Over the activation that the first factor was, if this was its only use: it is not needed any more.
-            if let Some((op, mut output)) = flow.take_output(at) {
+            if let Some((op, mut output)) = flow.take_output(at)? {
                 let onto = Onto::before(op);
                 let product = [&grad.shape()[..grad.rank() - 1], &[b.shape()[1]]].concat();
                 let fits = output.dtype() == dtype && b.rank() == 2 && output.shape()[..] == product[..];

@@ -55,12 +55,12 @@ impl Note {
             let (input, squares) = if op == Reduce::MeanSquare { (None, input) } else { (input, None) };
             if let Some(x) = squares {
                 let grad = over(grad.mul_scalar(1.0 / n as f64)?)?;
-                return unary_backward::give(grad, Unary::Square, x.take(), flow);
+                return unary_backward::give(grad, Unary::Square, x.take()?, flow);
             }
             // What is left of a difference of 16-bit numbers, or of a product of many, is no 16-bit number.
             let narrow = grad.dtype();
             let wide = if input.is_some() && narrow.size() == 2 { DType::F32 } else { narrow };
-            let widened = |kept: Option<Kept>| kept.map(|kept| kept.take().cast(wide)).transpose();
+            let widened = |kept: Option<Kept>| kept.map(|kept| kept.take()?.cast(wide)).transpose();
             let (input, output, grad) = (widened(input)?, widened(output)?, grad.cast(wide)?);
             let grad = match (op, input, output) {
                 (Reduce::Sum, ..) => over(grad)?,

@@ -84,7 +84,7 @@ fn takes(op: Unary, dtype: DType, suffix: &str) -> Result<()> {
 fn note(op: Unary, tape: Tape, input: Option<Kept>, out: &mut Tensor) {
     let by_output = (op.kept() == Some(Keeps::Output)).then_some(op);
     tape.note_activated(out, by_output, move |grad, flow| {
-        let grad = match (op, input.map(Kept::take)) {
+        let grad = match (op, input.map(Kept::take).transpose()?) {
             (_, Some(input)) => return unary_backward::give(grad, op, input, flow),
             (Unary::Neg | Unary::MulScalar { .. }, None) => grad.unary(op)?,
             // Of what changes in jumps only.
