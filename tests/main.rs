@@ -10,6 +10,7 @@ mod binary;
 mod budget;
 mod copy;
 mod cross_entropy;
+mod curve;
 mod derivative;
 mod einsum;
 mod empty;
@@ -23,6 +24,7 @@ mod grad;
 mod graph;
 mod head;
 mod inputs;
+mod killed;
 mod matmul;
 mod minilm;
 mod multi;
@@ -65,6 +67,9 @@ fn main() -> ExitCode {
     }
     if neighbour::is_neighbour() {
         return neighbour::neighbour();
+    }
+    if killed::is_trainer() {
+        return killed::trainer();
     }
     let arguments = libtest_mimic::Arguments::from_args();
     let mut suite = match Suite::new() {
@@ -112,10 +117,12 @@ fn main() -> ExitCode {
         multi::trials,
         optimizer::trials,
         golden::trials,
+        curve::trials,
         derivative::trials,
         grad::trials,
         head::trials,
         training::trials,
+        killed::trials,
         graph::trials,
         minilm::trials,
         inputs::trials,

@@ -1,7 +1,7 @@
 //! Training: a run that stops goes on as if it had not, and faults lose nothing.
 
 use proptest::prelude::*;
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::Path};
 use taut::{
     Activation, Budget, DType, Device, Error, ErrorKind, Result, Tensor,
     optim::{AdamW, Rule},
@@ -26,13 +26,13 @@ pub(crate) fn trials(suite: &mut Suite) {
 }
 
 /// A network with dropout between its layers, and its optimizer.
-struct Run {
+pub(crate) struct Run {
     network: Mlp,
     optimizer: Optimizer,
 }
 
 impl Run {
-    fn new(device: &Device, dtype: DType, states: States) -> Result<Run> {
+    pub(crate) fn new(device: &Device, dtype: DType, states: States) -> Result<Run> {
         let network = Mlp::new(&Builder::random(3, dtype, device), &[8, 96, 96, 2], Activation::Relu)?;
         network.train()?;
         let optimizer = Optimizer::new(Rule::AdamW(AdamW::default()), &network, states)?;
@@ -52,7 +52,7 @@ impl Run {
         loss::mean_squared(h.cast(DType::F32)?, &target.cast(DType::F32)?)
     }
 
-    fn steps(&mut self, steps: std::ops::Range<u64>) -> Result<()> {
+    pub(crate) fn steps(&mut self, steps: std::ops::Range<u64>) -> Result<()> {
         for step in steps {
             self.loss(step, 0..64)?.backward()?;
             self.optimizer.step(0.01)?;
@@ -65,8 +65,14 @@ impl Run {
         self.network.parameters().into_iter().map(values).collect()
     }
 
+    /// How many steps were done.
+    pub(crate) fn count(&self) -> Result<u64> {
+        let found = self.optimizer.states().into_iter().find(|(name, _)| name == "step");
+        Ok(found.ok_or_else(|| Error::grad("no count of steps"))?.1.item::<f32>()? as u64)
+    }
+
     /// Writes all that a run is made of.
-    fn save(&self, path: &PathBuf) -> Result<()> {
+    pub(crate) fn save(&self, path: &Path) -> Result<()> {
         let parameters = self.network.parameters().into_iter().map(|x| (x.name().to_owned(), x.tensor()));
         let states = self.optimizer.states().into_iter().map(|(name, x)| (format!("optimizer.{name}"), x));
         let all: Vec<(String, Tensor)> = parameters.chain(states).collect();
@@ -75,7 +81,7 @@ impl Run {
     }
 
     /// Takes up what was written.
-    fn load(&mut self, path: &PathBuf) -> Result<()> {
+    pub(crate) fn load(&mut self, path: &Path) -> Result<()> {
         let weights = Weights::open(path)?;
         let device = self.optimizer.device().clone();
         for parameter in self.network.parameters() {
