@@ -7,6 +7,7 @@
 mod arrange;
 mod attention;
 mod binary;
+mod bits;
 mod budget;
 mod copy;
 mod cross_entropy;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         unary::trials,
         unary_backward::trials,
         binary::trials,
+        bits::trials,
         copy::trials,
         arrange::trials,
         fused::trials,

@@ -93,9 +93,8 @@ pub fn measure(bench: &mut Bench, out: &Path) -> Result<()> {
                 )));
             }
             let mean = |part: &[f32]| part.iter().map(|&x| f64::from(x)).sum::<f64>() / part.len() as f64;
-            let of = |metric, value| {
-                Figure::new([GROUP, way.name, bench.device_name(), metric], "", vec![value])
-            };
+            let of =
+                |metric, value| Figure::new([GROUP, way.name, bench.device_name(), metric], "", vec![value]);
             let first = of("loss of the first 20 steps", mean(&losses[..ENDS]));
             let last = of("loss of the last 20 steps", mean(&losses[steps - ENDS..]));
             bench.add([first, last]);

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, process::ExitCode};
 use taut::Device;
 use taut_benches::{
-    Bench, curve, encoder, figures, host, learn, memory, model, multi, page, pool, products, throughput, timeline,
-    training,
+    Bench, curve, encoder, figures, host, learn, memory, model, multi, page, pool, products, throughput,
+    timeline, training,
 };
 
 const HELP: &str = "\
