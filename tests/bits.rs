@@ -142,7 +142,8 @@ fn are_all_that_is_kept(at: &At) -> Check {
 /// What they need is known before it is written over.
 fn in_place(at: &At) -> Check {
     let values = [-2.0f32, -1.0, 0.0, 0.5, 3.0, f32::NAN];
-    let apply: [(fn(&mut Tensor) -> Result<()>, [f32; 6]); 3] = [
+    type Op = fn(&mut Tensor) -> Result<()>;
+    let apply: [(Op, [f32; 6]); 3] = [
         (|x| x.clamp_(-1.0, 1.0), [0.0, 3.0, 3.0, 3.0, 0.0, 0.0]),
         (|x| x.leaky_relu_(-2.0), [-6.0, -6.0, -6.0, 3.0, 3.0, -6.0]),
         (|x| x.minimum_(&Tensor::zeros([1], DType::F32, x.device())?), [3.0, 3.0, 3.0, 0.0, 0.0, 0.0]),

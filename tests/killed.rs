@@ -34,7 +34,7 @@ fn a_killed_save_leaves_a_whole_file(at: &At) -> Check {
     while met < WANTED {
         prop_assert!(kills < MOST, "{} of {} kills came in the middle of a save", met, MOST);
         kills += 1;
-        kill_one(&path, beside.time.mul_f64(1.5 * rng.unit()), rng.below(4) as usize)?;
+        kill_one(&path, beside.time.mul_f64(1.5 * rng.unit()), rng.below(4))?;
 
         let names = fs::read_dir(folder.path()).map_err(fail)?.map(|entry| Ok(entry?.file_name()));
         let mut names = names.collect::<std::io::Result<Vec<_>>>().map_err(fail)?;
