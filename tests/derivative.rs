@@ -243,9 +243,8 @@ fn keeps(at: &At, op: &Op) -> Check {
             Saved::Others => operands[1..].iter().filter(floats).map(bytes).sum(),
             // It is there anyway, or is an index that the caller made.
             Saved::Output | Saved::Seed => 0,
-            Saved::Mask => {
-                operands.iter().filter(|x| x.dtype() == DType::Bool).map(bytes).sum::<u64>().max(out / 4)
-            }
+            Saved::Mask => operands.iter().filter(|x| x.dtype() == DType::Bool).map(bytes).sum(),
+            Saved::Bits => (out / 4).div_ceil(8),
             Saved::Positions => {
                 operands.iter().filter(|x| x.dtype() == DType::I64).map(bytes).sum::<u64>().max(2 * out)
             }
@@ -253,8 +252,11 @@ fn keeps(at: &At, op: &Op) -> Check {
             Saved::Bounds => 0,
         };
         // From the output of one with a negative slope nothing follows.
-        let turns = matches!(op.method(), "leaky_relu" | "elu") && case.subject.note.contains(": -");
-        let most: u64 = if turns { bytes(&operands[0]) } else { set.iter().map(part).sum() };
+        let most: u64 = match op.method() {
+            "leaky_relu" if case.subject.note.contains(": -") => part(&Saved::Bits),
+            "elu" if case.subject.note.contains(": -") => part(&Saved::Input),
+            _ => set.iter().map(part).sum(),
+        };
         drop(operands);
         let kept = device.stats().live_bytes - made;
         prop_assert!(

@@ -7,9 +7,11 @@
 mod arrange;
 mod attention;
 mod binary;
+mod bits;
 mod budget;
 mod copy;
 mod cross_entropy;
+mod curve;
 mod derivative;
 mod einsum;
 mod empty;
@@ -23,6 +25,7 @@ mod grad;
 mod graph;
 mod head;
 mod inputs;
+mod killed;
 mod matmul;
 mod minilm;
 mod multi;
@@ -67,6 +70,9 @@ fn main() -> ExitCode {
     if neighbour::is_neighbour() {
         return neighbour::neighbour();
     }
+    if killed::is_trainer() {
+        return killed::trainer();
+    }
     let arguments = libtest_mimic::Arguments::from_args();
     let mut suite = match Suite::new() {
         Ok(suite) => suite,
@@ -83,6 +89,7 @@ fn main() -> ExitCode {
         unary::trials,
         unary_backward::trials,
         binary::trials,
+        bits::trials,
         copy::trials,
         arrange::trials,
         fused::trials,
@@ -113,11 +120,13 @@ fn main() -> ExitCode {
         multi::trials,
         optimizer::trials,
         golden::trials,
+        curve::trials,
         derivative::trials,
         grad::trials,
         head::trials,
         training::trials,
         offload::trials,
+        killed::trials,
         graph::trials,
         minilm::trials,
         inputs::trials,

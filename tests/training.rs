@@ -1,22 +1,26 @@
 //! Training: a run that stops goes on as if it had not, and faults lose nothing.
 
 use proptest::prelude::*;
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::Path};
 use taut::{
     Activation, Budget, DType, Device, Error, ErrorKind, Result, Tensor,
     optim::{AdamW, Rule},
     scope, seed,
 };
 use taut_nn::{
-    Builder, Layer, Mlp, Module, Optimizer, States, Weights, epoch, gather_rows, loss, prefetch, save,
+    Builder, Layer, Mlp, Module, Optimizer, Parameter, States, Weights, epoch, gather_rows, loss, prefetch,
+    save,
 };
-use taut_tests::{At, Check, Suite, kind_of};
+use taut_tests::{At, Check, Suite, fail, kind_of};
 
 pub(crate) fn trials(suite: &mut Suite) {
     suite.real("training::a_stopped_run_goes_on", a_stopped_run_goes_on);
     suite.real("training::update_in_backward_is_the_update", update_in_backward_is_the_update);
     suite.real("training::parts_of_a_batch_are_the_batch", parts_of_a_batch_are_the_batch);
     suite.real("training::infinite_gradients_change_nothing", infinite_gradients_change_nothing);
+    suite.real("training::a_scale_comes_down_until_gradients_fit", a_scale_comes_down_until_gradients_fit);
+    suite
+        .real("training::without_a_norm_nan_goes_where_it_belongs", without_a_norm_nan_goes_where_it_belongs);
     suite.everywhere(
         "training::out_of_memory_anywhere_changes_nothing",
         out_of_memory_anywhere_changes_nothing,
@@ -26,13 +30,13 @@ pub(crate) fn trials(suite: &mut Suite) {
 }
 
 /// A network with dropout between its layers, and its optimizer.
-struct Run {
+pub(crate) struct Run {
     network: Mlp,
     optimizer: Optimizer,
 }
 
 impl Run {
-    fn new(device: &Device, dtype: DType, states: States) -> Result<Run> {
+    pub(crate) fn new(device: &Device, dtype: DType, states: States) -> Result<Run> {
         let network = Mlp::new(&Builder::random(3, dtype, device), &[8, 96, 96, 2], Activation::Relu)?;
         network.train()?;
         let optimizer = Optimizer::new(Rule::AdamW(AdamW::default()), &network, states)?;
@@ -52,7 +56,7 @@ impl Run {
         loss::mean_squared(h.cast(DType::F32)?, &target.cast(DType::F32)?)
     }
 
-    fn steps(&mut self, steps: std::ops::Range<u64>) -> Result<()> {
+    pub(crate) fn steps(&mut self, steps: std::ops::Range<u64>) -> Result<()> {
         for step in steps {
             self.loss(step, 0..64)?.backward()?;
             self.optimizer.step(0.01)?;
@@ -61,12 +65,17 @@ impl Run {
     }
 
     fn values(&self) -> Result<Vec<Vec<f32>>> {
-        let values = |x: &taut_nn::Parameter| x.tensor().detach().cast(DType::F32)?.to_vec::<f32>();
+        let values = |x: &Parameter| x.tensor().detach().cast(DType::F32)?.to_vec::<f32>();
         self.network.parameters().into_iter().map(values).collect()
     }
 
+    /// How many steps were done.
+    pub(crate) fn count(&self) -> Result<u64> {
+        Ok(number(self, "step")? as u64)
+    }
+
     /// Writes all that a run is made of.
-    fn save(&self, path: &PathBuf) -> Result<()> {
+    pub(crate) fn save(&self, path: &Path) -> Result<()> {
         let parameters = self.network.parameters().into_iter().map(|x| (x.name().to_owned(), x.tensor()));
         let states = self.optimizer.states()?.into_iter().map(|(name, x)| (format!("optimizer.{name}"), x));
         let all: Vec<(String, Tensor)> = parameters.chain(states).collect();
@@ -75,7 +84,7 @@ impl Run {
     }
 
     /// Takes up what was written.
-    fn load(&mut self, path: &PathBuf) -> Result<()> {
+    pub(crate) fn load(&mut self, path: &Path) -> Result<()> {
         let weights = Weights::open(path)?;
         let device = self.optimizer.device().clone();
         for parameter in self.network.parameters() {
@@ -102,7 +111,7 @@ fn is_planes(name: &str, weights: &Weights) -> bool {
 
 /// Ten steps are the same to the bit as five, a save, a new process as it were, and five more: with all states.
 fn a_stopped_run_goes_on(at: &At) -> Check {
-    let folder = tempfile::tempdir().map_err(|error| taut_tests::fail(error.to_string()))?;
+    let folder = tempfile::tempdir().map_err(|error| fail(error.to_string()))?;
     for (dtype, states) in
         [(DType::F32, States::Full), (DType::BF16, States::Codes), (DType::F16, States::Full)]
     {
@@ -157,7 +166,7 @@ fn parts_of_a_batch_are_the_batch(at: &At) -> Check {
             let loss = loss::mean_squared(run.network.forward(x)?, &target)?;
             loss.mul_scalar((end - start) as f64 / 64.0)?.backward()?;
         }
-        let grad = |x: &taut_nn::Parameter| x.take_grad().ok_or_else(|| Error::grad("none"))?.to_vec::<f32>();
+        let grad = |x: &Parameter| x.take_grad().ok_or_else(|| Error::grad("none"))?.to_vec::<f32>();
         run.network.parameters().into_iter().map(grad).collect()
     };
     let whole = gradients(&[(0, 64)])?;
@@ -168,27 +177,94 @@ fn parts_of_a_batch_are_the_batch(at: &At) -> Check {
     Ok(())
 }
 
+/// A number that the optimizer keeps.
+fn number(run: &Run, wanted: &str) -> Result<f32> {
+    let found = run.optimizer.states()?.into_iter().find(|(name, _)| name == wanted);
+    found.ok_or_else(|| Error::grad(format!("no {wanted}")))?.1.item::<f32>()
+}
+
+/// Weights and all states but the scale of the loss.
+fn everything(run: &Run) -> Result<Vec<Vec<f32>>> {
+    let states = run.optimizer.states()?.into_iter().filter(|(name, _)| !name.starts_with("loss_scale"));
+    let states = states.map(|(_, x)| x.cast(DType::F32)?.to_vec::<f32>());
+    run.values()?.into_iter().map(Ok).chain(states).collect()
+}
+
 /// A step whose gradients are not finite is not done, and halves the scale of the loss.
 fn infinite_gradients_change_nothing(at: &At) -> Check {
-    for bad in [f64::INFINITY, f64::NAN] {
-        let mut run = Run::new(&at.device, DType::F32, States::Full)?;
-        run.optimizer = run.optimizer.with_loss_scale(1024.0)?;
-        let before = run.values()?;
-        let loss = run.optimizer.scaled(run.loss(0, 0..64)?.mul_scalar(bad)?)?;
-        loss.backward()?;
-        run.optimizer.step(0.01)?;
+    let bad = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
+    for (dtype, bad) in
+        [DType::F32, DType::BF16, DType::F16].into_iter().flat_map(|d| bad.map(|bad| (d, bad)))
+    {
+        for states in [States::Full, States::Codes] {
+            let mut run = Run::new(&at.device, dtype, states)?;
+            run.optimizer = run.optimizer.with_loss_scale(1024.0)?;
+            run.optimizer.scaled(run.loss(0, 0..64)?)?.backward()?;
+            run.optimizer.step(0.01)?;
+            let before = everything(&run)?;
+            run.optimizer.scaled(run.loss(1, 0..64)?.mul_scalar(bad)?)?.backward()?;
+            run.optimizer.step(0.01)?;
+            prop_assert!(everything(&run)? == before, "{} by {}", dtype, bad);
+            prop_assert_eq!((number(&run, "loss_scale")?, number(&run, "step")?), (512.0, 1.0));
+            run.optimizer.scaled(run.loss(1, 0..64)?)?.backward()?;
+            run.optimizer.step(0.01)?;
+            prop_assert!(run.values()?.iter().flatten().all(|x| x.is_finite()));
+            prop_assert!(everything(&run)? != before);
+            prop_assert_eq!((number(&run, "loss_scale")?, number(&run, "step")?), (512.0, 2.0));
+        }
+    }
+    Ok(())
+}
+
+/// A scale at which gradients of f16 overflow is halved until they do not.
+fn a_scale_comes_down_until_gradients_fit(at: &At) -> Check {
+    let mut run = Run::new(&at.device, DType::F16, States::Full)?;
+    let start = 2f32.powi(30);
+    run.optimizer = run.optimizer.with_loss_scale(start)?;
+    let before = run.values()?;
+    let mut skipped = 0;
+    while number(&run, "step")? == 0.0 {
+        prop_assert!(skipped < 30, "no step was done");
         prop_assert!(run.values()? == before);
-        let state = |run: &Run, wanted: &str| -> Result<f32> {
-            let found = run.optimizer.states()?.into_iter().find(|(name, _)| name == wanted);
-            found.ok_or_else(|| Error::grad("no such state"))?.1.item::<f32>()
-        };
-        prop_assert_eq!(state(&run, "loss_scale")?, 512.0);
-        prop_assert_eq!(state(&run, "step")?, 0.0);
-        let loss = run.optimizer.scaled(run.loss(0, 0..64)?)?;
-        loss.backward()?;
+        prop_assert_eq!(number(&run, "loss_scale")?, start * 0.5f32.powi(skipped));
+        run.optimizer.scaled(run.loss(0, 0..64)?)?.backward()?;
         run.optimizer.step(0.01)?;
-        prop_assert!(run.values()? != before);
-        prop_assert_eq!((state(&run, "loss_scale")?, state(&run, "step")?), (512.0, 1.0));
+        skipped += 1;
+    }
+    // The last of them was done.
+    prop_assert!(skipped > 5, "{} steps", skipped);
+    prop_assert_eq!(number(&run, "loss_scale")?, start * 0.5f32.powi(skipped - 1));
+    prop_assert!(run.values()?.iter().flatten().all(|x| x.is_finite()));
+    Ok(())
+}
+
+/// With a largest norm a gradient that is not finite stops the step; without, it goes where it belongs and nowhere else.
+fn without_a_norm_nan_goes_where_it_belongs(at: &At) -> Check {
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        for clips in [true, false] {
+            let network = Mlp::new(&Builder::random(3, dtype, &at.device), &[4, 2], Activation::Identity)?;
+            network.train()?;
+            let mut optimizer = Optimizer::new(Rule::AdamW(AdamW::default()), &network, States::Full)?;
+            if clips {
+                optimizer = optimizer.with_max_norm(1.0);
+            }
+            let [weight, bias] = network.parameters()[..] else { return Err(fail("two parameters")) };
+            let values = |x: &Parameter| x.tensor().detach().cast(DType::F32)?.to_vec::<f32>();
+            let before = [values(weight)?, values(bias)?];
+            // Of the second output only: the gradients of the first are 1.
+            let x = Tensor::full([1, 4], 1.0, dtype, &at.device)?;
+            let factors = Tensor::from_slice(&[1.0f32, f32::NAN], [2], &at.device)?.cast(dtype)?;
+            network.forward(x)?.mul(&factors)?.sum(&[])?.backward()?;
+            optimizer.step(0.01)?;
+            let after = [values(weight)?, values(bias)?];
+            if clips {
+                prop_assert!(before == after, "{} clipped", dtype);
+                continue;
+            }
+            let is_nan = after.map(|values| values.into_iter().map(f32::is_nan).collect::<Vec<_>>());
+            prop_assert_eq!(&is_nan[0], &[false, false, false, false, true, true, true, true], "{}", dtype);
+            prop_assert_eq!(&is_nan[1], &[false, true], "{}", dtype);
+        }
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("weights::types_that_no_tensor_has", types_that_no_tensor_has);
     suite.everywhere("weights::chunks_must_fit", chunks_must_fit);
     suite.everywhere("weights::saves_that_fail_leave_the_old_file", saves_that_fail_leave_the_old_file);
+    suite.cpu("weights::saves_sweep_what_killed_ones_left", saves_sweep_what_killed_ones_left);
     suite.planned("weights::plans_write_nothing", plans_write_nothing);
 }
 
@@ -341,6 +342,31 @@ fn saves_that_fail_leave_the_old_file(at: &At) -> Check {
     prop_assert_eq!(fs::read(&path).map_err(fail)?, SAVED);
     prop_assert_eq!(names(home.path())?, ["x"]);
     Ok(())
+}
+
+/// Of files that a save was to fill, those go that nobody writes to any more.
+fn saves_sweep_what_killed_ones_left(at: &At) -> Check {
+    let home = home()?;
+    let x = Tensor::zeros([3], DType::F32, &at.device)?;
+    let others = [".x.7-0.part", ".xx.7-0.partial", ".x.partial", "x.7-0.partial", ".x.7-a.partial"];
+    let ours = [".x.7-0.partial", ".x.7-1.partial"];
+    for name in others.iter().chain(&ours) {
+        fs::write(home.path().join(name), "half").map_err(fail)?;
+    }
+    let written = fs::File::open(home.path().join(ours[1])).map_err(fail)?;
+    written.lock().map_err(fail)?;
+    let check = |left: &[&str]| {
+        save(home.path().join("x"), [("x", &x)], &none())?;
+        let mut want: Vec<_> = others.iter().chain(left).chain(&["x"]).copied().collect();
+        let mut found = names(home.path())?;
+        want.sort_unstable();
+        found.sort_unstable();
+        prop_assert_eq!(found, want);
+        Ok(())
+    };
+    check(&ours[1..])?;
+    drop(written);
+    check(&[])
 }
 
 fn plans_write_nothing(at: &At) -> Check {

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 mod bench;
+pub mod curve;
 pub mod encoder;
 pub mod figures;
 pub mod flights;

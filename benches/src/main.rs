@@ -3,14 +3,14 @@
 use std::{path::PathBuf, process::ExitCode};
 use taut::Device;
 use taut_benches::{
-    Bench, encoder, figures, host, learn, memory, model, multi, page, pool, products, throughput, timeline,
-    training,
+    Bench, curve, encoder, figures, host, learn, memory, model, multi, page, pool, products, throughput,
+    timeline, training,
 };
 
 const HELP: &str = "\
 taut-bench [GROUP].. [--quick] [--ops OP,..] [--timeline] [--device cpu|cuda] [--data DIR] [--out DIR]
 
-Groups: host, throughput, multi, products, memory, training, train, model, encoder. Without one, all of them;
+Groups: host, throughput, multi, products, memory, training, train, curve, model, encoder. Without one, all of them;
 `--only GROUP` names one too.
 --ops limits the throughput to the methods of these names: relu,sum,matmul; and lists, products, training and the encoder
 to rows with one of these in their name: '512 x 4096,TN'.
@@ -72,6 +72,7 @@ fn parse() -> Outcome<Option<Options>> {
         memory::GROUP,
         training::GROUP,
         learn::GROUP,
+        curve::GROUP,
         model::GROUP,
         encoder::GROUP,
     ];
@@ -108,6 +109,9 @@ fn run(options: Options) -> Outcome<()> {
     if wanted(learn::GROUP) {
         learn::measure(&mut bench)?;
     }
+    if wanted(curve::GROUP) {
+        curve::measure(&mut bench, &options.out.join(curve::GROUP))?;
+    }
     if wanted(throughput::GROUP) {
         throughput::measure(&mut bench)?;
     }
@@ -134,7 +138,7 @@ fn run(options: Options) -> Outcome<()> {
         timeline::write(&options.out, &bench.timelines)?;
     }
     let mut sections = vec![model::section(&bench), encoder::section(&bench), memory::section(&bench)];
-    sections.extend([learn::section(&bench), training::section(&bench)]);
+    sections.extend([learn::section(&bench), curve::section(&bench), training::section(&bench)]);
     sections.extend(timeline::section(&bench));
     sections.extend([
         throughput::section(&bench),

@@ -136,6 +136,10 @@ impl Kernel {
                 format!("optimizer<{update}, {weight}, {grad}, {codes}, {words}>")
             }
             Kernel::Advance => "advance".to_owned(),
+            Kernel::Bits(ask, dtype, Access::Packed) => format!("bits_packed<{}, {dtype}>", ask.functor()),
+            Kernel::Bits(ask, dtype, _) => format!("bits_walk<{}, {dtype}>", ask.functor()),
+            Kernel::BitsChoose(dtype, Access::Packed) => format!("bits_choose_packed<{dtype}>"),
+            Kernel::BitsChoose(dtype, _) => format!("bits_choose_walk<{dtype}>"),
             Kernel::Fused(dtype, Access::Packed) => format!("fused_packed<{dtype}, {FUSED_LEN}>"),
             Kernel::Fused(dtype, Access::Rows) => format!("fused_walk<{dtype}, {FUSED_LEN}>"),
             Kernel::Fused(dtype, Access::Strided) => format!("fused_walk<{dtype}, 1>"),

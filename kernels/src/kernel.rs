@@ -11,7 +11,7 @@ use crate::{
     },
 };
 use std::sync::LazyLock;
-use taut_core::{Binary, DType, Kept, Multi, Norm, Random, Reduce, Scan, Softmax, Unary};
+use taut_core::{Binary, DType, Kept, Multi, Norm, Predicate, Random, Reduce, Scan, Softmax, Unary};
 
 /// The typed name of a kernel. Parameters of ops play no part: `Relu` and `LeakyRelu { slope }` name one kernel each.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -108,6 +108,10 @@ pub enum Kernel {
     Optimizer(Update, Weight, DType, bool, Capacity),
     /// `optimizer.cu`: counts steps.
     Advance,
+    /// `bits.cu`: packed or strided.
+    Bits(Predicate, DType, Access),
+    /// `bits.cu`, of gradients: packed or strided.
+    BitsChoose(DType, Access),
 }
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
@@ -235,6 +239,11 @@ impl Kernel {
         for dtype in dtypes(&DType::is_number) {
             all.extend([Kernel::Sort(dtype), Kernel::ScatterAdd(dtype), Kernel::ScatterJoin(dtype)]);
         }
+        for (dtype, access) in floats.iter().flat_map(|&d| [Access::Packed, Access::Strided].map(|a| (d, a)))
+        {
+            all.extend(Predicate::ALL.map(|ask| Kernel::Bits(ask, dtype, access)));
+            all.push(Kernel::BitsChoose(dtype, access));
+        }
         all
     }
 
@@ -293,6 +302,7 @@ impl Kernel {
             Kernel::Multi(..) | Kernel::MultiJoin => "multi.cu",
             Kernel::Optimizer(.., Capacity::Large) => "optimizer_large.cu",
             Kernel::Optimizer(..) | Kernel::Advance => "optimizer.cu",
+            Kernel::Bits(..) | Kernel::BitsChoose(..) => "bits.cu",
         }
     }
 
@@ -379,6 +389,8 @@ impl Kernel {
                 [38, op, weight.code(), grad as usize]
             }
             Kernel::Advance => [37, 1, 0, 0],
+            Kernel::Bits(ask, dtype, access) => [44, ask.index(), dtype as usize, access as usize],
+            Kernel::BitsChoose(dtype, access) => [45, 0, dtype as usize, access as usize],
         }
     }
 }

@@ -16,7 +16,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use layout::Layout;
 pub use op::{
     Activation, AdamW, Attention, Binary, Dropout, Index, Kept, Lion, Mask, Multi, Norm, Onto, Packed,
-    Random, Reduce, Rule, SAVED, Saved, Scan, Sgd, Softmax, Triangle, Unary, saved,
+    Predicate, Random, Reduce, Rule, SAVED, Saved, Scan, Sgd, Softmax, Triangle, Unary, saved,
 };
 pub use product::Products;
 pub use shape::{MAX_RANK, Shape};

@@ -26,7 +26,7 @@ pub fn mean_squared(x: Tensor, target: &Tensor) -> Result<Tensor> {
 ///
 /// Source: Huber, "Robust estimation of a location parameter", 1964.
 ///
-/// Backward keeps three tensors of the size of `x`.
+/// Backward keeps three tensors of the size of `x`, and a bit for each element.
 ///
 /// ```
 /// use taut::{Device, Tensor};

@@ -161,7 +161,8 @@ impl Optimizer {
     }
 
     /// Changes every parameter that has a gradient, with this learning rate, and drops the gradients. If the gradients are
-    /// clipped or scaled and one is not finite, nothing is changed.
+    /// clipped or scaled and one is not finite, nothing is changed; if they are neither, what follows from NaN is NaN: the
+    /// weights that it is the gradient of, and their states.
     ///
     /// # Errors
     ///

@@ -11,8 +11,10 @@ pub enum Saved {
     Others,
     /// The result.
     Output,
-    /// Bools that the op was given, or that it makes for each element of its result: one byte for each.
+    /// Bools that the op was given: one byte for each.
     Mask,
+    /// A bit for each element of its result: which way a [choice](crate::Unary::choice) went.
+    Bits,
     /// The seed of the random numbers: 8 bytes.
     Seed,
     /// So many f32 for each row.
@@ -38,7 +40,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("attention_packed", &[Input, Saved::Others, Output, Saved::Statistics(1)]),
     ("cast", &[]),
     ("cat", &[]),
-    ("clamp", &[Input]),
+    ("clamp", &[Saved::Bits]),
     ("cos", &[Input]),
     ("cross_entropy", &[Input, Saved::Positions]),
     ("cumsum", &[]),
@@ -59,7 +61,7 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("index_select", &[Saved::Positions]),
     ("l2_normalize", &[Input]),
     ("layer_norm", &[Input, Saved::Others]),
-    // Likewise.
+    // Its output for slopes that keep the sign; bits otherwise.
     ("leaky_relu", &[Output]),
     ("linear", &[Input, Saved::Others]),
     // The gradients of both, made in the forward pass: that of the input in its place.
@@ -72,12 +74,12 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("masked_fill", &[Saved::Mask]),
     ("matmul", &[Input, Saved::Others]),
     ("max", &[Saved::Positions]),
-    ("maximum", &[Saved::Mask]),
+    ("maximum", &[Saved::Bits]),
     ("mean", &[]),
     ("mean_packed", &[Saved::Bounds]),
     ("mean_square", &[Input]),
     ("min", &[Saved::Positions]),
-    ("minimum", &[Saved::Mask]),
+    ("minimum", &[Saved::Bits]),
     ("mul", &[Input, Saved::Others]),
     ("mul_scalar", &[]),
     ("neg", &[]),
@@ -139,7 +141,8 @@ mod tests {
     fn elementwise_ops_keep_what_their_derivative_takes() {
         for op in Unary::ALL {
             let kept = op.kept().map(|kept| match kept {
-                Kept::Nothing => &[][..],
+                _ if op.choice().is_some() => &[Saved::Bits][..],
+                Kept::Nothing => &[],
                 Kept::Input => &[Input],
                 Kept::Output => &[Output],
             });
@@ -147,6 +150,7 @@ mod tests {
         }
         let kept = |op: Unary| op.kept();
         assert_eq!(kept(Unary::LeakyRelu { slope: -0.5 }), Some(Kept::Input));
+        assert!(Unary::LeakyRelu { slope: -0.5 }.choice().is_some());
         assert_eq!(kept(Unary::Elu { alpha: -0.5 }), Some(Kept::Input));
         assert_eq!(kept(Unary::LeakyRelu { slope: 0.0 }), Some(Kept::Output));
     }

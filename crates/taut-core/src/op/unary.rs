@@ -1,4 +1,4 @@
-use crate::DType;
+use crate::{DType, Predicate};
 
 /// Elementwise ops of one operand.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -225,6 +225,19 @@ impl Unary {
             | Unary::PowScalar { .. }
             | Unary::Square => Some(Kept::Input),
             Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Not => None,
+        }
+    }
+
+    /// Where the derivative is one of two factors, and what is [kept](Self::kept) is the operand: the question that says
+    /// which, and the factor where the answer is no; it is 1 where it is yes. An op keeps the bits of the answers in place of the
+    /// operand.
+    pub fn choice(self) -> Option<(Predicate, f32)> {
+        match self {
+            Unary::LeakyRelu { slope } if self.kept() == Some(Kept::Input) => {
+                Some((Predicate::Positive, slope))
+            }
+            Unary::Clamp { low, high } => Some((Predicate::Within { low, high }, 0.0)),
+            _ => None,
         }
     }
 

@@ -4,6 +4,7 @@
 pub mod arrange;
 pub mod attention;
 pub mod binary;
+pub mod bits;
 pub mod copy;
 pub mod cross_entropy;
 pub mod fill;

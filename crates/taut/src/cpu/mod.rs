@@ -3,6 +3,7 @@
 pub(crate) mod arrange;
 pub(crate) mod attention;
 pub(crate) mod binary;
+pub(crate) mod bits;
 pub(crate) mod bytes;
 mod convert;
 pub(crate) mod copy;

@@ -4,6 +4,7 @@
 mod arrange;
 mod attention;
 mod binary;
+mod bits;
 pub(crate) mod copy;
 mod cross_entropy;
 mod einsum;

@@ -91,7 +91,7 @@ impl Tensor {
     }
 
     /// The smaller of the two. NaN if either is; of equals, 0 and -0 too, that of `self`. Otherwise as
-    /// [`add`](Self::add). Backward keeps a bool for each element of the result: `numel` bytes.
+    /// [`add`](Self::add). Backward keeps a bit for each element of the result: `ceil(numel / 8)` bytes.
     ///
     /// ```
     /// use taut::{Device, Tensor};
@@ -118,7 +118,7 @@ impl Tensor {
     }
 
     /// The larger of the two. NaN if either is; of equals, 0 and -0 too, that of `self`. Otherwise as
-    /// [`add`](Self::add). Backward keeps a bool for each element of the result: `numel` bytes.
+    /// [`add`](Self::add). Backward keeps a bit for each element of the result: `ceil(numel / 8)` bytes.
     ///
     /// ```
     /// use taut::{Device, Tensor};

@@ -2,9 +2,9 @@
 
 use crate::{
     Tensor,
-    grad::{Kept, Tape, no_grad, sum_to},
+    grad::{Kept, Tape, sum_to},
 };
-use taut_core::{Binary, Result, Shape};
+use taut_core::{Binary, Predicate, Result, Shape};
 
 /// Whether the backward of `op` needs the first operand, the second, and the result.
 pub(super) fn needs(op: Binary, tape: &Tape) -> [bool; 3] {
@@ -24,17 +24,24 @@ pub(super) struct Note {
     shapes: [Shape; 2],
     a: Option<Kept>,
     b: Option<Kept>,
-    /// Where the result is the first operand: of [`Binary::Minimum`] and [`Binary::Maximum`].
-    is_first: Option<Tensor>,
+    /// Bits that are 1 where the result is the first operand: of [`Binary::Minimum`] and [`Binary::Maximum`].
+    is_first: Option<Kept>,
 }
 
 impl Note {
     pub(super) fn new(op: Binary, a: &Tensor, b: &Tensor, tape: Tape) -> Result<Note> {
         let [keep_a, keep_b, _] = needs(op, &tape);
-        let is_first = match op {
-            Binary::Minimum if tape.is_on() => Some(no_grad(|| a.clone().le(b))?),
-            Binary::Maximum if tape.is_on() => Some(no_grad(|| a.clone().ge(b))?),
+        let ask = match op {
+            Binary::Minimum => Some(Predicate::Le),
+            Binary::Maximum => Some(Predicate::Ge),
             _ => None,
+        };
+        let is_first = match ask.filter(|_| tape.is_on()) {
+            Some(ask) => {
+                let shape = a.shape().broadcast(b.shape(), op.name())?;
+                tape.keep(&a.bits(op.name(), ask, b, shape)?, true)
+            }
+            None => None,
         };
         let (shapes, a, b) = ([*a.shape(), *b.shape()], tape.keep(a, keep_a), tape.keep(b, keep_b));
         Ok(Note { op, tape, shapes, a, b, is_first })
@@ -45,7 +52,7 @@ impl Note {
         let y = tape.keep(out, needs(op, &tape)[2]);
         tape.note(out, move |grad, flow| {
             let take = |kept: Option<Kept>| kept.map(Kept::take).transpose();
-            let (a, b, y) = (take(a)?, take(b)?, take(y)?);
+            let (a, b, y, is_first) = (take(a)?, take(b)?, take(y)?, take(is_first)?);
             let wants = [flow.wants(0), flow.wants(1)];
             let [first, second] = gradients(op, grad, wants, a, b, y, is_first)?;
             for (i, grad) in [first, second].into_iter().enumerate() {
@@ -100,10 +107,12 @@ fn gradients(
             Ok([one.transpose()?, two.transpose()?])
         }
         (Binary::Minimum | Binary::Maximum, ..) => {
-            let Some(mask) = is_first else { return Ok([None, None]) };
-            let two = own(second).map(|grad| grad.masked_fill(&mask, 0.0)).transpose()?;
-            let one = first.then(|| grad.masked_fill(&mask.not()?, 0.0)).transpose()?;
-            Ok([one, two])
+            let Some(bits) = is_first else { return Ok([None, None]) };
+            if !first {
+                return Ok([None, Some(grad.choose(&bits, false, 0.0)?)]);
+            }
+            let two = own(second).map(|grad| grad.choose(&bits, false, 0.0)).transpose()?;
+            Ok([Some(grad.choose(&bits, true, 0.0)?), two])
         }
         // Their results are bools.
         _ => Ok([None, None]),

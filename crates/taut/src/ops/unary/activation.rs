@@ -36,7 +36,7 @@ impl Tensor {
     /// `x` where `x >= 0`, `slope * x` elsewhere. NaN stays NaN. Shape `[..] -> [..]`, floats.
     ///
     /// Reuses the memory of `self` when no one else holds it. Backward keeps the output, which exists anyway:
-    /// 0 bytes more. With a negative slope it keeps the input: the bytes of `self`.
+    /// 0 bytes more. With a negative slope it keeps a bit for each element: `ceil(numel / 8)` bytes.
     ///
     /// ```
     /// use taut::{Device, Tensor};

@@ -163,7 +163,8 @@ impl Tensor {
     /// NaN; an infinity is no bound. Shape `[..] -> [..]`, all dtypes but bool; bounds are converted to the
     /// dtype (to f32 for 16-bit floats), so that integers saturate and lose their fractions.
     ///
-    /// Reuses the memory of `self` when no one else holds it. Backward keeps the input: the bytes of `self`.
+    /// Reuses the memory of `self` when no one else holds it. Backward keeps a bit for each element:
+    /// `ceil(numel / 8)` bytes.
     ///
     /// ```
     /// use taut::{Device, Tensor};

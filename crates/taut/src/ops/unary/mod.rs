@@ -36,7 +36,7 @@ impl Tensor {
         let name = op.name();
         takes(op, self.dtype(), "")?;
         let tape = Tape::new(name, &[&self]);
-        let input = tape.keep(&self, op.kept() == Some(Keeps::Input));
+        let kept = keep(op, &self, &tape)?;
         let mut out = if self.is_reusable() {
             eval(op, None, self.view_mut(name)?)?;
             self
@@ -46,7 +46,7 @@ impl Tensor {
             eval(op, Some(self.view()?), out.view_mut(name)?)?;
             out
         };
-        note(op, tape, input, &mut out);
+        note(op, tape, kept, &mut out);
         Ok(out)
     }
 
@@ -61,14 +61,15 @@ impl Tensor {
         let name = format!("{}_", op.name());
         check_distinct(self, &name)?;
         let tape = Tape::in_place(op.name(), self, std::iter::empty())?;
-        if tape.is_on() && op.kept() == Some(Keeps::Input) {
+        if tape.is_on() && op.kept() == Some(Keeps::Input) && op.choice().is_none() {
             return Err(Error::grad(format!(
                 "{name}: its backward needs what it would write over; use `{}`",
                 op.name()
             )));
         }
+        let kept = if op.choice().is_some() { keep(op, self, &tape)? } else { None };
         eval(op, None, self.view_mut(&name)?)?;
-        note(op, tape, None, self);
+        note(op, tape, kept, self);
         Ok(())
     }
 }
@@ -80,12 +81,24 @@ fn takes(op: Unary, dtype: DType, suffix: &str) -> Result<()> {
     Err(Error::dtype(format!("{}{suffix}: does not take {dtype}", op.name())))
 }
 
-/// Notes `out` as what `op` made of the input, which is there if its backward needs that.
-fn note(op: Unary, tape: Tape, input: Option<Kept>, out: &mut Tensor) {
+/// What the backward needs of the input: all of it, or which way a choice went, or nothing.
+fn keep(op: Unary, x: &Tensor, tape: &Tape) -> Result<Option<Kept>> {
+    match op.choice() {
+        Some((ask, _)) if tape.is_on() => Ok(tape.keep(&x.bits(op.name(), ask, x, *x.shape())?, true)),
+        Some(_) => Ok(None),
+        None => Ok(tape.keep(x, op.kept() == Some(Keeps::Input))),
+    }
+}
+
+/// Notes `out` as what `op` made of the input, of which there is what its backward needs.
+fn note(op: Unary, tape: Tape, kept: Option<Kept>, out: &mut Tensor) {
     let by_output = (op.kept() == Some(Keeps::Output)).then_some(op);
     tape.note_activated(out, by_output, move |grad, flow| {
-        let grad = match (op, input.map(Kept::take).transpose()?) {
-            (_, Some(input)) => return unary_backward::give(grad, op, input, flow),
+        let grad = match (op, kept.map(Kept::take).transpose()?) {
+            (_, Some(kept)) => match op.choice() {
+                Some((_, factor)) => grad.choose(&kept, true, factor)?,
+                None => return unary_backward::give(grad, op, kept, flow),
+            },
             (Unary::Neg | Unary::MulScalar { .. }, None) => grad.unary(op)?,
             // Of what changes in jumps only.
             (Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round, None) => grad.mul_scalar(0.0)?,
