@@ -28,6 +28,36 @@ __device__ __forceinline__ void barrier_init_fence() {
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
+// Blocks of this one's cluster, and its number among them.
+__device__ __forceinline__ u32 cluster_size() {
+    u32 n;
+    asm volatile("mov.u32 %0, %%cluster_nctarank;" : "=r"(n));
+    return n;
+}
+
+__device__ __forceinline__ u32 cluster_rank() {
+    u32 i;
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(i));
+    return i;
+}
+
+// All threads of the cluster meet, but those that have ended.
+__device__ __forceinline__ void cluster_wait() {
+    asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+}
+
+// Where `at` is in the shared memory of block `rank` of the cluster.
+__device__ __forceinline__ u32 shared_address_in(u32 at, u32 rank) {
+    u32 there;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
+    return there;
+}
+
+// Arrives at a barrier of another block.
+__device__ __forceinline__ void barrier_arrive_there(u32 at) {
+    asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(at) : "memory");
+}
+
 __device__ __forceinline__ void barrier_arrive(u32 at) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory");
 }
@@ -65,6 +95,14 @@ __device__ __forceinline__ void copy_box(u32 to, const TensorMap& map, u32 x, u3
     asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
                  "[%0], [%1, {%2, %3, %4}], [%5];"
                  ::"r"(to), "l"(&map), "r"(x), "r"(y), "r"(z), "r"(barrier) : "memory");
+}
+
+// The same to the same place of every block of the cluster whose bit is set, and to its barrier.
+__device__ __forceinline__
+void copy_box_to_all(u32 to, const TensorMap& map, u32 x, u32 y, u32 z, u32 barrier, u32 blocks) {
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
+                 "[%0], [%1, {%2, %3, %4}], [%5], %6;"
+                 ::"r"(to), "l"(&map), "r"(x), "r"(y), "r"(z), "r"(barrier), "h"(u16(blocks)) : "memory");
 }
 
 // Shows what this thread has written to shared memory to the copy engine.

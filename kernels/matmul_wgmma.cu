@@ -6,8 +6,12 @@
 // each has its own, and while one stores, the other multiplies: they hand on the tensor cores in turn. What goes into the
 // epilogue, the bias and what dst holds, is on its way while the products are computed.
 //
-// Launch     1-D, at most a block for each tile of each part of k of each product; 384 threads; the dynamic shared memory
-//            of Kernel::shared_bytes in src/expression.rs.
+// Blocks in pairs take tiles below one another, which want the same of b: each brings half of it, to both. That is a third
+// less to read from L2.
+//
+// Launch     1-D, at most a block for each tile of each part of k of each product; in clusters of 1, or of 2 if there is an
+//            even number of tiles down; 384 threads; the dynamic shared memory of Kernel::shared_bytes in
+//            src/expression.rs.
 // Requires   a_map and b_map: 3-D, the contiguous axis, the other, products; boxes as in Side; k at least 1. dst_map
 //            likewise in boxes of 64 rows of 128 bytes, if out_of says so (else any). k_part a multiple of kStep, unless
 //            there is one part.
@@ -42,17 +46,34 @@ template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static_assert(kRows % 64 == 0 && (kTeam == 1 || kTeam == 2));
 };
 
-// How stages of an operand come: in one box of 64 along k and kExtent rows, or in boxes of 64 along both axes.
-template <Major kMajor, u32 kExtent> struct Side {
+// How stages of an operand come: in boxes of 64 along k and kRows rows, or of 64 along both axes.
+template <Major kMajor, u32 kExtent, u32 kRows> struct Side {
     static constexpr bool kOuter = kMajor == Major::Outer;
     static constexpr u32 kNext = (kOuter ? 16 * 128 : 32) >> 4;  // 16 elements further along k, as factor_at counts
+    static constexpr u32 kBox = kOuter ? 64 : kRows, kBoxes = kExtent / kBox;
+    static_assert(kExtent % kBox == 0);
 
     static __device__ __forceinline__ void fetch(u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {
-        if constexpr (kOuter) {
-            #pragma unroll
-            for (u32 i = 0; i < kExtent / 64; ++i) copy_box(to + i * kBoxBytes, map, outer + 64 * i, k, product, barrier);
-        } else {
-            copy_box(to, map, k, outer, product, barrier);
+        each_box<kBoxes>(outer, k, [&](u32 i, u32 x, u32 y) {
+            copy_box(to + i * kBox * 128, map, x, y, product, barrier);
+        });
+    }
+
+    // One half or the other, to both blocks of a pair.
+    static __device__ __forceinline__
+    void fetch_half(u32 half, u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {
+        static_assert(kBoxes % 2 == 0);
+        const u32 first = half * (kBoxes / 2);
+        each_box<kBoxes / 2>(outer + first * kBox, k, [&](u32 i, u32 x, u32 y) {
+            copy_box_to_all(to + (first + i) * kBox * 128, map, x, y, product, barrier, 3);
+        });
+    }
+
+    template <u32 kCount, typename F> static __device__ __forceinline__ void each_box(u32 outer, u32 k, F f) {
+        #pragma unroll 1  // one thread has time, and the others need the registers
+        for (u32 i = 0; i < kCount; ++i) {
+            if constexpr (kOuter) f(i, outer + kBox * i, k);
+            else f(i, k, outer + kBox * i);
         }
     }
 };
@@ -342,8 +363,8 @@ template <typename T, Major kA, Major kB, typename S>
 __global__ void __launch_bounds__(384, 1)
 matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMap a_map,
              const __grid_constant__ TensorMap b_map, const __grid_constant__ TensorMap dst_map) {
-    using A = Side<kA, S::kM>;
-    using B = Side<kB, S::kN>;
+    using A = Side<kA, S::kM, S::kM>;
+    using B = Side<kB, S::kN, S::kN / 2>;
     extern __shared__ unsigned char shared[];
     __shared__ u64 barriers[2 * S::kStages + 4];
     const u32 ring_at = (shared_address(shared) + 1023) & ~1023u;
@@ -351,6 +372,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     asm volatile("" : "+r"(full));  // else it is computed anew in each step
     const u32 empty = full + 8 * S::kStages;
 
+    const bool paired = cluster_size() == 2;
     const u32 tiles = tiles_of(p, S::kM, S::kN);
     const u32 works = tiles * p.splits * u32(p.batch.numel);
     if (threadIdx.x == 0) {
@@ -359,21 +381,21 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         #pragma unroll 1
         for (u32 i = 0; i < S::kStages; ++i) {
             barrier_init(full + 8 * i, 1);
-            barrier_init(empty + 8 * i, 4 * S::kTeam);
+            barrier_init(empty + 8 * i, (paired ? 8 : 4) * S::kTeam);
         }
         #pragma unroll
         for (u32 i = 0; i < 4; ++i) barrier_init(empty + 8 * (S::kStages + i), 1);
         barrier_init_fence();
     }
-    __syncthreads();
+    if (paired) cluster_wait();
+    else __syncthreads();
     follow();
     Ring<S::kStages> ring;
 
     if (threadIdx.x < 128) {
         give_registers<40>();
-        if (threadIdx.x > 0) return;
         #pragma unroll 1
-        for (u32 index = blockIdx.x; index < works; index += gridDim.x) {
+        for (u32 index = blockIdx.x; threadIdx.x == 0 && index < works; index += gridDim.x) {
             const Work work = work_at<S>(p, tiles, index);
             // An operand that all products share has one place.
             const u32 a_product = p.batch.stride[0][0] == 0 ? 0 : work.product;
@@ -385,9 +407,12 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
                 barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
                 barrier_expect(barrier, S::kBytes);
                 A::fetch(to, a_map, u32(work.tile.m0), k, a_product, barrier);
-                B::fetch(to + S::kABytes, b_map, u32(work.tile.n0), k, b_product, barrier);
+                if (paired) B::fetch_half(cluster_rank(), to + S::kABytes, b_map, u32(work.tile.n0), k, b_product, barrier);
+                else B::fetch(to + S::kABytes, b_map, u32(work.tile.n0), k, b_product, barrier);
             }
         }
+        __syncwarp();
+        if (paired) cluster_wait();  // until nobody writes or arrives here any more
         return;
     }
 
@@ -398,6 +423,13 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const Out out = out_of(p);
     Outlet<T, S> outlet{dst_map, ring_at + S::kStages * S::kBytes + group * S::kOutBytes,
                         empty + 8 * (S::kStages + 2 * group)};
+    // A stage is free where it is, and where the other half of b comes from.
+    const auto leave = [](u32 barrier) {
+        if (threadIdx.x % 32 != 0) return;
+        barrier_arrive(barrier);
+        // Asked anew in each step: registers are scarce.
+        if (cluster_size() == 2) barrier_arrive_there(shared_address_in(barrier, 1 - cluster_rank()));
+    };
     u32 turn = 0;
     #pragma unroll 1
     for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn) {
@@ -432,12 +464,12 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             product_commit();
             // The step before is done: its stage is free.
             product_wait<1>();
-            if (step > 0 && threadIdx.x % 32 == 0) barrier_arrive(used);
+            if (step > 0) leave(used);
             used = empty + 8 * ring.stage;
         }
         if (S::kTeam == 1 && index + gridDim.x < works) pair_arrive(2 - group);
         product_wait<0>();
-        if (threadIdx.x % 32 == 0) barrier_arrive(used);
+        leave(used);
         if (has_bias) {
             #pragma unroll
             for (u32 b = 0; b < S::kN / 8; b += kCount) {
@@ -457,4 +489,6 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         else outlet.template send<false>(p, sums, work, u32(work.tile.m0) + rows_at);
     }
     if (threadIdx.x % 128 == 0) copy_out_wait<0>();
+    __syncwarp();
+    if (cluster_size() == 2) cluster_wait();
 }

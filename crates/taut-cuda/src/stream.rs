@@ -32,12 +32,14 @@ pub struct Grid {
     pub threads: u32,
     /// Dynamic shared memory of a block.
     pub shared_bytes: u32,
+    /// Blocks of a cluster, along the first axis: neighbours that reach each other's shared memory.
+    pub cluster: u32,
 }
 
 impl Grid {
     /// A 1-D grid without dynamic shared memory.
     pub const fn linear(blocks: u32, threads: u32) -> Grid {
-        Grid { blocks: [blocks, 1, 1], threads, shared_bytes: 0 }
+        Grid { blocks: [blocks, 1, 1], threads, shared_bytes: 0, cluster: 1 }
     }
 }
 
@@ -150,11 +152,22 @@ impl Stream {
         context.bind()?;
         let function = context.functions().get(kernel, grid.shared_bytes)?;
         let [x, y, z] = grid.blocks;
-        let mut attribute = sys::CUlaunchAttribute {
+        let follows = sys::CUlaunchAttribute {
             id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
             pad: [0; 4],
             value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
+        let cluster = sys::CUlaunchAttributeValue_union__bindgen_ty_1 { x: grid.cluster, y: 1, z: 1 };
+        let cluster = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { clusterDim: cluster },
+        };
+        let (mut attributes, mut count) = ([follows; 2], usize::from(self.follows));
+        if grid.cluster > 1 {
+            attributes[count] = cluster;
+            count += 1;
+        }
         let config = sys::CUlaunchConfig {
             gridDimX: x,
             gridDimY: y,
@@ -164,8 +177,8 @@ impl Stream {
             blockDimZ: 1,
             sharedMemBytes: grid.shared_bytes,
             hStream: self.raw,
-            attrs: &mut attribute,
-            numAttrs: self.follows.into(),
+            attrs: attributes.as_mut_ptr(),
+            numAttrs: count as u32,
         };
         // SAFETY: `Arg` is transparent over the pointers that the driver reads; the rest by the contract above.
         let code = unsafe {

@@ -178,7 +178,7 @@ impl Choice {
 
     fn grid(&self, sequences: u64) -> Result<Grid> {
         let blocks = [narrow(sequences * self.blocks_of_sequence())?, 1, 1];
-        Ok(Grid { blocks, threads: self.kernel.threads(), shared_bytes: self.shared_bytes })
+        Ok(Grid { blocks, threads: self.kernel.threads(), shared_bytes: self.shared_bytes, cluster: 1 })
     }
 }
 

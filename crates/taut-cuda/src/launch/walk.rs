@@ -133,7 +133,7 @@ pub(super) fn walk_grid(units: u64, len: usize) -> Result<Grid> {
 pub(crate) fn grid([x, y]: [u64; 2], threads: u32) -> Result<Grid> {
     let extent = |n: u64, limit: u64| u32::try_from(n).ok().filter(|_| n <= limit);
     match (extent(x, i32::MAX as u64), extent(y, u16::MAX as u64)) {
-        (Some(x), Some(y)) => Ok(Grid { blocks: [x, y, 1], threads, shared_bytes: 0 }),
+        (Some(x), Some(y)) => Ok(Grid { blocks: [x, y, 1], threads, shared_bytes: 0, cluster: 1 }),
         _ => Err(Error::shape(format!("launch: a grid of {x} x {y} blocks is too large"))),
     }
 }

@@ -239,13 +239,18 @@ fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
         Kernel::Matvec(_, Major::K) => ((n * count).div_ceil((threads / lanes).into()), 1),
         Kernel::MatmulWgmma(..) => {
             let works = choice.blocks * u64::from(splits) * count;
-            let grid = grid([works.min(choice.processors.into()), 1], threads)?;
-            return Ok(Grid { shared_bytes: choice.kernel.shared_bytes(), ..grid });
+            let processors = u64::from(choice.processors);
+            // In pairs, where they fill the card.
+            let (down, _) = choice.kernel.extent();
+            let paired = choice.product.m.div_ceil(down.into()).is_multiple_of(2) && works >= processors;
+            let (most, cluster) = if paired { (processors / 2 * 2, 2) } else { (processors, 1) };
+            let grid = grid([works.min(most), 1], threads)?;
+            return Ok(Grid { shared_bytes: choice.kernel.shared_bytes(), cluster, ..grid });
         }
         _ => (choice.blocks, u32::try_from(count).unwrap_or(u32::MAX)),
     };
     let Grid { blocks: [x, y, _], .. } = grid([x, splits.into()], threads)?;
-    Ok(Grid { blocks: [x, y, z], threads, shared_bytes: choice.kernel.shared_bytes() })
+    Ok(Grid { blocks: [x, y, z], threads, shared_bytes: choice.kernel.shared_bytes(), cluster: 1 })
 }
 
 /// The address of the sums of parts, 0 if there is one part.
