@@ -40,7 +40,8 @@ pub(super) fn of(
     let Product { a, b, m, n, k, a_m, a_k, b_k, b_n, ref batch, .. } = *product;
     let [a_step, b_step] = batch.stride.map(|strides| strides[0]);
     let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], tile: tile.0 };
-    let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], tile: tile.1 / 2 };
+    let b =
+        Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], tile: tile.1 / 2 };
     let [a, b] = [a, b].map(|factor| {
         let Factor { address, outer, k, step, major, tile } = factor;
         let (along, across, rows) = if major == Major::K { (k, outer, tile) } else { (outer, k, ROWS) };

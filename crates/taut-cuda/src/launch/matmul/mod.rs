@@ -17,7 +17,7 @@ use crate::{Arg, Card, Grid, Operand, Param, Stream};
 use matrix::STEP;
 use taut_core::{Activation, DType, Error, Layout, Onto, Products, Result};
 use taut_kernels::{
-    Kernel, Major,
+    Kernel, Major, Tile,
     args::{PARTIAL_PACK, Product, WALK_LIMIT, Walk},
 };
 use taut_memory::Block;
@@ -240,9 +240,11 @@ fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
         Kernel::MatmulWgmma(..) => {
             let works = choice.blocks * u64::from(splits) * count;
             let processors = u64::from(choice.processors);
-            // In pairs, where they fill the card.
+            // In pairs where they fill the card: smaller tiles wait longer for each other than they save.
             let (down, _) = choice.kernel.extent();
-            let paired = choice.product.m.div_ceil(down.into()).is_multiple_of(2) && works >= processors;
+            let paired = matches!(choice.kernel, Kernel::MatmulWgmma(_, _, Tile::Large))
+                && choice.product.m.div_ceil(down.into()).is_multiple_of(2)
+                && works >= processors;
             let (most, cluster) = if paired { (processors / 2 * 2, 2) } else { (processors, 1) };
             let grid = grid([works.min(most), 1], threads)?;
             return Ok(Grid { shared_bytes: choice.kernel.shared_bytes(), cluster, ..grid });
