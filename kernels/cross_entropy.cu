@@ -36,7 +36,7 @@ template <typename T, u32 kLength> struct Line {
     static constexpr f32 kPad = -kInf;
     struct Raw { Pack<T, kLen> x; };
     struct Beside {};
-    struct Prescription { f32 factor, loss; };  // of the exponentials, with the scale
+    struct Prescription { f32 factor, loss; };
 
     const T* in;
     T* out;
@@ -81,7 +81,7 @@ template <typename T, u32 kLength> struct Line {
     }
 
     __device__ __forceinline__ Prescription prescribe(Found total, Found own) const {
-        return {Peaks::below(own.peak.max, total.peak.max) / total.peak.sum * scale, value(total)};
+        return {Peaks::below(own.peak.max, total.peak.max) / total.peak.sum, value(total)};
     }
 
     template <typename Chunk> __device__ __forceinline__ Prescription again(Chunk& chunk, Found total) const {
@@ -91,7 +91,7 @@ template <typename T, u32 kLength> struct Line {
             #pragma unroll
             for (f32& x : chunk.x[j]) x = exp_of(x - shift);
         }
-        return {1.0f / total.peak.sum * scale, value(total)};
+        return {1.0f / total.peak.sum, value(total)};
     }
 
     __device__ __forceinline__ Beside beside(u64) const { return {}; }
@@ -101,12 +101,11 @@ template <typename T, u32 kLength> struct Line {
         if (unit == 0) *loss = by.loss;
         Pack<T, kLen> y;
         // Most units are without the label.
-        const u32 here = unit == label / kLen ? u32(label) % kLen : kLen;
+        const u64 here = label - unit * kLen;
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) {
-            f32 grad = x[l] * by.factor - smoothing / n * scale;
-            if (l == here) grad -= (1.0f - smoothing) * scale;
-            y.lane[l] = from_f32<T>(counts ? grad : 0.0f);
+            const f32 target = (l == here ? 1.0f - smoothing : 0.0f) + smoothing / n;
+            y.lane[l] = from_f32<T>(counts ? (x[l] * by.factor - target) * scale : 0.0f);
         }
         store(out + along<kLen>(unit, out_step), y);
     }

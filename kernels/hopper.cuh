@@ -31,13 +31,13 @@ __device__ __forceinline__ void barrier_init_fence() {
 // Blocks of this one's cluster, and its number among them.
 __device__ __forceinline__ u32 cluster_size() {
     u32 n;
-    asm volatile("mov.u32 %0, %%cluster_nctarank;" : "=r"(n));
+    asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(n));
     return n;
 }
 
 __device__ __forceinline__ u32 cluster_rank() {
     u32 i;
-    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(i));
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(i));
     return i;
 }
 
@@ -49,7 +49,7 @@ __device__ __forceinline__ void cluster_wait() {
 // Where `at` is in the shared memory of block `rank` of the cluster.
 __device__ __forceinline__ u32 shared_address_in(u32 at, u32 rank) {
     u32 there;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
     return there;
 }
 

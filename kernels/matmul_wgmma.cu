@@ -7,10 +7,10 @@
 // epilogue, the bias and what dst holds, is on its way while the products are computed.
 //
 // Blocks in pairs take tiles below one another, which want the same of b: each brings half of it, to both. That is a third
-// less to read from L2.
+// less to read from L2. Blocks of the smaller tiles would wait for each other longer than they save.
 //
-// Launch     1-D, at most a block for each tile of each part of k of each product; in clusters of 1, or of 2 if there is an
-//            even number of tiles down; 384 threads; the dynamic shared memory of Kernel::shared_bytes in
+// Launch     1-D, at most a block for each tile of each part of k of each product; in clusters of 1, or of 2 if kTeam is 2
+//            and there is an even number of tiles down; 384 threads; the dynamic shared memory of Kernel::shared_bytes in
 //            src/expression.rs.
 // Requires   a_map and b_map: 3-D, the contiguous axis, the other, products; boxes as in Side; k at least 1. dst_map
 //            likewise in boxes of 64 rows of 128 bytes, if out_of says so (else any). k_part a multiple of kStep, unless
@@ -40,6 +40,7 @@ __device__ __forceinline__ Out out_of(const Product& p) {
 template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static constexpr u32 kM = kM_, kN = kN_, kTeam = kTeam_, kStages = kStages_;
     static constexpr u32 kRows = kM / kTeam;  // of a warpgroup
+    static constexpr bool kPairs = kTeam == 2;
     static constexpr u32 kABytes = kM * kStep * 2, kBytes = (kM + kN) * kStep * 2;
     static constexpr u32 kBatch = kRows / 64;  // boxes that go out together
     static constexpr u32 kOutBytes = 2 * kBatch * kBoxBytes;  // of a warpgroup: two batches, in turn
@@ -364,7 +365,7 @@ __global__ void __launch_bounds__(384, 1)
 matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMap a_map,
              const __grid_constant__ TensorMap b_map, const __grid_constant__ TensorMap dst_map) {
     using A = Side<kA, S::kM, S::kM>;
-    using B = Side<kB, S::kN, S::kN / 2>;
+    using B = Side<kB, S::kN, S::kPairs ? S::kN / 2 : S::kN>;
     extern __shared__ unsigned char shared[];
     __shared__ u64 barriers[2 * S::kStages + 4];
     const u32 ring_at = (shared_address(shared) + 1023) & ~1023u;
@@ -372,7 +373,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     asm volatile("" : "+r"(full));  // else it is computed anew in each step
     const u32 empty = full + 8 * S::kStages;
 
-    const bool paired = cluster_size() == 2;
+    const bool paired = S::kPairs && cluster_size() == 2;
     const u32 tiles = tiles_of(p, S::kM, S::kN);
     const u32 works = tiles * p.splits * u32(p.batch.numel);
     if (threadIdx.x == 0) {
@@ -407,8 +408,13 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
                 barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
                 barrier_expect(barrier, S::kBytes);
                 A::fetch(to, a_map, u32(work.tile.m0), k, a_product, barrier);
-                if (paired) B::fetch_half(cluster_rank(), to + S::kABytes, b_map, u32(work.tile.n0), k, b_product, barrier);
-                else B::fetch(to + S::kABytes, b_map, u32(work.tile.n0), k, b_product, barrier);
+                const u32 b_to = to + S::kABytes, n0 = u32(work.tile.n0);
+                if constexpr (S::kPairs) {
+                    if (paired) B::fetch_half(cluster_rank(), b_to, b_map, n0, k, b_product, barrier);
+                    else B::fetch(b_to, b_map, n0, k, b_product, barrier);
+                } else {
+                    B::fetch(b_to, b_map, n0, k, b_product, barrier);
+                }
             }
         }
         __syncwarp();
@@ -424,11 +430,10 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     Outlet<T, S> outlet{dst_map, ring_at + S::kStages * S::kBytes + group * S::kOutBytes,
                         empty + 8 * (S::kStages + 2 * group)};
     // A stage is free where it is, and where the other half of b comes from.
-    const auto leave = [](u32 barrier) {
+    const auto leave = [&](u32 barrier) {
         if (threadIdx.x % 32 != 0) return;
         barrier_arrive(barrier);
-        // Asked anew in each step: registers are scarce.
-        if (cluster_size() == 2) barrier_arrive_there(shared_address_in(barrier, 1 - cluster_rank()));
+        if (paired) barrier_arrive_there(shared_address_in(barrier, 1 - cluster_rank()));
     };
     u32 turn = 0;
     #pragma unroll 1
@@ -490,5 +495,5 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     }
     if (threadIdx.x % 128 == 0) copy_out_wait<0>();
     __syncwarp();
-    if (cluster_size() == 2) cluster_wait();
+    if (paired) cluster_wait();
 }

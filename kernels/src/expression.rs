@@ -166,6 +166,11 @@ impl Kernel {
         }
     }
 
+    /// Whether blocks may go in pairs, that share the second operand's tile: `Shape::kPairs` in `matmul_wgmma.cu`.
+    pub const fn pairs(self) -> bool {
+        matches!(self, Kernel::MatmulWgmma(_, _, tile) if team(tile) == 2)
+    }
+
     /// The dynamic shared memory of a block. The sources check that it holds whole stages.
     pub const fn shared_bytes(self) -> u32 {
         match self {

@@ -4,7 +4,7 @@ use crate::{Param, Stream};
 use cudarc::driver::sys;
 use taut_core::{DType, Result};
 use taut_kernels::{
-    Major,
+    Kernel, Major,
     args::{Product, TensorMap},
 };
 
@@ -35,13 +35,14 @@ pub(super) fn of(
     product: &Product,
     dtype: DType,
     majors: [Major; 2],
-    tile: (u32, u32),
+    kernel: Kernel,
 ) -> Result<[TensorMap; 3]> {
     let Product { a, b, m, n, k, a_m, a_k, b_k, b_n, ref batch, .. } = *product;
+    let tile = kernel.extent();
+    let of_b = if kernel.pairs() { tile.1 / 2 } else { tile.1 };
     let [a_step, b_step] = batch.stride.map(|strides| strides[0]);
     let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], tile: tile.0 };
-    let b =
-        Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], tile: tile.1 / 2 };
+    let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], tile: of_b };
     let [a, b] = [a, b].map(|factor| {
         let Factor { address, outer, k, step, major, tile } = factor;
         let (along, across, rows) = if major == Major::K { (k, outer, tile) } else { (outer, k, ROWS) };

@@ -17,7 +17,7 @@ use crate::{Arg, Card, Grid, Operand, Param, Stream};
 use matrix::STEP;
 use taut_core::{Activation, DType, Error, Layout, Onto, Products, Result};
 use taut_kernels::{
-    Kernel, Major, Tile,
+    Kernel, Major,
     args::{PARTIAL_PACK, Product, WALK_LIMIT, Walk},
 };
 use taut_memory::Block;
@@ -203,7 +203,7 @@ pub fn matmul(
         };
         let blocks = blocks(choice, number.numel() as u64)?;
         if let Kernel::MatmulWgmma(dtype, majors, _) = choice.kernel {
-            let [a, b, dst] = boxes::of(stream, &product, dtype, majors, choice.kernel.extent())?;
+            let [a, b, dst] = boxes::of(stream, &product, dtype, majors, choice.kernel)?;
             let args = [Arg::new(&product), Arg::new(&a), Arg::new(&b), Arg::new(&dst)];
             // SAFETY: as below, and the maps stand for the same operands.
             return unsafe { stream.launch(choice.kernel, blocks, args) };
@@ -240,9 +240,9 @@ fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
         Kernel::MatmulWgmma(..) => {
             let works = choice.blocks * u64::from(splits) * count;
             let processors = u64::from(choice.processors);
-            // In pairs where they fill the card: smaller tiles wait longer for each other than they save.
+            // In pairs where they fill the card.
             let (down, _) = choice.kernel.extent();
-            let paired = matches!(choice.kernel, Kernel::MatmulWgmma(_, _, Tile::Large))
+            let paired = choice.kernel.pairs()
                 && choice.product.m.div_ceil(down.into()).is_multiple_of(2)
                 && works >= processors;
             let (most, cluster) = if paired { (processors / 2 * 2, 2) } else { (processors, 1) };
