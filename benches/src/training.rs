@@ -121,13 +121,14 @@ fn run(device: &Device, config: Config, way: Way, steps: usize) -> Result<Run> {
 /// The group on the page.
 pub fn section(bench: &Bench) -> Section {
     let intro = "A step of training, forward, backward and update, with one technique each, and then with one added at a time. \
-        Every row was planned without a GPU and came out equal to the byte; `host peak` is what waited in host memory. Below, \
+        Every row was planned without a GPU and came out equal to the byte; the host peak is what waited in host memory. Below, \
         bytes and time beside those of the plain run, f32 with nothing saved.";
     let mut section = Section::new(GROUP, "Training", intro);
     let all = bench.report.group(GROUP);
     let mut plots: Vec<Plot> = Vec::new();
     for tensor in all.iter().filter(|figure| figure.metric == "tensor peak") {
-        let (title, label) = tensor.work.split_once(": ").unwrap_or(("", &tensor.work));
+        let (title, label) =
+            tensor.work.split_once(": ").unwrap_or(("Last layer with its loss", &tensor.work));
         let title = format!("{title}, {}", tensor.device);
         if plots.last().is_none_or(|plot| plot.title != title) {
             plots.push(Plot::new(title, "bytes").parts(["tensors"]));
