@@ -1,143 +1,233 @@
-// matmul_f32.cu: products of f32 operands with any strides, in f32 throughout.
+// matmul_f32.cu: products of f32 operands, in f32 throughout.
 //
-// Launch     x: a block for each tile of a product, 16 * kPer rows and columns; y: a block for each part of k; z: for
-//            each product. 256 threads, and kSharedBytes of dynamic shared memory.
-// Requires   nothing: strides may be 0.
+// Tiles of both operands lie in shared memory as [k][outer], however they lie in global memory: outer is m for a and n for
+// b. A thread takes 4 neighbours along outer at a time from there, and the values of one k while those of the one before are
+// used. The next tile comes meanwhile, a quarter at a time: copies that all start together would hold up those loads.
+//
+// Registers lie in two banks, of odd and of even numbers, and a multiply-add reads one of each in a cycle. So each has a
+// factor in common with the one before, which needs no reading, and its sum lies in the other bank than the other factor.
+// The order of the sums sees to the first; their way out, by which the compiler places them, to the second.
+//
+// Launch     x: a block for each tile of a product, 16 * kPerM rows and 16 * kPerN columns; y: a block for each part of k;
+//            z: for each product. 256 threads, and the dynamic shared memory of Kernel::shared_bytes.
+// Requires   what Copies says of each operand.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   f32 multiply-adds in the order of k within a part; no TF32.
 // Bound by   FFMA for large m, n and k; 2 * m * n * k operations.
 #include "matmul.cuh"
 #include "mma.cuh"
 
-constexpr u32 kDepth = 16;  // of a tile, along k
+constexpr u32 kDepth = 32;  // of a tile, along k
 
-// How tiles of an operand come to shared memory, where they lie as [k][outer]: outer is m for a and n for b. Copies are
-// asynchronous and of single elements, which takes any stride, and transposes on the way; there is one for every 64
-// multiply-adds of a thread.
-template <u32 kExtent> struct Side {
-    static constexpr u32 kStride = kExtent + 4;  // keeps rows on 16 bytes, and spreads columns over banks
-    static constexpr u32 kBytes = kDepth * kStride * 4;
-    static constexpr u32 kCopies = kExtent * kDepth / 256;
+// Where tiles of an operand lie. Rows along outer are 4 banks apart: what a warp copies at once, 8 neighbours along k of 4
+// along outer, meets each bank once.
+template <u32 kExtent_> struct Places {
+    static constexpr u32 kExtent = kExtent_;
+    static constexpr u32 kRowBytes = (kExtent + 4) * 4, kBytes = kDepth * kRowBytes;
+};
 
-    const f32* next;            // this thread's first element of the next tile
-    u64 tile_step, copy_step;   // in elements
-    u32 place, place_step;      // in shared memory, in bytes
-    u32 k, k_step;              // along k, of the first copy and from copy to copy
-    u32 inside;                 // bit i: copy i is within the operand along outer
+// How tiles of an operand come to shared memory: 4 neighbours along outer at a time, from 16 bytes on in every product, with
+// a multiple of 4 elements from k to k; or single elements, contiguous along k; or single elements with any strides. Axes
+// of extent 1 have any stride. The twin of Copies in src/variant.rs.
+enum class Copies { Packs, Rows, Any };
 
-    // The operand is `extent` long along outer; the tile starts at outer0 and k0.
+// Asynchronous copies of an operand's tiles, zeros past the edges.
+template <Copies kCopies, typename P> struct Side {
+    static constexpr bool kPacks = kCopies == Copies::Packs;
+    // Threads side by side along k, and along outer. A thread's copies are this far apart, too.
+    static constexpr u32 kAcross = kPacks ? P::kExtent / 4 : 32, kDown = 256 / kAcross;
+    // Of each thread in a tile; each of a pack, or of 4 elements kDown apart along k.
+    static constexpr u32 kCount = kPacks ? kDepth / kDown : P::kExtent / 32;
+    static constexpr u32 kStep = kPacks ? kDown * P::kRowBytes : 32 * 4;  // in shared memory
+    static_assert(kPacks || kDown * 4 == kDepth);
+
+    const f32* next;        // this thread's part of the next copy
+    u64 step, k_step;       // from copy to copy, and from element to element; in elements of the operand
+    u32 place, to;          // of the first copy in its tile, and of the next
+    u32 k, left;            // of the first element along k; from its place on, what is within the operand along outer
+    bool whole;             // all of a tile is, along outer
+
+    // The operand is `extent` long along outer; its first tile starts at outer0 and k0.
     __device__ __forceinline__
     Side(const f32* operand, u64 stride_outer, u64 stride_k, u64 extent, u64 outer0, u64 k0) {
         // Neighbouring threads take neighbours in memory.
-        const bool along_k = stride_k < stride_outer;
-        const u32 outer = along_k ? threadIdx.x / kDepth : threadIdx.x % kExtent;
-        k = along_k ? threadIdx.x % kDepth : threadIdx.x / kExtent;
-        const u32 outer_step = along_k ? 256 / kDepth : 0;
-        k_step = along_k ? 0 : 256 / kExtent;
-        const u32 outer_left = left_of(extent, outer0, kExtent);
-        inside = 0;
-        #pragma unroll
-        for (u32 i = 0; i < kCopies; ++i) inside |= u32(outer + i * outer_step < outer_left) << i;
-        next = operand + (outer0 + outer) * stride_outer + (k0 + k) * stride_k;
-        copy_step = outer_step * stride_outer + k_step * stride_k;
-        tile_step = kDepth * stride_k;
-        place = (k * kStride + outer) * 4;
-        place_step = (k_step * kStride + outer_step) * 4;
+        const bool along_k = kCopies == Copies::Rows || (kCopies == Copies::Any && stride_k < stride_outer);
+        const u32 outer = along_k ? threadIdx.x / kDown : threadIdx.x % kAcross * (kPacks ? 4 : 1);
+        k = along_k ? threadIdx.x % kDown : threadIdx.x / kAcross;
+        next = operand + (outer0 + outer) * (kPacks ? 1 : stride_outer) + (k0 + k) * (kCopies == Copies::Rows ? 1 : stride_k);
+        step = kPacks ? kDown * stride_k : 32 * stride_outer;
+        k_step = kCopies == Copies::Rows ? kDown : kDown * stride_k;
+        place = k * P::kRowBytes + outer * 4;
+        left = left_of(extent, outer0 + outer, P::kExtent);
+        whole = left_of(extent, outer0, P::kExtent) == P::kExtent;
     }
 
-    // Starts the copies of the next tile, of which `k_left` elements along k are within the operand.
-    __device__ __forceinline__ void fetch(u32 tile, u32 k_left) {
-        #pragma unroll
-        for (u32 i = 0; i < kCopies; ++i) {
-            const bool copies = (inside >> i & 1) && k + i * k_step < k_left;
-            copy_async_4(tile + place + i * place_step, next + i * copy_step, copies ? 4 : 0);
+    // Turns to the tile that lies at `tile`, of which `k_left` elements along k are within the operand. Returns whether all
+    // of it is, and comes by quarters; else its copies start now.
+    __device__ __forceinline__ bool turn(u32 tile, u32 k_left) {
+        to = tile + place;
+        if (whole && k_left == kDepth) return true;
+        #pragma unroll 1
+        for (u32 i = 0; i < kCount; ++i) {
+            if constexpr (kPacks) {
+                copy<false>(k + i * kDown < k_left ? min(left, 4) * 4 : 0);
+            } else {
+                copy<false>(i * 32 < left ? k_left : 0);
+            }
         }
-        next += tile_step;
+        end();
+        return false;
+    }
+
+    __device__ __forceinline__ void quarter(u32 number) {
+        constexpr u32 kAtOnce = (kCount + 3) / 4;
+        if (number * kAtOnce >= kCount) return;
+        #pragma unroll
+        for (u32 i = 0; i < kAtOnce; ++i) copy<true>(16);
+    }
+
+    // After the last copy of a tile.
+    __device__ __forceinline__ void end() {
+        if constexpr (!kPacks) next += 4 * k_step - kCount * step;
+    }
+
+    // Starts the next copy: all of it, or so many bytes of a pack, or elements that many along k.
+    template <bool kAll> __device__ __forceinline__ void copy(u32 most) {
+        if constexpr (kPacks) {
+            copy_async_16(to, next, most);
+        } else {
+            #pragma unroll
+            for (u32 j = 0; j < 4; ++j) {
+                copy_async_4(to + j * kDown * P::kRowBytes, next + j * k_step, kAll || k + j * kDown < most ? 4 : 0);
+            }
+        }
+        next += step;
+        to += kStep;
     }
 };
 
-__device__ __forceinline__ float4 load_shared_4(const f32* at) { return *reinterpret_cast<const float4*>(at); }
+__device__ __forceinline__ void load_4(f32* to, u32 from) {
+    const Pack<f32, 4> four = bits_as<Pack<f32, 4>>(load_shared(from));
+    #pragma unroll
+    for (u32 i = 0; i < 4; ++i) to[i] = four.lane[i];
+}
 
-// From 10.0 on the compiler needs more than half of the registers.
+__device__ __forceinline__ void store_4(u32 to, const f32 (&four)[4]) {
+    store_shared(to, bits_as<u32x4>(Pack<f32, 4>{four[0], four[1], four[2], four[3]}));
+}
+
+// Of small tiles that share a multiprocessor. From 10.0 on the compiler needs more than half of the registers, and for the
+// places of any strides everywhere.
+template <Copies kA, u32 kSums> constexpr u32 blocks() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-constexpr u32 kBlocks = 1;
+    return 1;
 #else
-constexpr u32 kBlocks = 2;
+    return kSums > 64 || (kSums == 64 && kA == Copies::Any) ? 1 : 2;
 #endif
+}
 
-// Threads take kPer x kPer sums, in squares of 4 x 4; a warp is 4 threads high and 8 wide, a block 4 warps high and 2
-// wide.
-template <u32 kPer, u32 kSharedBytes>
-__global__ void __launch_bounds__(256, kBlocks) matmul_f32(const __grid_constant__ Product p) {
+// Threads take kPerM x kPerN sums, in squares of 4 x 4; a warp is 4 threads high and 8 wide, a block 4 warps high and 2
+// wide. Of 16 lanes, what half a warp loads at a time, neighbours want the same of a, and those 2 apart the same of b: so
+// the loads of both take 2 cycles and not 4.
+template <Copies kA, Copies kB, u32 kPerM, u32 kPerN>
+__global__ void __launch_bounds__(256, blocks<kA, kPerM * kPerN>())
+matmul_f32(const __grid_constant__ Product p) {
     follow();
-    constexpr u32 kTile = 16 * kPer;
-    using Operand = Side<kTile>;
-    constexpr u32 kStageBytes = 2 * Operand::kBytes;
-    constexpr u32 kStages = kSharedBytes / kStageBytes;
-    static_assert(kStages >= 2 && kSharedBytes % kStageBytes == 0);
+    using A = Places<16 * kPerM>;
+    using B = Places<16 * kPerN>;
+    constexpr u32 kStageBytes = A::kBytes + B::kBytes;
     extern __shared__ __align__(1024) unsigned char shared[];
     const u32 ring = shared_address(shared);
 
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    // Of half a warp neighbours want the same of a, and those 2 apart the same of b: the loads of both take 2 cycles, not 4.
-    const u32 row = warp % 4 * (4 * kPer) + (lane / 2 % 2 + lane / 16 * 2) * 4;
-    const u32 col = warp / 4 * (8 * kPer) + (lane % 2 + lane / 4 % 4 * 2) * 4;
-    const Tile tile = tile_at(p, kTile, kTile, blockIdx.x, blockIdx.y);
+    const u32 row = warp % 4 * (4 * kPerM) + (lane / 2 % 2 + lane / 16 * 2) * 4;
+    const u32 col = warp / 4 * (8 * kPerN) + (lane % 2 + lane / 4 % 4 * 2) * 4;
+    const Tile tile = tile_at(p, A::kExtent, B::kExtent, blockIdx.x, blockIdx.y);
     const u32 n_tiles = u32((tile.depth + kDepth - 1) / kDepth);
     const u32 last_left = u32(tile.depth - u64(n_tiles - 1) * kDepth);
 
     const Factors<f32> from = factors_of<f32>(p, blockIdx.z);
-    Operand a(from.a, p.a_m, p.a_k, p.m, tile.m0, tile.k0);
-    Operand b(from.b, p.b_n, p.b_k, p.n, tile.n0, tile.k0);
-    u32 fetched = 0, put = 0;
-    const auto fetch = [&] {
-        if (fetched < n_tiles) {
-            const u32 k_left = fetched + 1 < n_tiles ? kDepth : last_left;
-            a.fetch(ring + put * kStageBytes, k_left);
-            b.fetch(ring + put * kStageBytes + Operand::kBytes, k_left);
-        }
-        copy_async_commit();  // an empty group keeps the count
-        ++fetched;
-        put = put + 1 == kStages ? 0 : put + 1;
+    Side<kA, A> a(from.a, p.a_m, p.a_k, p.m, tile.m0, tile.k0);
+    Side<kB, B> b(from.b, p.b_n, p.b_k, p.n, tile.n0, tile.k0);
+    bool a_comes = false, b_comes = false;  // by quarters
+    const auto turn = [&](u32 t) {
+        a_comes = b_comes = false;
+        if (t >= n_tiles) return;
+        const u32 k_left = t + 1 < n_tiles ? kDepth : last_left, to = ring + t % 2 * kStageBytes;
+        a_comes = a.turn(to, k_left);
+        b_comes = b.turn(to + A::kBytes, k_left);
     };
+    const auto end = [&] {
+        if (a_comes) a.end();
+        if (b_comes) b.end();
+        copy_async_commit();
+    };
+    turn(0);
+    #pragma unroll 1
+    for (u32 i = 0; i < 4; ++i) {
+        if (a_comes) a.quarter(i);
+        if (b_comes) b.quarter(i);
+    }
+    end();
 
-    f32 sums[kPer][kPer] = {};
-    #pragma unroll
-    for (u32 stage = 0; stage + 1 < kStages; ++stage) fetch();
-    u32 get = 0;
+    f32 sums[kPerM][kPerN] = {};
     #pragma unroll 1
     for (u32 t = 0; t < n_tiles; ++t) {
-        // All threads meet: this tile is there, and nobody reads any more the one whose place the next fetch takes.
-        copy_async_wait<kStages - 2>();
+        // All threads meet: this tile is there, and nobody reads any more the one whose place the next takes.
+        copy_async_wait<0>();
         __syncthreads();
-        fetch();
-        const f32* a_tile = reinterpret_cast<const f32*>(shared + get * kStageBytes) + row;
-        const f32* b_tile = reinterpret_cast<const f32*>(shared + get * kStageBytes + Operand::kBytes) + col;
-        get = get + 1 == kStages ? 0 : get + 1;
-        #pragma unroll
-        for (u32 k = 0; k < kDepth; ++k) {
-            f32 a_k[kPer], b_k[kPer];
+        turn(t + 1);
+        u32 a_at = ring + t % 2 * kStageBytes + row * 4;
+        u32 b_at = ring + t % 2 * kStageBytes + A::kBytes + col * 4;
+        f32 a_k[2][kPerM], b_k[2][kPerN];
+        const auto load = [&](u32 k) {
             #pragma unroll
-            for (u32 i = 0; i < kPer; i += 4) {
-                const float4 a_4 = load_shared_4(a_tile + k * Operand::kStride + i * 4);
-                const float4 b_4 = load_shared_4(b_tile + k * Operand::kStride + i * 8);
-                a_k[i] = a_4.x, a_k[i + 1] = a_4.y, a_k[i + 2] = a_4.z, a_k[i + 3] = a_4.w;
-                b_k[i] = b_4.x, b_k[i + 1] = b_4.y, b_k[i + 2] = b_4.z, b_k[i + 3] = b_4.w;
-            }
+            for (u32 i = 0; i < kPerN; i += 4) load_4(b_k[k % 2] + i, b_at + i * 32 + k * B::kRowBytes);
             #pragma unroll
-            for (u32 i = 0; i < kPer; ++i) {
+            for (u32 i = 0; i < kPerM; i += 4) load_4(a_k[k % 2] + i, a_at + i * 16 + k * A::kRowBytes);
+        };
+        load(0);
+        constexpr u32 kSteps = kDepth / 4;
+        #pragma unroll 1
+        for (u32 quarter = 0; quarter < 4; ++quarter) {
+            #pragma unroll
+            for (u32 k = 0; k < kSteps; ++k) {
+                // The last of all loads what nobody uses.
+                if (k == kSteps - 1) a_at += kSteps * A::kRowBytes, b_at += kSteps * B::kRowBytes;
+                load((k + 1) % kSteps);
+                // Between steps where the compiler keeps the order of the sums best.
+                if (k == 2 && b_comes) b.quarter(quarter);
+                if (k == 6 && a_comes) a.quarter(quarter);
                 #pragma unroll
-                for (u32 j = 0; j < kPer; ++j) sums[i][j] = fmaf(a_k[i], b_k[j], sums[i][j]);
+                for (u32 e = 0; e < kPerM * kPerN; ++e) {
+                    const u32 y = e / kPerN, x = y % 2 ? kPerN - 1 - e % kPerN : e % kPerN;
+                    sums[y][x] = fmaf(b_k[k % 2][x], a_k[k % 2][y], sums[y][x]);
+                }
             }
         }
+        end();
     }
 
+    // The way out: neighbours in a row change places, and change back. Many at a time, so that one piece of code stores all.
+    constexpr u32 kRuns = kPerM * kPerN / 4, kAtOnce = kRuns < 16 ? kRuns : 16;
+    static_assert(kAtOnce * 256 * 16 <= 2 * kStageBytes);
+    const u32 mine = ring + threadIdx.x * 16;
+    __syncthreads();
     #pragma unroll
-    for (u32 i = 0; i < kPer; ++i) {
+    for (u32 first = 0; first < kRuns; first += kAtOnce) {
         #pragma unroll
-        for (u32 j = 0; j < kPer; j += 4) {
-            f32 run[4] = {sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]};
-            store_sums<f32>(p, run, blockIdx.z, blockIdx.y, tile.m0 + row + i / 4 * 16 + i % 4, tile.n0 + col + j * 8);
+        for (u32 i = 0; i < kAtOnce; ++i) {
+            const f32* run = sums[(first + i) / (kPerN / 4)] + (first + i) % (kPerN / 4) * 4;
+            const f32 turned[4] = {run[1], run[0], run[3], run[2]};
+            store_4(mine + i * 256 * 16, turned);
+        }
+        #pragma unroll 1
+        for (u32 i = 0; i < kAtOnce; ++i) {
+            f32 turned[4];
+            load_4(turned, mine + i * 256 * 16);
+            f32 run[4] = {turned[1], turned[0], turned[3], turned[2]};
+            const u32 y = (first + i) / (kPerN / 4), x = (first + i) % (kPerN / 4) * 4;
+            store_sums<f32>(p, run, blockIdx.z, blockIdx.y, tile.m0 + row + y / 4 * 16 + y % 4, tile.n0 + col + x * 8);
         }
     }
 }

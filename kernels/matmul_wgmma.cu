@@ -18,23 +18,10 @@
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu. Where the copy engine adds to f32, what is below 2^-126 counts as zero.
 // Bound by   tensor cores for large m, n and k; 2 * m * n * k operations.
-#include "hopper.cuh"
-#include "matmul.cuh"
+#include "matmul_out.cuh"
 
 // Elements along k in a stage: rows of 128 bytes.
 constexpr u32 kStep = 64;
-// Of 64 x 64 elements.
-constexpr u32 kBoxBytes = 64 * 64 * 2;
-
-// How dst is stored: without the copy engine, or by it in elements of T or of f32. The twin of goes_in_boxes in
-// crates/taut-cuda/src/launch/matmul/boxes.rs.
-enum class Out { Directly, Boxes, WideBoxes };
-
-__device__ __forceinline__ Out out_of(const Product& p) {
-    if (p.partial || p.n % (p.wide ? 4 : 8) != 0 || !is_aligned<16>(p.dst)) return Out::Directly;
-    if (p.wide) return p.onto > 1 ? Out::Directly : Out::WideBoxes;
-    return Out::Boxes;
-}
 
 // Tiles of kM x kN. The numbers come from Tile in src/variant.rs.
 template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
@@ -79,12 +66,6 @@ template <Major kMajor, u32 kExtent, u32 kRows> struct Side {
     }
 };
 
-// One tile of one part of one product.
-struct Work {
-    Tile tile;
-    u32 product, part, steps;
-};
-
 template <typename S> __device__ __forceinline__ Work work_at(const Product& p, u32 tiles, u32 index) {
     Work work;
     work.part = index / tiles % p.splits;
@@ -111,254 +92,6 @@ template <u32 kStages> struct Ring {
         }
     }
 };
-
-// Sums of a thread that are stored at a time: 64 rows and 64 columns of a warpgroup.
-constexpr u32 kChunk = 32;
-constexpr u32 kBlocks = kChunk / 4;  // of 8 columns
-
-// Where a lane's part of a chunk lies in dst or in partial sums: two rows, 8 below one another, and in each of them two
-// neighbours of each block of columns.
-template <typename Out> struct Window {
-    Out* to;      // the first of all
-    u64 stride;   // of rows
-    u32 rows;     // 0, 1 or 2 that exist
-    u32 cols;     // columns from the first on that exist
-
-    // f(a pair of the chunk, its place, whether both of it exist), for what exists.
-    template <typename F> __device__ __forceinline__ void each(f32 (&x)[kChunk], F f) const {
-        #pragma unroll
-        for (u32 h = 0; h < 2; ++h) {
-            #pragma unroll
-            for (u32 b = 0; b < kBlocks; ++b) {
-                if (h < rows && 8 * b < cols) f(&x[4 * b + 2 * h], to + 8 * h * stride + 8 * b, 8 * b + 1 < cols);
-            }
-        }
-    }
-
-    // Both of a pair may be stored, and lie on the bytes of a pair.
-    __device__ __forceinline__ void store_pairs(f32 (&x)[kChunk]) const {
-        each(x, [&](f32* pair, Out* at, bool) {
-            store(at, Pack<Out, 2>{from_f32<Out>(pair[0]), from_f32<Out>(pair[1])});
-        });
-    }
-
-    __device__ __forceinline__ void store_elements(f32 (&x)[kChunk], const Product& p) const {
-        each(x, [&](f32* pair, Out* at, bool both) {
-            if (p.onto) {
-                pair[0] = join(p, pair[0], to_f32(at[0]));
-                if (both) pair[1] = join(p, pair[1], to_f32(at[1]));
-            }
-            at[0] = from_f32<Out>(pair[0]);
-            if (both) at[1] = from_f32<Out>(pair[1]);
-        });
-    }
-};
-
-// Calls f(number, chunk) for each chunk of 64 rows and 64 columns. Registers have no index: each chunk is copied to where
-// one piece of code is for all, and back.
-template <u32 kGroups, u32 kSums, typename F>
-__device__ __forceinline__ void each_chunk(f32 (&sums)[kGroups][kSums], F f) {
-    constexpr u32 kCount = kGroups * kSums / kChunk, kAcross = kSums / kChunk;
-    #pragma unroll 1
-    for (u32 i = 0; i < kCount; ++i) {
-        f32 x[kChunk];
-        #pragma unroll
-        for (u32 c = 0; c < kCount; ++c) {
-            if (c == i) {
-                #pragma unroll
-                for (u32 j = 0; j < kChunk; ++j) x[j] = sums[c / kAcross][c % kAcross * kChunk + j];
-            }
-        }
-        f(i, x);
-        #pragma unroll
-        for (u32 c = 0; c < kCount; ++c) {
-            if (c == i) {
-                #pragma unroll
-                for (u32 j = 0; j < kChunk; ++j) sums[c / kAcross][c % kAcross * kChunk + j] = x[j];
-            }
-        }
-    }
-}
-
-// The bias of a lane's columns, which is on its way while the products are computed.
-template <typename T, u32 kCount> struct Bias {
-    u32 pairs[kCount];  // of every block of 8 columns
-
-    __device__ __forceinline__ void bring(const Product& p, u64 tile_col) {
-        const u64 col = tile_col + threadIdx.x % 4 * 2;
-        const u32 cols = left_of(p.n, col, 8 * kCount);
-        const T* bias = static_cast<const T*>(p.bias) + col * p.bias_n;
-        #pragma unroll
-        for (u32& pair : pairs) pair = 0;
-        if (p.bias_n == 1 && p.n % 2 == 0 && is_aligned<4>(p.bias)) {
-            #pragma unroll
-            for (u32 b = 0; b < kCount; ++b) {
-                if (8 * b < cols) pairs[b] = *reinterpret_cast<const u32*>(bias + 8 * b);
-            }
-        } else {
-            #pragma unroll
-            for (u32 b = 0; b < kCount; ++b) {
-                if (8 * b < cols) pairs[b] = bias[8 * b * p.bias_n].bits;
-                if (8 * b + 1 < cols) pairs[b] |= u32(bias[(8 * b + 1) * p.bias_n].bits) << 16;
-            }
-        }
-    }
-
-    // To the blocks of columns from number `first` on.
-    template <u32 kGroups, u32 kSums>
-    __device__ __forceinline__ void add_to(f32 (&sums)[kGroups][kSums], u32 first) const {
-        #pragma unroll
-        for (u32 b = 0; b < kCount; ++b) {
-            #pragma unroll
-            for (u32 i = 0; i < 4 * kGroups; ++i) sums[i / 4][4 * (first + b) + i % 4] += half_of<T>(pairs[b], i % 2);
-        }
-    }
-};
-
-// The way out of a warpgroup through shared memory: two batches of boxes, in turn.
-template <typename T, typename S> struct Outlet {
-    const TensorMap& map;
-    u32 at, old;      // the boxes; a barrier of each batch, which waits for what is in dst
-    u32 turn = 0;     // of each pair of batches
-    const u32 id = 2 + threadIdx.x / 128;
-    const bool leads = threadIdx.x % 128 == 0;
-
-    // Box i of a warpgroup's part of a tile.
-    __device__ __forceinline__ u32 box(u32 i) const { return at + i % (2 * S::kBatch) * kBoxBytes; }
-    static __device__ __forceinline__ u32 row(u32 row0, u32 i) {
-        return row0 + i / (S::kN / 64) * 64;
-    }
-    static __device__ __forceinline__ u32 col(const Work& work, u32 i) {
-        return u32(work.tile.n0) + i % (S::kN / 64) * 64;
-    }
-
-    // Starts to bring what dst holds of a batch, after everything else has gone out. Only the thread that leads.
-    __device__ __forceinline__ void bring(const Work& work, u32 row0, u32 batch) const {
-        const u32 barrier = old + 8 * (batch % 2);
-        barrier_expect(barrier, S::kBatch * kBoxBytes);
-        #pragma unroll
-        for (u32 j = 0; j < S::kBatch; ++j) {
-            const u32 i = batch * S::kBatch + j;
-            copy_box(box(i), map, col(work, i), row(row0, i), work.product, barrier);
-        }
-    }
-
-    // What is in dst is on its way while the products are computed.
-    __device__ __forceinline__ void prepare(const Work& work, u32 row0) const {
-        if (!leads) return;
-        copy_out_wait<0>();
-        bring(work, row0, 0);
-        bring(work, row0, 1);
-    }
-
-    // Rounds the sums and sends them out. All of the warpgroup take part.
-    template <bool kOnto, u32 kGroups, u32 kSums>
-    __device__ __forceinline__ void send(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
-        constexpr u32 kAcross = kSums / kChunk, kBatches = kGroups * kAcross / S::kBatch;
-        static_assert(kBatches % 2 == 0);
-        const u32 lane = threadIdx.x % 32, y = threadIdx.x / 32 % 4 * 16 + lane % 16;  // the row that this lane brings
-        #pragma unroll
-        for (u32 batch = 0; batch < kBatches; ++batch) {
-            if constexpr (kOnto) {
-                barrier_wait(old + 8 * (batch % 2), turn & 1);
-            } else {
-                // Of two batches in turn this one was read.
-                if (leads) copy_out_wait<1>();
-                group_wait(id);
-            }
-            #pragma unroll
-            for (u32 j = 0; j < S::kBatch; ++j) {
-                const u32 i = batch * S::kBatch + j;
-                #pragma unroll
-                for (u32 b = 0; b < kBlocks; b += 2) {
-                    f32* x = &sums[i / kAcross][i % kAcross * kChunk + 4 * b];
-                    const u32 to = box(i) + y * 128 + ((b + lane / 16) ^ y % 8) * 16;
-                    if constexpr (kOnto) {
-                        u32 words[4];
-                        load_blocks(words, to);
-                        #pragma unroll
-                        for (u32 w = 0; w < 8; ++w) x[w] = join(p, x[w], half_of<T>(words[w / 2], w % 2));
-                    }
-                    const u32 words[4] = {pack_pair<T>(x[0], x[1]), pack_pair<T>(x[2], x[3]),
-                                          pack_pair<T>(x[4], x[5]), pack_pair<T>(x[6], x[7])};
-                    store_blocks(to, words);
-                }
-            }
-            copy_out_fence();
-            group_wait(id);
-            if (leads) {
-                #pragma unroll
-                for (u32 j = 0; j < S::kBatch; ++j) {
-                    const u32 i = batch * S::kBatch + j;
-                    copy_box_out(map, box(i), col(work, i), row(row0, i), work.product);
-                }
-                copy_out_commit();
-                if (kOnto && batch + 2 < kBatches) {
-                    copy_out_wait<0>();
-                    bring(work, row0, batch + 2);
-                }
-            }
-            turn += batch % 2;
-        }
-    }
-
-    // The same in f32, box after box of 64 rows and 32 columns; the copy engine adds them to what dst holds, or stores them.
-    // Lanes of odd rows swap blocks that are two apart, so that half a warp meets all banks.
-    template <u32 kGroups, u32 kSums>
-    __device__ __forceinline__ void send_wide(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
-        constexpr u32 kAcross = kSums / 16;
-        const u32 lane = threadIdx.x % 32, r = lane / 4, odd = r % 2;
-        const u32 y = threadIdx.x / 32 % 4 * 16 + r;
-        const u32 place = y * 128 + (lane / 2 % 2 ^ r ^ odd * 4) * 16 + lane % 2 * 8;
-        #pragma unroll
-        for (u32 i = 0; i < kGroups * kAcross; ++i) {
-            f32* x = &sums[i / kAcross][i % kAcross * 16];
-            if (leads) copy_out_wait<2 * S::kBatch - 1>();
-            group_wait(id);
-            #pragma unroll
-            for (u32 b = 0; b < 2; ++b) {
-                #pragma unroll
-                for (u32 h = 0; h < 2; ++h) {  // 8 rows further down
-                    const f32* one = x + 4 * b + 2 * h;
-                    const f32* other = one + 8;
-                    const u32 to = (box(i) + place ^ b * 32) + h * 1024;
-                    store_shared_pair(to, odd ? other[0] : one[0], odd ? other[1] : one[1]);
-                    store_shared_pair(to ^ 64, odd ? one[0] : other[0], odd ? one[1] : other[1]);
-                }
-            }
-            copy_out_fence();
-            group_wait(id);
-            if (leads) {
-                const u32 at_col = u32(work.tile.n0) + i % kAcross * 32, at_row = row0 + i / kAcross * 64;
-                if (p.onto) add_box_out(map, box(i), at_col, at_row, work.product);
-                else copy_box_out(map, box(i), at_col, at_row, work.product);
-                copy_out_commit();
-            }
-        }
-    }
-};
-
-// Stores what does not lie on packs, or is not of type T.
-template <typename T, u32 kGroups, u32 kSums>
-__device__ __forceinline__ void store_directly(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u64 row0) {
-    constexpr u32 kAcross = kSums / kChunk;
-    const u32 lane = threadIdx.x % 32;
-    each_chunk(sums, [&](u32 i, f32 (&x)[kChunk]) {
-        const u64 row = row0 + i / kAcross * 64 + threadIdx.x / 32 % 4 * 16 + lane / 4;
-        const u64 col = work.tile.n0 + i % kAcross * 64 + lane % 4 * 2;
-        const u32 cols = left_of(p.n, col, 64), rows = (row < p.m) + (row + 8 < p.m);
-        const u64 at = work.product * p.m + row;
-        if (p.partial) {
-            const u64 stride = partial_stride(p);
-            f32* to = p.partial + work.part * p.part_step + at * stride + col;
-            Window<f32>{to, stride, rows, cols}.store_pairs(x);
-        } else if (p.wide) {
-            Window<f32>{static_cast<f32*>(p.dst) + at * p.n + col, p.n, rows, cols}.store_elements(x, p);
-        } else {
-            Window<T>{static_cast<T*>(p.dst) + at * p.n + col, p.n, rows, cols}.store_elements(x, p);
-        }
-    });
-}
 
 template <typename T, Major kA, Major kB, typename S>
 __global__ void __launch_bounds__(384, 1)
@@ -445,10 +178,8 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         }
         if (out == Out::Boxes && p.onto) outlet.prepare(work, u32(work.tile.m0) + rows_at);
         f32 sums[S::kRows / 64][S::kN / 2];
-        // Where there are registers to hold it.
-        constexpr u32 kCount = S::kTeam == 1 ? S::kN / 8 : kBlocks;
-        Bias<T, kCount> bias;
-        if (has_bias && S::kTeam == 1) bias.bring(p, work.tile.n0);
+        Bias<T, S::kN> bias;
+        if (has_bias) bias.bring(p, work.tile.n0);
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
         u32 used = empty;
         #pragma unroll 1
@@ -475,19 +206,8 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         if (S::kTeam == 1 && index + gridDim.x < works) pair_arrive(2 - group);
         product_wait<0>();
         leave(used);
-        if (has_bias) {
-            #pragma unroll
-            for (u32 b = 0; b < S::kN / 8; b += kCount) {
-                if (S::kTeam == 2) bias.bring(p, work.tile.n0 + 8 * b);
-                bias.add_to(sums, b);
-            }
-        }
-        if (p.activation && !p.partial) {
-            each_chunk(sums, [&](u32, f32 (&x)[kChunk]) {
-                if (p.wide) activate<f32>(x, p.activation, p.slope);
-                else activate<T>(x, p.activation, p.slope);
-            });
-        }
+        if (has_bias) bias.add_to(sums);
+        if (!p.partial) activate_all<T>(p, sums);
         if (out == Out::Directly) store_directly<T>(p, sums, work, work.tile.m0 + rows_at);
         else if (out == Out::WideBoxes) outlet.send_wide(p, sums, work, u32(work.tile.m0) + rows_at);
         else if (p.onto) outlet.template send<true>(p, sums, work, u32(work.tile.m0) + rows_at);

@@ -63,12 +63,9 @@ impl Kernel {
                     (thin.extent(), thin.warps(), thin.ahead(), thin.blocks());
                 format!("matmul_thin<{dtype}, Thin<{m}, {n}, {warps}, {ahead}, {blocks}>>")
             }
-            Kernel::MatmulF32(tile) => {
-                format!("matmul_f32<{}, {}>", tile.extent().0 / 16, self.shared_bytes())
-            }
-            Kernel::MatmulF32Packed([a, b]) => {
+            Kernel::MatmulF32([a, b], _) => {
                 let (m, n) = self.extent();
-                format!("matmul_f32_packed<Major::{a:?}, Major::{b:?}, {}, {}>", m / 16, n / 16)
+                format!("matmul_f32<Copies::{a:?}, Copies::{b:?}, {}, {}>", m / 16, n / 16)
             }
             Kernel::Attention(dtype, tile, width) => {
                 let (warps, rows) = warps(tile, width);
@@ -156,11 +153,12 @@ impl Kernel {
     pub const fn extent(self) -> (u32, u32) {
         match self {
             Kernel::MatmulWgmma(_, _, Tile::Small) => (64, 128),
-            Kernel::Matmul(_, _, tile) | Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulF32(tile) => {
+            // Threads are high: what each of their sums has in common with the next is one of few columns.
+            Kernel::MatmulF32(_, Tile::Large) => (256, 128),
+            Kernel::Matmul(_, _, tile) | Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulF32(_, tile) => {
                 tile.extent()
             }
             Kernel::MatmulAny(_) => Tile::Small.extent(),
-            Kernel::MatmulF32Packed(_) => Tile::Large.extent(),
             Kernel::MatmulThin(_, thin) => thin.extent(),
             _ => (0, 0),
         }
@@ -192,10 +190,12 @@ impl Kernel {
                 let (rows, keys) = (self.rows(), self.keys());
                 ((rows + keys) * (width as u32 + 4) + rows * (keys + 4)) * 4
             }
-            // 3 stages of 16 rows of the extent and 4 to spread them over banks, for both operands.
-            Kernel::MatmulF32(tile) => 3 * 2 * 64 * (tile.extent().0 + 4),
-            // 2 stages of 32 along k, for each row and column.
-            Kernel::MatmulF32Packed(_) => 2 * 128 * (self.extent().0 + self.extent().1),
+            // 2 stages of 32 rows of the extent and 4 to spread them over banks, for both operands; and a row that is
+            // loaded and not used.
+            Kernel::MatmulF32(..) => {
+                let (m, n) = self.extent();
+                2 * 32 * 4 * (m + 4 + n + 4) + 4 * (n + 4)
+            }
             _ => 0,
         }
     }

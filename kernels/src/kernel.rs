@@ -6,8 +6,8 @@
 use crate::{
     expression::pack_len,
     variant::{
-        Access, Capacity, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile, Update,
-        WIDTHS, Weight,
+        Access, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile,
+        Update, WIDTHS, Weight,
     },
 };
 use std::sync::LazyLock;
@@ -50,10 +50,8 @@ pub enum Kernel {
     MatmulAny(DType),
     /// `matmul_thin.cu`: few rows or columns, 16-bit operands along `k`.
     MatmulThin(DType, Thin),
-    /// `matmul_f32.cu`: medium or small tiles.
-    MatmulF32(Tile),
-    /// `matmul_f32_packed.cu`: large tiles; the axes along which the operands are contiguous.
-    MatmulF32Packed([Major; 2]),
+    /// `matmul_f32.cu`: one of [`Copies::PAIRS`].
+    MatmulF32([Copies; 2], Tile),
     /// `attention.cu`: 16-bit operands with rows of at most so many elements, one of [`WIDTHS`](crate::WIDTHS).
     Attention(DType, Tile, usize),
     /// `attention_f32.cu`: likewise, in medium or small tiles.
@@ -199,8 +197,9 @@ impl Kernel {
             all.push(Kernel::MatmulAny(dtype));
             all.extend(Thin::ALL.map(|thin| Kernel::MatmulThin(dtype, thin)));
         }
-        all.extend([Tile::Medium, Tile::Small].map(Kernel::MatmulF32));
-        all.extend(Major::PAIRS.map(Kernel::MatmulF32Packed));
+        all.extend(
+            Copies::PAIRS.into_iter().flat_map(|pair| Tile::ALL.map(|tile| Kernel::MatmulF32(pair, tile))),
+        );
         for width in WIDTHS {
             // Rows of 256 leave no registers for the sums of a large tile.
             let is_made = move |tile: &Tile| *tile != Tile::Large || width < 256;
@@ -276,8 +275,7 @@ impl Kernel {
             Kernel::MatmulWgmma(..) => "matmul_wgmma.cu",
             Kernel::MatmulAny(_) => "matmul_any.cu",
             Kernel::MatmulThin(..) => "matmul_thin.cu",
-            Kernel::MatmulF32(_) => "matmul_f32.cu",
-            Kernel::MatmulF32Packed(_) => "matmul_f32_packed.cu",
+            Kernel::MatmulF32(..) => "matmul_f32.cu",
             Kernel::Attention(..) => "attention.cu",
             Kernel::AttentionF32(..) => "attention_f32.cu",
             Kernel::MatmulReduce(_) => "matmul_reduce.cu",
@@ -337,8 +335,7 @@ impl Kernel {
             }
             Kernel::MatmulAny(dtype) => [8, 0, dtype as usize, 0],
             Kernel::MatmulThin(dtype, thin) => [26, thin as usize, dtype as usize, 0],
-            Kernel::MatmulF32(tile) => [9, tile as usize, DType::F32 as usize, 0],
-            Kernel::MatmulF32Packed([a, b]) => [9, 0, DType::F32 as usize, a as usize * 2 + b as usize],
+            Kernel::MatmulF32([a, b], tile) => [9, tile as usize, a as usize, b as usize],
             Kernel::MatmulReduce(dtype) => [10, 0, dtype as usize, 0],
             Kernel::Matvec(dtype, major) => [11, 0, dtype as usize, major as usize],
             Kernel::Select(bytes, access) => [12, 0, bytes.trailing_zeros() as usize, access as usize],

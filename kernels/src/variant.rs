@@ -215,6 +215,28 @@ impl Major {
     ];
 }
 
+/// How an operand of `matmul_f32.cu` comes to shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Copies {
+    /// 4 neighbours along the axis that is not `k`, from 16 bytes on.
+    Packs,
+    /// Single elements, contiguous along `k`.
+    Rows,
+    /// Single elements, with any strides.
+    Any,
+}
+
+impl Copies {
+    /// Those of two operands that kernels are made for.
+    pub const PAIRS: [[Copies; 2]; 5] = [
+        [Copies::Packs, Copies::Packs],
+        [Copies::Packs, Copies::Rows],
+        [Copies::Rows, Copies::Packs],
+        [Copies::Rows, Copies::Rows],
+        [Copies::Any, Copies::Any],
+    ];
+}
+
 /// Elements of a row that kernels of attention are made for; shorter rows are filled up with zeros.
 pub const WIDTHS: [usize; 4] = [32, 64, 128, 256];
 

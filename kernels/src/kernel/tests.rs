@@ -71,7 +71,8 @@ fn expressions_read_as_the_sources_name_them() {
     let attention = Kernel::Attention(DType::F16, Tile::Large, 128);
     assert_eq!(attention.expression(), "attention<f16, Shape<128, 4, 32, 64, 2>>");
     assert_eq!(Kernel::AttentionF32(Tile::Small, 256).expression(), "attention_f32<Shape<256, 1, 32>>");
-    assert_eq!(Kernel::MatmulF32(Tile::Medium).expression(), "matmul_f32<8, 50688>");
+    let exact = Kernel::MatmulF32([Copies::Rows, Copies::Packs], Tile::Large);
+    assert_eq!(exact.expression(), "matmul_f32<Copies::Rows, Copies::Packs, 16, 8>");
     let cast = Kernel::Multi(Multi::Cast, [DType::BF16, DType::F32], Capacity::Small);
     assert_eq!(cast.expression(), "multi_cast<f32, bf16, 448>");
     let step = Kernel::Optimizer(Update::AdamW, Weight::Planes, DType::BF16, true, Capacity::Large);

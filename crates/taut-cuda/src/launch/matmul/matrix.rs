@@ -4,7 +4,7 @@
 use super::{Way, thin, vector::on_packs};
 use crate::Card;
 use taut_core::{DType, Layout, Products};
-use taut_kernels::{Kernel, Major, Tile, args::PARTIAL_PACK, pack_len};
+use taut_kernels::{Copies, Kernel, Major, Tile, args::PARTIAL_PACK, pack_len};
 
 /// Elements along `k` that 16-bit kernels take in one step.
 pub(super) const STEP: u64 = 32;
@@ -40,11 +40,16 @@ fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
     let majors = [major(&batch[0], (m, a[0]), (k, a[1]), len), major(&batch[1], (n, b[1]), (k, b[0]), len)];
     let is_hopper = card.own_kernels && card.capability == (9, 0);
     match majors {
-        [Some(a), Some(b)] if dtype == DType::F32 => {
-            let general = [Tile::Medium, Tile::Small].map(Kernel::MatmulF32);
-            [Kernel::MatmulF32Packed([a, b])].into_iter().chain(general).collect()
+        _ if dtype == DType::F32 => {
+            let copies = |major, k: (usize, usize)| match major {
+                Some(Major::Outer) => Copies::Packs,
+                _ if k.1 == 1 || k.0 <= 1 => Copies::Rows,
+                _ => Copies::Any,
+            };
+            let pair = [copies(majors[0], (k, a[1])), copies(majors[1], (k, b[0]))];
+            let pair = if pair.contains(&Copies::Any) { [Copies::Any; 2] } else { pair };
+            Tile::ALL.map(|tile| Kernel::MatmulF32(pair, tile)).into()
         }
-        _ if dtype == DType::F32 => [Tile::Medium, Tile::Small].map(Kernel::MatmulF32).into(),
         [Some(a), Some(b)] => {
             let wgmma = Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
             let wgmma = wgmma.into_iter().filter(|_| is_hopper && in_boxes(products, [a, b]));
@@ -119,9 +124,9 @@ fn pace(kernel: Kernel) -> Pace {
         Kernel::Matmul(_, _, Tile::Large) => (1, 1000, 1050, 4000),
         Kernel::Matmul(_, _, Tile::Medium) => (2, 560, 800, 3500),
         Kernel::Matmul(_, _, Tile::Small) => (4, 200, 450, 2000),
-        Kernel::MatmulF32(Tile::Small) => (2, 1600, 2200, 2000),
-        Kernel::MatmulF32(_) => (2, 5200, 6500, 3500),
-        Kernel::MatmulF32Packed(_) => (1, 8500, 8500, 6000),
+        Kernel::MatmulF32(_, Tile::Small) => (2, 1600, 2200, 2000),
+        Kernel::MatmulF32(_, Tile::Medium) => (2, 4400, 5400, 3500),
+        Kernel::MatmulF32(_, Tile::Large) => (1, 7700, 7700, 6000),
         // `MatmulAny`: the only candidate where it is one.
         _ => (4, 400, 900, 2000),
     };

@@ -1,4 +1,4 @@
-//! Launches of `matmul_wgmma.cu`, `matmul_mma.cu`, `matmul_thin.cu`, `matmul_any.cu`, `matmul_f32.cu`, `matmul_f32_packed.cu`
+//! Launches of `matmul_wgmma.cu`, `matmul_mma.cu`, `matmul_thin.cu`, `matmul_any.cu`, `matmul_f32.cu`
 //! and `matvec.cu`, and of `matmul_reduce.cu` where `k` is split.
 
 mod boxes;

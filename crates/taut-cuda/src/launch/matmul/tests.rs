@@ -1,6 +1,6 @@
 use super::{matrix::MOST_PARTS, *};
 use taut_core::Shape;
-use taut_kernels::{Thin, Tile};
+use taut_kernels::{Copies, Thin, Tile};
 
 fn layout(rows: usize, cols: usize) -> Layout {
     Layout::contiguous(Shape::new(&[rows, cols]).unwrap())
@@ -33,10 +33,13 @@ fn each_layout_has_its_kernel() {
             assert_eq!(blocks(&choice, 1).unwrap().blocks, [64 * 32, 1, 1]);
         }
     }
-    let packed = Kernel::MatmulF32Packed([Major::K, Major::Outer]);
-    assert_eq!(plan(&layout(n, n), &layout(n, n), DType::F32).kernel, packed);
-    let odd = layout(n, n + 2).sliced(1, 1..n + 1).unwrap();
-    assert_eq!(plan(&odd, &layout(n, n), DType::F32).kernel, Kernel::MatmulF32(Tile::Medium));
+    let exact = |a: &Layout, b: &Layout| plan(a, b, DType::F32).kernel;
+    let large = |a, b| Kernel::MatmulF32([a, b], Tile::Large);
+    let (whole, odd) = (layout(n, n), layout(n, n + 2).sliced(1, 1..n + 1).unwrap());
+    assert_eq!(exact(&whole, &whole), large(Copies::Rows, Copies::Packs));
+    assert_eq!(exact(&transposed(n, n), &transposed(n, n)), large(Copies::Packs, Copies::Rows));
+    assert_eq!(exact(&odd, &whole), large(Copies::Rows, Copies::Packs));
+    assert_eq!(exact(&whole, &odd), large(Copies::Any, Copies::Any));
 }
 
 #[test]
