@@ -21,8 +21,8 @@ holds both.
     peak        torch.cuda.max_memory_allocated of a step, weights, states and inputs included
     reserved    torch.cuda.max_memory_reserved of it
 
---run (the last option) calls our program, taut-bench, once before and once after, for its group `training`, and prints
-both beside PyTorch, with ratios.
+--run (the last option) calls our program, taut-bench, for its rows of each work, once before PyTorch and once after, and
+prints both with ratios.
 """
 
 import argparse
@@ -163,10 +163,23 @@ def measure(make, compiled):
         return {"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
 
 
-def ours(program):
-    """Bytes and seconds by work and way, of the rows of our program that have a peer."""
+# Parts of the names of our rows that stand beside a work.
+OURS = {
+    "mlp-f16": "f32 masters,stacked: + update in,stacked: + 8-bit",
+    "mlp-f16-checkpoint": "stacked: + checkpoint",
+    "mlp-f32": "each: update in",
+    "mlp-f32-checkpoint": "each: checkpoint",
+    "infer-f16": "inference",
+    "head": "cross entropy",
+}
+
+
+def ours(program, work):
+    """Bytes and seconds of our rows beside a work."""
+    if work not in OURS or not program:
+        return {}
     with tempfile.TemporaryDirectory() as out:
-        arguments = ["--only", "training", "--device", "cuda", "--out", out, "--ops", "bf16,+,update in,4 segments"]
+        arguments = ["--only", "training", "--device", "cuda", "--out", out, "--ops", OURS[work]]
         subprocess.run(program + arguments, check=True, stdout=subprocess.DEVNULL)
         with open(os.path.join(out, "latest.json")) as f:
             figures = json.load(f)["figures"]
@@ -187,31 +200,30 @@ def main():
     if not torch.cuda.is_available():
         sys.exit("this machine has no GPU that PyTorch can use")
     torch.manual_seed(1)
-    works = options.works.split(",")
-    before = ours(options.run) if options.run else {}
     rows = {}
-    for work in works:
+    for work in options.works.split(","):
+        before = ours(options.run, work)
         modes = {"eager": measure(WORKS[work], False), "compile": measure(WORKS[work], True)}
         modes = {mode: row for mode, row in modes.items() if row}
         working = {mode: row for mode, row in modes.items() if "seconds" in row}
         best = min(working, key=lambda mode: working[mode]["seconds"]) if working else None
-        rows[work] = {"mode": best, **(working.get(best) or {}), "modes": modes}
         print(f"  {work:20} {json.dumps(modes)}", file=sys.stderr, flush=True)
         gc.collect()
         torch.cuda.empty_cache()
-    after = ours(options.run) if options.run else {}
-    result = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "rows": rows, "ours": [before, after]}
+        rows[work] = {"mode": best, **(working.get(best) or {}), "modes": modes, "ours": [before, ours(options.run, work)]}
+    result = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "rows": rows}
     if options.out:
         with open(options.out, "w") as f:
             json.dump(result, f, indent=1)
     for work, row in rows.items():
-        if row["mode"]:
-            print(f"PyTorch  {work:52} {row['peak'] / 1e9:7.3f} GB {row['seconds'] * 1e3:9.3f} ms  {row['mode']}")
-    for work in before:
-        for run in [before, after]:
-            row = run.get(work)
-            if row:
-                print(f"taut     {work:52} {row['peak'] / 1e9:7.3f} GB {row['seconds'] * 1e3:9.3f} ms")
+        if not row["mode"]:
+            continue
+        print(f"{work}: PyTorch {row['peak'] / 1e9:.3f} GB {row['seconds'] * 1e3:.3f} ms, {row['mode']}")
+        before, after = row["ours"]
+        for name, first in before.items():
+            times = [first["seconds"], after.get(name, first)["seconds"]]
+            shown = ", ".join(f"{time * 1e3:.3f} ms ({time / row['seconds']:.3f}x)" for time in times)
+            print(f"    {name}: {first['peak'] / 1e9:.3f} GB, {shown}")
 
 
 if __name__ == "__main__":

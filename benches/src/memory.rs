@@ -43,22 +43,41 @@ pub fn measure<F>(device: &Device, repetitions: usize, work: impl Fn(&Device) ->
 where
     F: Fn(&Device) -> Result<()>,
 {
+    measure_from(device, repetitions, |device| {
+        let repeat = work(device)?;
+        Ok((|_: &Device| Ok(()), move |device: &Device, ()| repeat(device)))
+    })
+}
+
+/// [`measure`] of a work whose repetitions begin with what it makes before its time starts.
+pub fn measure_from<I, M, F>(
+    device: &Device,
+    repetitions: usize,
+    work: impl Fn(&Device) -> Result<(M, F)>,
+) -> Result<Run>
+where
+    M: Fn(&Device) -> Result<I>,
+    F: Fn(&Device, I) -> Result<()>,
+{
     let real = device.fresh()?;
     real.pool().record(timeline::EVENTS)?;
-    let repeat = work(&real)?;
-    repeat(&real)?;
+    let (make, repeat) = work(&real)?;
+    repeat(&real, make(&real)?)?;
     real.synchronize()?;
     let (stats, host, timeline) = (real.stats(), real.host_stats(), real.pool().take_timeline());
     let mut times = Vec::new();
     for _ in 0..repetitions {
+        let input = make(&real)?;
+        real.synchronize()?;
         let start = Instant::now();
-        repeat(&real)?;
+        repeat(&real, input)?;
         real.synchronize()?;
         times.push(start.elapsed());
     }
 
     let plan = Device::plan(real.spec());
-    work(&plan)?(&plan)?;
+    let (make, repeat) = work(&plan)?;
+    repeat(&plan, make(&plan)?)?;
     same_peaks(&plan.stats(), &stats)?;
     same_host(&plan.host_stats(), &host)?;
     Ok(Run { stats, host, times, timeline })

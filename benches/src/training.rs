@@ -5,11 +5,16 @@ use crate::{
     figures::Figure,
     memory::{self, Run, same_host, same_peaks},
     page::{Plot, Section},
-    progress::Progress,
     timeline,
-    work::training::{Config, Way, Work},
+    work::{
+        mlp::{self, Technique},
+        training::{Config, Way, Work},
+    },
 };
-use std::time::{Duration, Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 use taut::{DType, Device, Kind, Result, Tensor};
 
 /// The name of the group.
@@ -30,14 +35,16 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
     let tables = [("each", &Way::EACH[..]), ("stacked", &Way::STACKED[..])];
     let ways: Vec<(&str, Way)> =
         tables.iter().flat_map(|(table, ways)| ways.iter().map(move |way| (*table, *way))).collect();
-    let ways: Vec<_> = {
-        let wanted = |name: &str| bench.ops.is_empty() || bench.ops.iter().any(|part| name.contains(part));
-        ways.into_iter().filter(|(_, way)| wanted(way.name)).collect()
-    };
-    bench.group(GROUP, ways.len() + 1, |bench, progress| {
+    let wanted =
+        |bench: &Bench, name: &str| bench.ops.is_empty() || bench.ops.iter().any(|part| name.contains(part));
+    let ways: Vec<_> =
+        ways.into_iter().filter(|(table, way)| wanted(bench, &row(&name, table, way))).collect();
+    let peers: [(String, Peer); 2] = [inference(bench), head(bench)];
+    let peers: Vec<_> = peers.into_iter().filter(|(work, _)| wanted(bench, work)).collect();
+    bench.group(GROUP, ways.len() + peers.len(), |bench, progress| {
         let mut plain = None;
         for (table, way) in ways {
-            let work = format!("{name}, {table}: {}", way.name);
+            let work = row(&name, table, &way);
             progress.step(&work);
             let run = run(&bench.device, config, way, steps)?;
             let own = (run.stats.peak_tensor_bytes as f64, median(&run.times));
@@ -56,8 +63,40 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
             }
             progress.advance(1);
         }
-        head(bench, progress, steps)
+        for (work, run) in peers {
+            progress.step(&work);
+            let run = run(&bench.device, steps)?;
+            memory::tell(bench, GROUP, &work, run);
+            progress.advance(1);
+        }
+        Ok(())
     })
+}
+
+/// The name of a way's row.
+fn row(config: &str, table: &str, way: &Way) -> String {
+    format!("{config}, {table}: {}", way.name)
+}
+
+/// A work beside those of [`Way`], on a device and for some steps.
+type Peer = Box<dyn Fn(&Device, usize) -> Result<Run>>;
+
+/// Inference without gradients, whose input is there when its time begins.
+fn inference(bench: &Bench) -> (String, Peer) {
+    let config = match (bench.device.is_cuda(), bench.quick) {
+        (true, _) => mlp::Config::CARD,
+        (false, false) => mlp::Config::CPU,
+        (false, true) => mlp::Config::QUICK,
+    };
+    let work = format!("inference, MLP {} x {}, batch {}, f16", config.layers, config.width, config.batch);
+    let run = move |device: &Device, steps| {
+        memory::measure_from(device, steps, |device| {
+            let work = Rc::new(mlp::Work::new(config, Technique::Half, device)?);
+            let made = Rc::clone(&work);
+            Ok((move |device: &Device| made.input(0, device), move |_: &Device, x| work.forward(x).map(drop)))
+        })
+    };
+    (work, Box::new(run))
 }
 
 fn median(times: &[Duration]) -> f64 {
@@ -67,29 +106,28 @@ fn median(times: &[Duration]) -> f64 {
 }
 
 /// The last layer of a language model with its loss, forward and backward: of its logits only a part exists at a time.
-fn head(bench: &mut Bench, progress: &mut Progress, steps: usize) -> Result<()> {
+fn head(bench: &Bench) -> (String, Peer) {
     let [rows, width, classes] = match (bench.device.is_cuda(), bench.quick) {
         (true, _) => [16_384, 768, 50_304],
         (false, false) => [512, 128, 8192],
         (false, true) => [256, 64, 2048],
     };
     let work = format!("linear {width} to {classes} with cross entropy, {rows} rows, bf16");
-    progress.step(&work);
-    let run = memory::measure(&bench.device, steps, |device| {
-        let normal = |shape: [usize; 2], std| Tensor::normal(shape, 0.0, std, 1, DType::BF16, device);
-        let weight = normal([classes, width], 0.02)?.require_grad()?;
-        let x = normal([rows, width], 1.0)?.with_kind(Kind::Input)?.require_grad()?;
-        let targets = Tensor::arange(0.0, rows as f64, 1.0, DType::I64, device)?;
-        Ok(move |_: &Device| {
-            x.clone().linear_cross_entropy(&weight, &targets, 0.0, None)?.backward()?;
-            x.zero_grad();
-            weight.zero_grad();
-            Ok(())
+    let run = move |device: &Device, steps| {
+        memory::measure(device, steps, |device| {
+            let normal = |shape: [usize; 2], std| Tensor::normal(shape, 0.0, std, 1, DType::BF16, device);
+            let weight = normal([classes, width], 0.02)?.require_grad()?;
+            let x = normal([rows, width], 1.0)?.with_kind(Kind::Input)?.require_grad()?;
+            let targets = Tensor::arange(0.0, rows as f64, 1.0, DType::I64, device)?;
+            Ok(move |_: &Device| {
+                x.clone().linear_cross_entropy(&weight, &targets, 0.0, None)?.backward()?;
+                x.zero_grad();
+                weight.zero_grad();
+                Ok(())
+            })
         })
-    })?;
-    memory::tell(bench, GROUP, &work, run);
-    progress.advance(1);
-    Ok(())
+    };
+    (work, Box::new(run))
 }
 
 /// Some steps of one way: peaks of the first two, which are those that a plan foretold, and the times of the others.

@@ -65,7 +65,7 @@ impl Kernel {
             }
             Kernel::MatmulF32([a, b], _) => {
                 let (m, n) = self.extent();
-                format!("matmul_f32<Copies::{a:?}, Copies::{b:?}, {}, {}>", m / 16, n / 16)
+                format!("matmul_f32<Copies::{a:?}, Copies::{b:?}, {}, {}>", m / 8, n / 16)
             }
             Kernel::Attention(dtype, tile, width) => {
                 let (warps, rows) = warps(tile, width);
@@ -153,8 +153,9 @@ impl Kernel {
     pub const fn extent(self) -> (u32, u32) {
         match self {
             Kernel::MatmulWgmma(_, _, Tile::Small) => (64, 128),
-            // Threads are high: what each of their sums has in common with the next is one of few columns.
-            Kernel::MatmulF32(_, Tile::Large) => (256, 128),
+            // Blocks of 128 threads, with up to 128 sums each.
+            Kernel::MatmulF32(_, Tile::Large) => (128, 128),
+            Kernel::MatmulF32(_, Tile::Medium) => (64, 128),
             Kernel::Matmul(_, _, tile) | Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulF32(_, tile) => {
                 tile.extent()
             }
@@ -239,6 +240,7 @@ impl Kernel {
             Kernel::Matmul(_, _, tile) => tile,
             Kernel::MatmulAny(_) => Tile::Small,
             Kernel::MatmulWgmma(..) => return 384,
+            Kernel::MatmulF32(..) => return 128,
             Kernel::MatmulThin(_, thin) => return thin.warps() * 32,
             _ => return 256,
         };

@@ -95,20 +95,30 @@ impl Work {
 
     /// Sends one batch through, and returns its outputs: in parts from [`Technique::Segments`] on.
     pub fn run(&self, device: &Device) -> Result<Vec<Tensor>> {
-        let Config { width, batch, segments, .. } = self.config;
-        let parts = if self.technique >= Technique::Segments { segments } else { 1 };
         let host = device.host();
+        let parts = self.parts();
         let mut outputs = Vec::with_capacity(parts);
-        for part in 0..parts as u64 {
-            let dtype = if self.technique >= Technique::Half { DType::F16 } else { DType::F32 };
-            let x = Tensor::normal([batch / parts, width], 0.0, 1.0, 1000 + part, dtype, device)?;
-            let out = self.forward(x.with_kind(Kind::Input)?)?;
+        for part in 0..parts {
+            let out = self.forward(self.input(part, device)?)?;
             outputs.push(if self.technique >= Technique::ToHost { out.to(&host)? } else { out });
         }
         Ok(outputs)
     }
 
-    fn forward(&self, x: Tensor) -> Result<Tensor> {
+    /// Parts that the batch goes through in.
+    fn parts(&self) -> usize {
+        if self.technique >= Technique::Segments { self.config.segments } else { 1 }
+    }
+
+    /// One part of the batch.
+    pub fn input(&self, part: usize, device: &Device) -> Result<Tensor> {
+        let shape = [self.config.batch / self.parts(), self.config.width];
+        let dtype = if self.technique >= Technique::Half { DType::F16 } else { DType::F32 };
+        Tensor::normal(shape, 0.0, 1.0, 1000 + part as u64, dtype, device)?.with_kind(Kind::Input)
+    }
+
+    /// Sends one part through.
+    pub fn forward(&self, x: Tensor) -> Result<Tensor> {
         // What a framework without ownership or scopes would hold until the end.
         let mut kept = Vec::new();
         let mut h = x;

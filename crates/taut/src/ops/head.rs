@@ -1,6 +1,6 @@
 //! A linear layer with its cross entropy, of which the logits never exist as a whole.
 
-use super::copy;
+use super::matmul;
 use crate::{
     Tensor,
     grad::{Kept, Tape, no_grad},
@@ -141,11 +141,10 @@ impl Parts<'_> {
             }
             drop(part);
             if of_x {
-                let grad = grad.matmul(weight)?;
                 // Over the rows themselves: they have been used.
                 let to = grad_x.as_mut().unwrap_or(&mut x);
                 let layout = to.layout().sliced(0, range)?;
-                copy::eval(grad.view()?, to.view_mut(NAME)?.through(&layout))?;
+                matmul::multiply_to(NAME, &grad, weight, to.view_mut(NAME)?.through(&layout))?;
             }
         }
         let loss = match losses.is_empty() {

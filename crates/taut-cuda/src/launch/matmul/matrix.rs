@@ -124,9 +124,9 @@ fn pace(kernel: Kernel) -> Pace {
         Kernel::Matmul(_, _, Tile::Large) => (1, 1000, 1050, 4000),
         Kernel::Matmul(_, _, Tile::Medium) => (2, 560, 800, 3500),
         Kernel::Matmul(_, _, Tile::Small) => (4, 200, 450, 2000),
-        Kernel::MatmulF32(_, Tile::Small) => (2, 1600, 2200, 2000),
-        Kernel::MatmulF32(_, Tile::Medium) => (2, 4400, 5400, 3500),
-        Kernel::MatmulF32(_, Tile::Large) => (1, 7700, 7700, 6000),
+        Kernel::MatmulF32(_, Tile::Large) => (3, 3620, 4470, 4000),
+        Kernel::MatmulF32(_, Tile::Medium) => (4, 1900, 2500, 2500),
+        Kernel::MatmulF32(_, Tile::Small) => (4, 1500, 1600, 2000),
         // `MatmulAny`: the only candidate where it is one.
         _ => (4, 400, 900, 2000),
     };

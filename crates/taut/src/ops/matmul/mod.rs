@@ -6,6 +6,7 @@ use crate::{
     Tensor, cpu,
     device::{DeviceKind, SpecRef},
     grad::Tape,
+    tensor::ViewMut,
 };
 use backward::Note;
 use taut_core::{Activation, Binary, DType, Error, Kept, Layout, Onto, Result, Shape, Unary};
@@ -132,7 +133,14 @@ impl Tensor {
         }
         let tape = Tape::in_place("addmm", self, [a, b].into_iter())?;
         let note = Note::new(tape, 1, a, b, b.layout(), None, Activation::Identity);
-        product("addmm_", a, b, &factors, Epilogue { onto: Onto::Add, ..Epilogue::default() }, self)?;
+        product(
+            "addmm_",
+            a,
+            b,
+            &factors,
+            Epilogue { onto: Onto::Add, ..Epilogue::default() },
+            self.view_mut("addmm_")?,
+        )?;
         note.of(self);
         Ok(())
     }
@@ -172,7 +180,7 @@ impl Tensor {
         let tape = Tape::in_place("add_linear", self, [x, weight].into_iter().chain(bias))?;
         let note = Note::new(tape, 1, x, weight, &transposed, bias, Activation::Identity);
         let epilogue = Epilogue { bias, activation: Activation::Identity, onto: Onto::Add };
-        product(op, x, weight, &factors, epilogue, self)?;
+        product(op, x, weight, &factors, epilogue, self.view_mut(op)?)?;
         note.of(self);
         Ok(())
     }
@@ -318,7 +326,7 @@ pub(super) fn multiply(
     let tape = Tape::of(op, [a, b].into_iter().chain(bias));
     let note = Note::new(tape, 0, a, b, b_layout, bias, activation);
     let mut out = Tensor::allocate(factors.shape, a.dtype(), a.device(), Site::new(op, Kind::Activations))?;
-    product(op, a, b, &factors, epilogue, &mut out)?;
+    product(op, a, b, &factors, epilogue, out.view_mut(op)?)?;
     note.of(&mut out);
     Ok(out)
 }
@@ -329,12 +337,12 @@ fn multiply_over(op: &'static str, out: &mut Tensor, activation: Onto, a: &Tenso
     let factors = Factors::new(op, a, a.layout(), b, b.layout())?;
     let epilogue = Epilogue { onto: activation, ..Epilogue::default() };
     if let SpecRef::Cuda(_) = out.device().spec_ref() {
-        return product(op, a, b, &factors, epilogue, out);
+        return product(op, a, b, &factors, epilogue, out.view_mut(op)?);
     }
     // The CPU's products have no such end.
     let site = Site::new(op, Kind::Workspace);
     let mut grad = Tensor::allocate(factors.shape, out.dtype(), out.device(), site)?;
-    product(op, a, b, &factors, Epilogue::default(), &mut grad)?;
+    product(op, a, b, &factors, Epilogue::default(), grad.view_mut(op)?)?;
     let unary = match activation {
         Onto::LeakyRelu { slope } => Unary::LeakyRelu { slope },
         _ => Unary::Relu,
@@ -343,23 +351,28 @@ fn multiply_over(op: &'static str, out: &mut Tensor, activation: Onto, a: &Tenso
     out.copy_(&grad)
 }
 
-/// `out = epilogue(a b)`; where the device is chosen, once for the family.
+/// The product of two matrices, written to `dst`, which is contiguous and apart from both. Of this nothing is noted.
+pub(super) fn multiply_to(op: &'static str, a: &Tensor, b: &Tensor, dst: ViewMut<'_>) -> Result<()> {
+    let factors = Factors::new(op, a, a.layout(), b, b.layout())?;
+    product(op, a, b, &factors, Epilogue::default(), dst)
+}
+
+/// `dst = epilogue(a b)`; where the device is chosen, once for the family.
 fn product(
     op: &'static str,
     a: &Tensor,
     b: &Tensor,
     factors: &Factors,
     epilogue: Epilogue<'_>,
-    out: &mut Tensor,
+    dst: ViewMut<'_>,
 ) -> Result<()> {
-    let device = out.device().clone();
+    let device = a.device();
     match device.spec_ref() {
         SpecRef::Cpu => {
             let choice = cpu::matmul::choose(&factors.a, &factors.b, a.dtype());
             let mut workspace = device.workspace(choice.workspace_bytes, op)?;
             let (a, b) = (a.view()?.through(&factors.a), b.view()?.through(&factors.b));
             let bias = epilogue.bias.map(Tensor::view).transpose()?;
-            let dst = out.view_mut(op)?;
             if device.is_plan() {
                 return Ok(());
             }
@@ -368,12 +381,11 @@ fn product(
             cpu::matmul::matmul(&choice, a, b, finish, dst, &mut workspace)
         }
         SpecRef::Cuda(card) => {
-            let problem = Problem { a: &factors.a, b: &factors.b, dtype: a.dtype(), out: out.dtype() };
+            let problem = Problem { a: &factors.a, b: &factors.b, dtype: a.dtype(), out: dst.dtype };
             let choice = launch::matmul::choose(&problem, card);
             let workspace = device.workspace(choice.workspace_bytes, op)?;
             let (a, b) = (a.view()?.through(&factors.a), b.view()?.through(&factors.b));
             let bias = epilogue.bias.map(Tensor::view).transpose()?;
-            let dst = out.view_mut(op)?;
             let DeviceKind::Cuda { gpu, .. } = device.kind() else { return Ok(()) };
             let stream = gpu.stream(dst.storage.writer())?;
             let epilogue = launch::matmul::Epilogue {
