@@ -10,8 +10,9 @@ use taut_memory::{Kind, Site};
 
 const NAME: &str = "linear_cross_entropy";
 
-/// What of the logits exists at once, unless a row is longer.
-const LOGITS_BYTES: usize = 128 << 20;
+/// What of the logits exists at once, unless a row is longer: of 50,304 classes in 16 bits, rows for 2,048. With each part the
+/// weight's gradient is read and written once more.
+const LOGITS_BYTES: usize = 200 << 20;
 
 /// Rows that fill the tiles of a product.
 const TILE: usize = 128;
@@ -21,7 +22,7 @@ impl Tensor {
     /// over the rows whose target is not `ignore`; 0 if there is none. `targets` are i64; `smoothing` is spread over all
     /// classes, as [`cross_entropy`](Self::cross_entropy) says. `weight` may be that of an embedding.
     ///
-    /// Logits are made for some rows at a time, at most 128 MiB of them, turned into their gradients where they lie, and
+    /// Logits are made for some rows at a time, at most 200 MiB of them, turned into their gradients where they lie, and
     /// those at once into the gradients of `x` and of the weight: backward only scales these. So of the logits, which are
     /// `rows * classes` elements, nothing is kept. Backward keeps the gradients themselves: that of `x` over `x` if nobody else
     /// holds it, and that of the weight, in f32 for 16-bit weights, so that its sums are not rounded in between.
@@ -118,10 +119,13 @@ impl Parts<'_> {
             true => Some(Tensor::allocate(*x.shape(), dtype, &device, Site::new(NAME, Kind::Activations))?),
             false => None,
         };
+        // The first part writes it; without rows it is 0.
+        let site = Site::new(NAME, Kind::Gradients);
         let mut grad_weight = match of_weight {
-            true => {
+            true if self.rows == 0 => {
                 Some(Tensor::filled(NAME, weight.shape(), 0.0, wide, &device)?.with_kind(Kind::Gradients)?)
             }
+            true => Some(Tensor::allocate(*weight.shape(), wide, &device, site)?),
             false => None,
         };
         for start in (0..self.rows).step_by(self.step) {
@@ -137,7 +141,11 @@ impl Parts<'_> {
                 logits.cross_entropy_with_grad(&targets, self.smoothing, self.ignore, &scale)?;
             losses.push(part_losses);
             if let Some(sum) = &mut grad_weight {
-                sum.addmm_(&grad.clone().t()?, &part)?;
+                let grad = grad.clone().t()?;
+                match start {
+                    0 => matmul::multiply_to(NAME, &grad, &part, sum.view_mut(NAME)?)?,
+                    _ => sum.addmm_(&grad, &part)?,
+                }
             }
             drop(part);
             if of_x {
