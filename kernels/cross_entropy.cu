@@ -61,14 +61,18 @@ template <typename T, u32 kLength> struct Line {
     template <typename Chunk> __device__ __forceinline__ Found find(Chunk& chunk) const {
         const f32 max = max_of(chunk), shift = max == -kInf ? 0.0f : max;
         f32 exps = 0.0f, sum = 0.0f;
+        if (smoothing != 0.0f) {
+            #pragma unroll
+            for (u32 j = 0; j < Chunk::kUnits; ++j) {
+                if (!chunk.has(j)) break;
+                #pragma unroll
+                for (f32 x : chunk.x[j]) sum += x;
+            }
+        }
         #pragma unroll
         for (u32 j = 0; j < Chunk::kUnits; ++j) {
-            const bool has = chunk.has(j);
             #pragma unroll
-            for (f32& x : chunk.x[j]) {
-                sum += has ? x : 0.0f;
-                exps += x = exp_of(x - shift);
-            }
+            for (f32& x : chunk.x[j]) exps += x = exp_of(x - shift);
         }
         return {{max, exps}, sum};
     }
@@ -99,15 +103,20 @@ template <typename T, u32 kLength> struct Line {
     __device__ __forceinline__
     void finish(u64 unit, const f32 (&x)[kValues], Prescription by, const Beside*) const {
         if (unit == 0) *loss = by.loss;
-        Pack<T, kLen> y;
+        const f32 others = smoothing / n, factor = by.factor * scale, rest = others * scale;
+        f32 y[kLen];
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) y[l] = counts ? fmaf(x[l], factor, -rest) : 0.0f;
         // Most units are without the label.
         const u64 here = label - unit * kLen;
-        #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) {
-            const f32 target = (l == here ? 1.0f - smoothing : 0.0f) + smoothing / n;
-            y.lane[l] = from_f32<T>(counts ? (x[l] * by.factor - target) * scale : 0.0f);
+        if (here < kLen && counts) {
+            #pragma unroll
+            for (u32 l = 0; l < kLen; ++l) y[l] -= l == u32(here) ? (1.0f - smoothing) * scale : 0.0f;
         }
-        store(out + along<kLen>(unit, out_step), y);
+        Pack<T, kLen> pack;
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) pack.lane[l] = from_f32<T>(y[l]);
+        store(out + along<kLen>(unit, out_step), pack);
     }
 };
 

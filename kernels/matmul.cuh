@@ -57,16 +57,17 @@ __device__ __forceinline__ u32 tiles_of(const Product& p, u32 tile_m, u32 tile_n
     return u32((p.m + tile_m - 1) / tile_m) * u32((p.n + tile_n - 1) / tile_n);
 }
 
-// Tiles go down in groups of 8 rows of tiles and then right, so that those of neighbouring indices share operands in L2.
+// Tiles go down in groups of rows of tiles and then right, so that those of neighbouring indices share operands in L2: what
+// fills a card at a time is about as high as wide.
 __device__ __forceinline__ Tile tile_at(const Product& p, u32 tile_m, u32 tile_n, u32 index, u32 part) {
-    constexpr u32 kGroup = 8;
+    const u32 in_group = tile_n > tile_m ? 32 : 8;
     const u32 n_down = u32((p.m + tile_m - 1) / tile_m);
     const u32 n_right = u32((p.n + tile_n - 1) / tile_n);
-    const u32 group = index / (kGroup * n_right);
-    const u32 within = index % (kGroup * n_right);
-    const u32 height = min(n_down - kGroup * group, kGroup);
+    const u32 group = index / (in_group * n_right);
+    const u32 within = index % (in_group * n_right);
+    const u32 height = min(n_down - in_group * group, in_group);
     const u64 k0 = part * p.k_part;
-    return {u64(kGroup * group + within % height) * tile_m, u64(within / height) * tile_n, k0, min(p.k - k0, p.k_part)};
+    return {u64(in_group * group + within % height) * tile_m, u64(within / height) * tile_n, k0, min(p.k - k0, p.k_part)};
 }
 
 // min(have - at, most), and 0 past the end.

@@ -58,22 +58,12 @@ template <typename Line, typename Team, u32 kCount> struct Chunk {
     __device__ __forceinline__ bool has(u32 j) const { return j * size + lane < left; }
     __device__ __forceinline__ u64 unit(u32 j) const { return begin + (j * size + lane); }
 
-    using Raw = typename Line::Raw[kUnits];
-
     template <bool kAgain> __device__ __forceinline__ void load(const Line& line) {
-        Raw raw;
-        bring<kAgain>(line, raw);
-        widen<kAgain>(line, raw);
-    }
-
-    template <bool kAgain> __device__ __forceinline__ void bring(const Line& line, Raw& raw) const {
+        typename Line::Raw raw[kUnits];
         #pragma unroll
         for (u32 j = 0; j < kUnits; ++j) {
             if (has(j)) raw[j] = line.template load<kAgain>(unit(j));
         }
-    }
-
-    template <bool kAgain> __device__ __forceinline__ void widen(const Line& line, const Raw& raw) {
         #pragma unroll
         for (u32 j = 0; j < kUnits; ++j) {
             if (has(j)) {
@@ -127,44 +117,30 @@ __device__ __forceinline__ void rush_row(const Line& line, const Team& team, u64
     if (chunk.has(0)) line.finish(chunk.unit(0), chunk.x[0], prescription, &beside);
 }
 
-// Finishes a chunk that is read again.
-template <typename Line, typename Chunk, typename Stat>
-__device__ __forceinline__ void finish_again(const Line& line, Chunk& chunk, Stat total) {
-    if constexpr (requires { line.again(chunk, total); }) {
-        chunk.finish(line, line.again(chunk, total));
-    } else {
-        const auto own = line.find(chunk);
-        chunk.finish(line, line.prescribe(total, own));
-    }
-}
-
-// Calls f for each chunk of a row. The next one is on its way meanwhile.
-template <bool kAgain, u32 kUnits, typename Line, typename Team, typename F>
-__device__ __forceinline__ void each_chunk(const Line& line, const Team& team, u64 units, F f) {
-    using Part = Chunk<Line, Team, kUnits>;
-    typename Part::Raw raw;
-    if (units > 0) Part(team, 0, units).template bring<kAgain>(line, raw);
-    #pragma unroll 1
-    for (u64 begin = 0; begin < units; begin += kUnits * team.size) {
-        Part chunk(team, begin, units);
-        chunk.template widen<kAgain>(line, raw);
-        const u64 next = begin + kUnits * team.size;
-        if (next < units) Part(team, next, units).template bring<kAgain>(line, raw);
-        f(chunk);
-    }
-}
-
 // A row of any length: it is read twice, kUnits units for each thread at a time.
 template <u32 kUnits, typename Line, typename Team>
 __device__ __forceinline__ void stream_row(const Line& line, const Team& team, u64 units) {
     using Op = typename Line::Op;
     auto own = Op::empty();
-    each_chunk<false, kUnits>(line, team, units, [&](auto& chunk) {
+    #pragma unroll 1
+    for (u64 begin = 0; begin < units; begin += kUnits * team.size) {
+        Chunk<Line, Team, kUnits> chunk(team, begin, units);
+        chunk.template load<false>(line);
         chunk.leave(line);
         own = Op::join(own, line.find(chunk));
-    });
+    }
     const auto total = team.template join<Op>(own);
-    each_chunk<true, kUnits>(line, team, units, [&](auto& chunk) { finish_again(line, chunk, total); });
+    #pragma unroll 1
+    for (u64 begin = 0; begin < units; begin += kUnits * team.size) {
+        Chunk<Line, Team, kUnits> chunk(team, begin, units);
+        chunk.template load<true>(line);
+        if constexpr (requires { line.again(chunk, total); }) {
+            chunk.finish(line, line.again(chunk, total));
+        } else {
+            const auto of_chunk = line.find(chunk);
+            chunk.finish(line, line.prescribe(total, of_chunk));
+        }
+    }
 }
 
 // What there is in a row of any length, which is read once and not finished: half of kUnits units for each thread at a
