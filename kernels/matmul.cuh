@@ -60,7 +60,7 @@ __device__ __forceinline__ u32 tiles_of(const Product& p, u32 tile_m, u32 tile_n
 // Tiles go down in groups of rows of tiles and then right, so that those of neighbouring indices share operands in L2: what
 // fills a card at a time is about as high as wide.
 __device__ __forceinline__ Tile tile_at(const Product& p, u32 tile_m, u32 tile_n, u32 index, u32 part) {
-    const u32 in_group = tile_n > tile_m ? 32 : 8;
+    const u32 in_group = tile_n > tile_m ? 16 : 8;
     const u32 n_down = u32((p.m + tile_m - 1) / tile_m);
     const u32 n_right = u32((p.n + tile_n - 1) / tile_n);
     const u32 group = index / (in_group * n_right);
