@@ -165,8 +165,10 @@ pub fn section(bench: &Bench) -> Section {
     let all = bench.report.group(GROUP);
     let mut plots: Vec<Plot> = Vec::new();
     for tensor in all.iter().filter(|figure| figure.metric == "tensor peak") {
-        let (title, label) =
-            tensor.work.split_once(": ").unwrap_or(("Last layer with its loss", &tensor.work));
+        let (title, label) = tensor
+            .work
+            .split_once(": ")
+            .unwrap_or(("Inference, and a last layer with its loss", &tensor.work));
         let title = format!("{title}, {}", tensor.device);
         if plots.last().is_none_or(|plot| plot.title != title) {
             plots.push(Plot::new(title, "bytes").parts(["tensors"]));
