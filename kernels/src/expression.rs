@@ -191,8 +191,8 @@ impl Kernel {
                 let (rows, keys) = (self.rows(), self.keys());
                 ((rows + keys) * (width as u32 + 4) + rows * (keys + 4)) * 4
             }
-            // 2 stages of 32 rows of the extent and 4 to spread them over banks, for both operands; and a row that is
-            // loaded and not used.
+            // 2 stages of 32 rows of the extent and 4 to spread them over banks, for both operands; and a row to
+            // spare.
             Kernel::MatmulF32(..) => {
                 let (m, n) = self.extent();
                 2 * 32 * 4 * (m + 4 + n + 4) + 4 * (n + 4)
