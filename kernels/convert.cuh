@@ -23,7 +23,8 @@ template <typename T> __device__ __forceinline__ u32 pack_pair(f32 low, f32 high
 
 // The first or the second of such a pair.
 template <typename T> __device__ __forceinline__ f32 half_of(u32 pair, u32 which) {
-    return to_f32(T{static_cast<u16>(pair >> 16 * which)});
+    if constexpr (kSame<T, bf16>) return __uint_as_float(which == 0 ? pair << 16 : pair & 0xffff0000u);
+    else return to_f32(T{static_cast<u16>(pair >> 16 * which)});
 }
 
 // T as what ops compute in, and back.

@@ -1,6 +1,6 @@
 // cross_entropy.cu: the cross entropy of rows of logits with labels, and in the same kernel its gradient over the logits.
 //
-// Launch     as softmax.cu.
+// Launch     as softmax.cu; Hold::Shared with dynamic shared memory for a row, in whole chunks.
 // Requires   as softmax.cu, of in and out. targets: a label a row; losses: one f32 a row, side by side.
 // Aliasing   in == out with the same layout is the op in place; otherwise nothing overlaps out and losses.
 // Numerics   f32; exponentials as in softmax.cu; gradients are rounded once on store. A row with NaN or +inf is NaN, one
@@ -32,16 +32,15 @@ struct Sums {
 
 template <typename T, u32 kLength> struct Line {
     using Op = Sums;
+    using Element = T;
     static constexpr u32 kLen = kLength, kValues = kLen;
     static constexpr f32 kPad = -kInf;
     struct Raw { Pack<T, kLen> x; };
     struct Beside {};
-    struct Prescription { f32 factor, loss; };
 
     const T* in;
     T* out;
     u64 in_step, out_step, label;
-    f32* loss;
     f32 n, smoothing, scale;
     f32 own;  // the element of the label
     bool counts;
@@ -51,8 +50,7 @@ template <typename T, u32 kLength> struct Line {
     }
 
     template <bool> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[kValues]) const {
-        #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) x[l] = to_f32(raw.x.lane[l]);
+        ::widen(raw.x, x);
     }
 
     __device__ __forceinline__ void leave(u64, const f32 (&)[kValues]) const {}
@@ -77,46 +75,48 @@ template <typename T, u32 kLength> struct Line {
         return {{max, exps}, sum};
     }
 
-    __device__ __forceinline__ f32 value(Found total) const {
+    __device__ __forceinline__ f32 loss(Found total) const {
         if (!counts) return 0.0f;
         const f32 log = logf(total.peak.sum), loss = (total.peak.max - own) + log;
         if (smoothing == 0.0f) return loss;  // 0 times the infinity of what is masked is not asked for
         return (1.0f - smoothing) * loss + smoothing * ((total.peak.max - total.sum / n) + log);
     }
 
-    __device__ __forceinline__ Prescription prescribe(Found total, Found own) const {
-        return {Peaks::below(own.peak.max, total.peak.max) / total.peak.sum, value(total)};
+    __device__ __forceinline__ f32 prescribe(Found total, Found own) const {
+        return Peaks::below(own.peak.max, total.peak.max) / total.peak.sum;
     }
 
-    template <typename Chunk> __device__ __forceinline__ Prescription again(Chunk& chunk, Found total) const {
+    __device__ __forceinline__ f32 prescribe(Found total) const { return 1.0f / total.peak.sum; }
+
+    template <typename Chunk> __device__ __forceinline__ void again(Chunk& chunk, Found total) const {
         const f32 shift = total.peak.max == -kInf ? 0.0f : total.peak.max;
         #pragma unroll
         for (u32 j = 0; j < Chunk::kUnits; ++j) {
             #pragma unroll
             for (f32& x : chunk.x[j]) x = exp_of(x - shift);
         }
-        return {1.0f / total.peak.sum, value(total)};
     }
 
     __device__ __forceinline__ Beside beside(u64) const { return {}; }
 
     __device__ __forceinline__
-    void finish(u64 unit, const f32 (&x)[kValues], Prescription by, const Beside*) const {
-        if (unit == 0) *loss = by.loss;
-        const f32 others = smoothing / n, factor = by.factor * scale, rest = others * scale;
+    void finish(u64 unit, const f32 (&x)[kValues], f32 share, const Beside*) const {
+        T* to = out + along<kLen>(unit, out_step);
+        if (!counts) return store(to, Pack<T, kLen>{});
+        const f32 factor = share * scale, rest = smoothing / n * scale;
         f32 y[kLen];
         #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) y[l] = counts ? fmaf(x[l], factor, -rest) : 0.0f;
+        for (u32 l = 0; l < kLen; ++l) y[l] = fmaf(x[l], factor, -rest);
         // Most units are without the label.
         const u64 here = label - unit * kLen;
-        if (here < kLen && counts) {
+        if (here < kLen) {
             #pragma unroll
             for (u32 l = 0; l < kLen; ++l) y[l] -= l == u32(here) ? (1.0f - smoothing) * scale : 0.0f;
         }
         Pack<T, kLen> pack;
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) pack.lane[l] = from_f32<T>(y[l]);
-        store(out + along<kLen>(unit, out_step), pack);
+        store(to, pack);
     }
 };
 
@@ -134,7 +134,6 @@ cross_entropy_rows(const T* in, T* out, const Labels labels, const __grid_consta
     line.in_step = rows.step[0];
     line.n = f32(n);
     line.smoothing = labels.smoothing;
-    line.loss = labels.losses + row;
     line.label = 0;
     line.own = 0.0f;
     line.counts = false;
@@ -148,13 +147,14 @@ cross_entropy_rows(const T* in, T* out, const Labels labels, const __grid_consta
             line.own = to_f32(line.in[line.label * (Cut::kLen > 1 ? 1 : line.in_step)]);
         }
     }
+    Found total;
     if constexpr (kGrad) {
         line.out = out + place.of[1];
         line.out_step = rows.step[1];
         line.scale = *labels.scale;
-        Cut::run(line, team, units);
+        total = Cut::run(line, team, units);
     } else {
-        const Found total = look_row<Cut::kUnits>(line, team, units);
-        if (units > 0 && team.lane() == 0) *line.loss = line.value(total);
+        total = look_row<Cut::kUnits>(line, team, units);
     }
+    if (units > 0 && team.lane() == 0) labels.losses[row] = line.loss(total);
 }

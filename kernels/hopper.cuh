@@ -134,6 +134,12 @@ __device__ __forceinline__ void store_blocks(u32 address, const u32 (&blocks)[4]
                  ::"r"(address), "r"(blocks[0]), "r"(blocks[1]), "r"(blocks[2]), "r"(blocks[3]) : "memory");
 }
 
+// The same with each block transposed on the way.
+__device__ __forceinline__ void store_blocks_transposed(u32 address, const u32 (&blocks)[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared::cta.b16 [%0], {%1, %2, %3, %4};"
+                 ::"r"(address), "r"(blocks[0]), "r"(blocks[1]), "r"(blocks[2]), "r"(blocks[3]) : "memory");
+}
+
 // Two neighbours to shared memory.
 __device__ __forceinline__ void store_shared_pair(u32 to, f32 a, f32 b) {
     asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(a), "f"(b) : "memory");

@@ -12,7 +12,7 @@ constexpr u32 kBoxBytes = 64 * 64 * 2;
 enum class Out { Directly, Boxes, WideBoxes };
 
 __device__ __forceinline__ Out out_of(const Product& p) {
-    if (p.partial || p.n % (p.wide ? 4 : 8) != 0 || !is_aligned<16>(p.dst)) return Out::Directly;
+    if (p.partial || (p.turned ? p.m : p.n) % (p.wide ? 4 : 8) != 0 || !is_aligned<16>(p.dst)) return Out::Directly;
     if (p.wide) return p.onto > 1 ? Out::Directly : Out::WideBoxes;
     return Out::Boxes;
 }
@@ -91,8 +91,8 @@ __device__ __forceinline__ void each_chunk(f32 (&sums)[kGroups][kSums], F f) {
     }
 }
 
-// The bias of a tile's columns, which is on its way while the products are computed: a pair of columns for each lane and
-// each 64 columns. Every warp has all of it.
+// The bias, which is on its way while the products are computed. Of columns: a pair for each lane and each 64 columns; every
+// warp has all of it. Of rows, where dst is turned: the two of a lane.
 template <typename T, u32 kN> struct Bias {
     u32 pairs[kN / 64];
 
@@ -112,6 +112,19 @@ template <typename T, u32 kN> struct Bias {
                 if (col + 1 < p.n) pairs[i] |= u32(at[p.bias_n].bits) << 16;
             }
         }
+    }
+
+    __device__ __forceinline__ void bring_of_rows(const Product& p, u64 row0) {
+        const u64 row = row0 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
+        const T* at = static_cast<const T*>(p.bias) + row * p.bias_n;
+        pairs[0] = row < p.m ? at[0].bits : 0;
+        if (row + 8 < p.m) pairs[0] |= u32(at[8 * p.bias_n].bits) << 16;
+    }
+
+    template <u32 kSums> __device__ __forceinline__ void add_to_rows(f32 (&sums)[1][kSums]) const {
+        const f32 of[2] = {half_of<T>(pairs[0], 0), half_of<T>(pairs[0], 1)};
+        #pragma unroll
+        for (u32 i = 0; i < kSums; ++i) sums[0][i] += of[i / 2 % 2];
     }
 
     template <u32 kGroups, u32 kSums> __device__ __forceinline__ void add_to(f32 (&sums)[kGroups][kSums]) const {
@@ -142,6 +155,7 @@ __device__ __forceinline__ void activate_all(const Product& p, f32 (&sums)[kGrou
 // The way out of a warpgroup through shared memory: two batches of boxes, in turn.
 template <typename T, typename S> struct Outlet {
     const TensorMap& map;
+    u32 turned;       // whether boxes are
     u32 at, old;      // the boxes; a barrier of each batch, which waits for what is in dst
     u32 turn = 0;     // of each pair of batches
     const u32 id = 2 + threadIdx.x / 128;
@@ -163,7 +177,8 @@ template <typename T, typename S> struct Outlet {
         #pragma unroll
         for (u32 j = 0; j < S::kBatch; ++j) {
             const u32 i = batch * S::kBatch + j;
-            copy_box(box(i), map, col(work, i), row(row0, i), work.product, barrier);
+            const u32 x = col(work, i), y = row(row0, i);
+            copy_box(box(i), map, turned ? y : x, turned ? x : y, work.product, barrier);
         }
     }
 
@@ -175,12 +190,16 @@ template <typename T, typename S> struct Outlet {
         bring(work, row0, 1);
     }
 
-    // Rounds the sums and sends them out. All of the warpgroup take part.
-    template <bool kOnto, u32 kGroups, u32 kSums>
+    // Rounds the sums and sends them out, in boxes with the rows of dst. All of the warpgroup take part.
+    template <bool kOnto, bool kTurned, u32 kGroups, u32 kSums>
     __device__ __forceinline__ void send(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
         constexpr u32 kAcross = kSums / kChunk, kBatches = kGroups * kAcross / S::kBatch;
         static_assert(kBatches % 2 == 0);
-        const u32 lane = threadIdx.x % 32, y = threadIdx.x / 32 % 4 * 16 + lane % 16;  // the row that this lane brings
+        const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+        // Of a box, the row that this lane brings of blocks 0 and 1, and the pack in it; 16 columns make two packs or, if
+        // turned, 16 rows.
+        const u32 y = kTurned ? lane / 16 * 8 + lane % 8 : warp * 16 + lane % 16;
+        const u32 pack = kTurned ? warp * 2 + lane / 8 % 2 : lane / 16;
         #pragma unroll
         for (u32 batch = 0; batch < kBatches; ++batch) {
             if constexpr (kOnto) {
@@ -196,16 +215,19 @@ template <typename T, typename S> struct Outlet {
                 #pragma unroll
                 for (u32 b = 0; b < kBlocks; b += 2) {
                     f32* x = &sums[i / kAcross][i % kAcross * kChunk + 4 * b];
-                    const u32 to = box(i) + y * 128 + ((b + lane / 16) ^ y % 8) * 16;
+                    const u32 to = kTurned ? box(i) + (y + 8 * b) * 128 + (pack ^ y % 8) * 16
+                                           : box(i) + y * 128 + ((b + pack) ^ y % 8) * 16;
                     if constexpr (kOnto) {
                         u32 words[4];
-                        load_blocks(words, to);
+                        if constexpr (kTurned) load_blocks_transposed(words, to);
+                        else load_blocks(words, to);
                         #pragma unroll
                         for (u32 w = 0; w < 8; ++w) x[w] = join(p, x[w], half_of<T>(words[w / 2], w % 2));
                     }
                     const u32 words[4] = {pack_pair<T>(x[0], x[1]), pack_pair<T>(x[2], x[3]),
                                           pack_pair<T>(x[4], x[5]), pack_pair<T>(x[6], x[7])};
-                    store_blocks(to, words);
+                    if constexpr (kTurned) store_blocks_transposed(to, words);
+                    else store_blocks(to, words);
                 }
             }
             copy_out_fence();
@@ -214,7 +236,8 @@ template <typename T, typename S> struct Outlet {
                 #pragma unroll
                 for (u32 j = 0; j < S::kBatch; ++j) {
                     const u32 i = batch * S::kBatch + j;
-                    copy_box_out(map, box(i), col(work, i), row(row0, i), work.product);
+                    const u32 x = col(work, i), y = row(row0, i);
+                    copy_box_out(map, box(i), kTurned ? y : x, kTurned ? x : y, work.product);
                 }
                 copy_out_commit();
                 if (kOnto && batch + 2 < kBatches) {

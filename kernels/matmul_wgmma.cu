@@ -160,7 +160,8 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const u32 rows_at = S::kTeam == 2 ? group * S::kRows : 0;
     const bool has_bias = p.bias && !p.partial;
     const Out out = out_of(p);
-    Outlet<T, S> outlet{dst_map, ring_at + S::kStages * S::kBytes + group * S::kOutBytes,
+    const bool turned = S::kPairs && p.turned;
+    Outlet<T, S> outlet{dst_map, p.turned, ring_at + S::kStages * S::kBytes + group * S::kOutBytes,
                         empty + 8 * (S::kStages + 2 * group)};
     // A stage is free where it is, and where the other half of b comes from.
     const auto leave = [&](u32 barrier) {
@@ -179,7 +180,8 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         if (out == Out::Boxes && p.onto) outlet.prepare(work, u32(work.tile.m0) + rows_at);
         f32 sums[S::kRows / 64][S::kN / 2];
         Bias<T, S::kN> bias;
-        if (has_bias) bias.bring(p, work.tile.n0);
+        if (has_bias && turned) bias.bring_of_rows(p, work.tile.m0 + rows_at);
+        else if (has_bias) bias.bring(p, work.tile.n0);
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
         u32 used = empty;
         #pragma unroll 1
@@ -206,12 +208,22 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         if (S::kTeam == 1 && index + gridDim.x < works) pair_arrive(2 - group);
         product_wait<0>();
         leave(used);
+        const u32 row0 = u32(work.tile.m0) + rows_at;
+        if constexpr (S::kPairs) {
+            if (turned) {
+                if (has_bias) bias.add_to_rows(sums);
+                activate_all<T>(p, sums);
+                if (p.onto) outlet.template send<true, true>(p, sums, work, row0);
+                else outlet.template send<false, true>(p, sums, work, row0);
+                continue;
+            }
+        }
         if (has_bias) bias.add_to(sums);
         if (!p.partial) activate_all<T>(p, sums);
-        if (out == Out::Directly) store_directly<T>(p, sums, work, work.tile.m0 + rows_at);
-        else if (out == Out::WideBoxes) outlet.send_wide(p, sums, work, u32(work.tile.m0) + rows_at);
-        else if (p.onto) outlet.template send<true>(p, sums, work, u32(work.tile.m0) + rows_at);
-        else outlet.template send<false>(p, sums, work, u32(work.tile.m0) + rows_at);
+        if (out == Out::Directly) store_directly<T>(p, sums, work, row0);
+        else if (out == Out::WideBoxes) outlet.send_wide(p, sums, work, row0);
+        else if (p.onto) outlet.template send<true, false>(p, sums, work, row0);
+        else outlet.template send<false, false>(p, sums, work, row0);
     }
     if (threadIdx.x % 128 == 0) copy_out_wait<0>();
     __syncwarp();

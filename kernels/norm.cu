@@ -14,6 +14,7 @@
 
 template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
     using Op = Kind;
+    using Element = T;
     static constexpr u32 kLen = kLength, kValues = kLen;
     static constexpr f32 kPad = 0.0f;
     struct Raw { Pack<T, kLen> x, residual; };
@@ -45,10 +46,10 @@ template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
     }
 
     template <bool kAgain> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[kLen]) const {
-        #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) {
-            x[l] = to_f32(raw.x.lane[l]);
-            if constexpr (kAdds && !kAgain) x[l] = to_f32(from_f32<T>(x[l] + to_f32(raw.residual.lane[l])));
+        ::widen(raw.x, x);
+        if constexpr (kAdds && !kAgain) {
+            #pragma unroll
+            for (u32 l = 0; l < kLen; ++l) x[l] = to_f32(from_f32<T>(x[l] + to_f32(raw.residual.lane[l])));
         }
     }
 

@@ -12,12 +12,14 @@
 //     void leave(u64 unit, x)                        // stores what is asked for beside the result
 //     Op::Stat find(chunk)                           // of the units of a chunk; may replace their x
 //     auto prescribe(Op::Stat total, Op::Stat own)   // what finish needs, where find has found own
-//     auto again(chunk, Op::Stat total)              // instead of both, where the total is known; need not be there
+//     void again(chunk, Op::Stat total)              // instead of find, where the total is known, and
+//     auto prescribe(Op::Stat total)                 // what finish needs then; both need not be there
 //     using Beside;                                  // what else finish needs of a unit
 //     Beside beside(u64 unit)                        // loads it
 //     void finish(u64 unit, x, prescription, const Beside*)  // stores the result; loads what is beside if that is null
 #pragma once
 #include "block.cuh"
+#include "mma.cuh"
 
 // How the rows of operands of one shape lie. The twin of Rows in src/args.rs.
 template <u32 kOperands> struct Rows {
@@ -58,15 +60,16 @@ template <typename Line, typename Team, u32 kCount> struct Chunk {
     __device__ __forceinline__ bool has(u32 j) const { return j * size + lane < left; }
     __device__ __forceinline__ u64 unit(u32 j) const { return begin + (j * size + lane); }
 
-    template <bool kAgain> __device__ __forceinline__ void load(const Line& line) {
+    template <bool kAgain, typename From> __device__ __forceinline__ void load(const From& line) {
+        constexpr bool kAll = requires { From::kPadded; };
         typename Line::Raw raw[kUnits];
         #pragma unroll
         for (u32 j = 0; j < kUnits; ++j) {
-            if (has(j)) raw[j] = line.template load<kAgain>(unit(j));
+            if (kAll || has(j)) raw[j] = line.template load<kAgain>(unit(j));
         }
         #pragma unroll
         for (u32 j = 0; j < kUnits; ++j) {
-            if (has(j)) {
+            if (kAll || has(j)) {
                 line.template widen<kAgain>(raw[j], x[j]);
             } else {
                 #pragma unroll
@@ -93,19 +96,20 @@ template <typename Line, typename Team, u32 kCount> struct Chunk {
 
 // A row of at most kUnits units for each thread: it is read once, and stays in registers.
 template <u32 kUnits, typename Line, typename Team>
-__device__ __forceinline__ void hold_row(const Line& line, const Team& team, u64 units) {
+__device__ __forceinline__ auto hold_row(const Line& line, const Team& team, u64 units) {
     Chunk<Line, Team, kUnits> chunk(team, 0, units);
     chunk.template load<false>(line);
     const auto own = line.find(chunk);
     const auto total = team.template join<typename Line::Op>(own);
     chunk.leave(line);
     chunk.finish(line, line.prescribe(total, own));
+    return total;
 }
 
 // A row of at most a unit for each thread, where rows are few and nothing is there to do while one waits: all that is
 // needed is loaded at once. Where rows are many, the registers that this takes are better used by more threads.
 template <typename Line, typename Team>
-__device__ __forceinline__ void rush_row(const Line& line, const Team& team, u64 units) {
+__device__ __forceinline__ auto rush_row(const Line& line, const Team& team, u64 units) {
     Chunk<Line, Team, 1> chunk(team, 0, units);
     typename Line::Beside beside;
     if (chunk.has(0)) beside = line.beside(chunk.unit(0));
@@ -115,11 +119,35 @@ __device__ __forceinline__ void rush_row(const Line& line, const Team& team, u64
     chunk.leave(line);
     const auto prescription = line.prescribe(total, own);
     if (chunk.has(0)) line.finish(chunk.unit(0), chunk.x[0], prescription, &beside);
+    return total;
+}
+
+// The rest of a row whose total is known, from where it is read again.
+template <u32 kUnits, typename Line, typename From, typename Team>
+__device__ __forceinline__
+void finish_row(const Line& line, const From& from, const Team& team, u64 units, typename Line::Op::Stat total) {
+    constexpr bool kAgain = requires { line.prescribe(total); };
+    const auto prescription = [&] {
+        if constexpr (kAgain) return line.prescribe(total);
+        else return 0;
+    }();
+    #pragma unroll 1
+    for (u64 begin = 0; begin < units; begin += kUnits * team.size) {
+        Chunk<Line, Team, kUnits> chunk(team, begin, units);
+        chunk.template load<true>(from);
+        if constexpr (kAgain) {
+            line.again(chunk, total);
+            chunk.finish(line, prescription);
+        } else {
+            const auto own = line.find(chunk);
+            chunk.finish(line, line.prescribe(total, own));
+        }
+    }
 }
 
 // A row of any length: it is read twice, kUnits units for each thread at a time.
 template <u32 kUnits, typename Line, typename Team>
-__device__ __forceinline__ void stream_row(const Line& line, const Team& team, u64 units) {
+__device__ __forceinline__ auto stream_row(const Line& line, const Team& team, u64 units) {
     using Op = typename Line::Op;
     auto own = Op::empty();
     #pragma unroll 1
@@ -130,17 +158,73 @@ __device__ __forceinline__ void stream_row(const Line& line, const Team& team, u
         own = Op::join(own, line.find(chunk));
     }
     const auto total = team.template join<Op>(own);
-    #pragma unroll 1
-    for (u64 begin = 0; begin < units; begin += kUnits * team.size) {
-        Chunk<Line, Team, kUnits> chunk(team, begin, units);
-        chunk.template load<true>(line);
-        if constexpr (requires { line.again(chunk, total); }) {
-            chunk.finish(line, line.again(chunk, total));
-        } else {
-            const auto of_chunk = line.find(chunk);
-            chunk.finish(line, line.prescribe(total, of_chunk));
-        }
+    finish_row<kUnits>(line, line, team, units, total);
+    return total;
+}
+
+// A row in shared memory: units that a thread has copied itself, up to whole chunks.
+template <typename Line> struct Staged {
+    using Pack = ::Pack<typename Line::Element, Line::kLen>;
+    static constexpr bool kPadded = true;
+    const Line& line;
+    u32 at;
+
+    template <bool> __device__ __forceinline__ typename Line::Raw load(u64 unit) const {
+        return {bits_as<Pack>(load_shared_16(at + u32(unit) * 16))};
     }
+
+    template <bool kAgain>
+    __device__ __forceinline__ void widen(const typename Line::Raw& raw, f32 (&x)[Line::kValues]) const {
+        line.template widen<kAgain>(raw, x);
+    }
+
+    __device__ __forceinline__ void start(u32 unit) const {
+        copy_async_16(at + unit * 16, line.in + u64(unit) * Line::kLen, 16);
+    }
+
+    __device__ __forceinline__ void pad(u32 unit) const {
+        Pack pack;
+        #pragma unroll
+        for (auto& lane : pack.lane) lane = from_f32<typename Line::Element>(Line::kPad);
+        store_shared_16(at + unit * 16, bits_as<uint4>(pack));
+    }
+};
+
+// A row of packs that fits in shared memory: it is read twice from there, and once from memory, kAhead chunks ahead.
+template <u32 kUnits, u32 kAhead, typename Line, typename Team>
+__device__ __forceinline__ auto stage_row(const Line& line, const Team& team, u64 units) {
+    using Op = typename Line::Op;
+    extern __shared__ uint4 memory[];
+    Staged<Line> staged{line, shared_address(memory)};
+    asm volatile("" : "+r"(staged.at));  // else it is computed anew in each step
+    const u32 chunk_size = kUnits * team.size, end = u32(units);
+    u32 ahead = team.lane();
+    const auto start = [&] {
+        #pragma unroll
+        for (u32 j = 0; j < kUnits; ++j, ahead += team.size) {
+            if (ahead < end) staged.start(ahead);
+        }
+        copy_async_commit();
+    };
+    #pragma unroll 1
+    for (u32 i = 0; i < kAhead; ++i) start();
+    const u32 padded = (end + chunk_size - 1) / chunk_size * chunk_size;
+    #pragma unroll 1
+    for (u32 unit = end - end % team.size + team.lane(); unit < padded; unit += team.size) {
+        if (unit >= end) staged.pad(unit);
+    }
+    auto own = Op::empty();
+    #pragma unroll 1
+    for (u64 begin = 0; begin < units; begin += chunk_size) {
+        start();
+        copy_async_wait<kAhead>();
+        Chunk<Line, Team, kUnits> chunk(team, begin, units);
+        chunk.template load<false>(staged);
+        own = Op::join(own, line.find(chunk));
+    }
+    const auto total = team.template join<Op>(own);
+    finish_row<kUnits>(line, staged, team, units, total);
+    return total;
 }
 
 // What there is in a row of any length, which is read once and not finished: half of kUnits units for each thread at a
@@ -159,8 +243,8 @@ __device__ __forceinline__ auto look_row(const Line& line, const Team& team, u64
     return team.template join<Op>(own);
 }
 
-// What threads hold: nothing of a row, the row, or with it all that is beside it.
-enum class Hold { Nothing, Row, All };
+// What threads hold: nothing of a row, the row, with it all that is beside it, or the row in shared memory.
+enum class Hold { Nothing, Row, All, Shared };
 
 // How a kernel does rows: units of kLen elements, kUnits of them for a thread of a team at a time, in blocks of at most
 // kMost threads.
@@ -171,9 +255,11 @@ template <u32 kLength, u32 kCount, typename TeamOf, Hold kHolds, u32 kThreadsAtM
     // What leaves a thread 64 registers, or 128 where units are single elements: their places take registers too.
     static constexpr u32 kBlocks = kMostThreads / (kLen > 1 ? 1 : 2) / kMost;
 
-    template <typename Line> static __device__ __forceinline__ void run(const Line& line, const Team& team, u64 units) {
-        if constexpr (kHolds == Hold::All) rush_row(line, team, units);
-        else if constexpr (kHolds == Hold::Row) hold_row<kUnits>(line, team, units);
-        else stream_row<kUnits>(line, team, units);
+    // What all threads of the team have found.
+    template <typename Line> static __device__ __forceinline__ auto run(const Line& line, const Team& team, u64 units) {
+        if constexpr (kHolds == Hold::All) return rush_row(line, team, units);
+        else if constexpr (kHolds == Hold::Row) return hold_row<kUnits>(line, team, units);
+        else if constexpr (kHolds == Hold::Shared) return stage_row<kUnits, 4>(line, team, units);
+        else return stream_row<kUnits>(line, team, units);
     }
 };

@@ -28,6 +28,8 @@ struct Plain {
     static __device__ f32 prescribe(Peak total, Peak own, f32 nothing) {
         return total.sum == 0.0f ? nothing : Peaks::below(own.max, total.max) / total.sum;
     }
+    static __device__ f32 prescribe(Peak total, f32 nothing) { return total.sum == 0.0f ? nothing : 1.0f / total.sum; }
+    static __device__ f32 again(f32 x, Peak total) { return exp_of(x - (total.max == -kInf ? 0.0f : total.max)); }
     static __device__ f32 value(f32 x, f32 factor) { return x * factor; }
 };
 
@@ -50,12 +52,15 @@ struct Log {
         }
         return {max, sum};
     }
-    static __device__ Shift prescribe(Peak total, Peak, f32) { return {total.max, logf(total.sum)}; }
+    static __device__ Shift prescribe(Peak total, f32) { return {total.max, logf(total.sum)}; }
+    static __device__ Shift prescribe(Peak total, Peak, f32 nothing) { return prescribe(total, nothing); }
+    static __device__ f32 again(f32 x, Peak) { return x; }
     static __device__ f32 value(f32 x, Shift shift) { return x - shift.max - shift.log; }
 };
 
 template <typename Kind, typename T, u32 kLength> struct Line {
     using Op = Peaks;
+    using Element = T;
     static constexpr u32 kLen = kLength, kValues = kLen, kIn = 0, kMask = 1, kOut = Kind::kMasked ? 2 : 1;
     static constexpr f32 kPad = -kInf;
     struct Raw { Pack<T, kLen> x; Pack<u8, kLen> mask; };
@@ -75,9 +80,10 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     }
 
     template <bool> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[kLen]) const {
+        ::widen(raw.x, x);
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) {
-            x[l] = __fmul_rn(to_f32(raw.x.lane[l]), scale);  // rounded as max is
+            x[l] = __fmul_rn(x[l], scale);  // rounded as max is
             if constexpr (Kind::kMasked) x[l] = raw.mask.lane[l] ? x[l] : -kInf;
         }
     }
@@ -88,6 +94,16 @@ template <typename Kind, typename T, u32 kLength> struct Line {
 
     __device__ __forceinline__ auto prescribe(Peak total, Peak own) const {
         return Kind::prescribe(total, own, nothing);
+    }
+
+    __device__ __forceinline__ auto prescribe(Peak total) const { return Kind::prescribe(total, nothing); }
+
+    template <typename Chunk> __device__ __forceinline__ void again(Chunk& chunk, Peak total) const {
+        #pragma unroll
+        for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            #pragma unroll
+            for (f32& x : chunk.x[j]) x = Kind::again(x, total);
+        }
     }
 
     __device__ __forceinline__ Beside beside(u64) const { return {}; }

@@ -117,6 +117,8 @@ pub enum RowPart {
     Block,
     /// A block, a unit each, with all that is beside the row: for few rows.
     Rush,
+    /// A block, which copies the row to shared memory: of packs, and of one operand.
+    Staged,
     /// A block, which reads the row twice.
     Long,
     /// Neighbouring threads on neighbouring rows, which a part of the block holds.
@@ -127,21 +129,23 @@ pub enum RowPart {
 
 impl RowPart {
     /// Every part; `ALL[part as usize] == part`.
-    pub const ALL: [RowPart; 7] = [
+    pub const ALL: [RowPart; 8] = [
         RowPart::Short,
         RowPart::Warp,
         RowPart::Block,
         RowPart::Rush,
+        RowPart::Staged,
         RowPart::Long,
         RowPart::Columns,
         RowPart::LongColumns,
     ];
 
-    /// The parts with the length of their units, of which `len` make a pack: packs lie along rows only, and few rows of
-    /// single units are worth no kernel.
+    /// The parts of every family with the length of their units, of which `len` make a pack: packs lie along rows only, and
+    /// few rows of single units are worth no kernel.
     pub(crate) fn all(len: usize) -> impl Iterator<Item = (RowPart, bool)> {
-        let packs = RowPart::ALL.into_iter().filter(move |part| len > 1 && !part.is_columns());
-        let single = RowPart::ALL.into_iter().filter(|&part| part != RowPart::Rush);
+        let all = RowPart::ALL.into_iter().filter(|&part| part != RowPart::Staged);
+        let packs = all.clone().filter(move |part| len > 1 && !part.is_columns());
+        let single = all.filter(|&part| part != RowPart::Rush);
         packs.map(|part| (part, true)).chain(single.map(|part| (part, false)))
     }
 
@@ -160,7 +164,7 @@ impl RowPart {
             RowPart::Warp => held / 2,
             RowPart::Rush => 1,
             RowPart::Block | RowPart::Columns => held / streams,
-            RowPart::Long | RowPart::LongColumns => held / 2 / streams,
+            RowPart::Staged | RowPart::Long | RowPart::LongColumns => held / 2 / streams,
         }
     }
 
@@ -168,6 +172,7 @@ impl RowPart {
     pub const fn most_threads(self, len: usize) -> u32 {
         match self {
             RowPart::Short | RowPart::Warp => THREADS,
+            RowPart::Staged => MOST_THREADS / 2,
             _ if len > 1 => MOST_THREADS,
             _ => MOST_THREADS / 2,
         }

@@ -60,6 +60,6 @@ pub struct Product {
     pub packed: u32,
     /// Of `matvec_rows`: threads that share a column of `b`, a power of two up to 32.
     pub lanes: u32,
-    /// Padding.
-    pub unused: u32,
+    /// Of `matmul_wgmma`: 1 if `dst` is `[products, n, m]`, which then goes out in boxes of 16-bit elements.
+    pub turned: u32,
 }

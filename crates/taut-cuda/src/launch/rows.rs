@@ -10,6 +10,7 @@ use taut_kernels::{
 };
 
 const WARP: usize = 32;
+const PACK_BYTES: usize = 16;
 
 /// Threads that any card has at once. Rows that take no more with a unit for each are few: what counts is how soon one of
 /// them is done.
@@ -31,18 +32,22 @@ pub(crate) struct Choice<const N: usize> {
     threads: usize,
     /// Rows that a block does.
     teams: usize,
+    /// Of dynamic shared memory.
+    shared_bytes: usize,
     /// From row to row.
     outer: [Layout; N],
 }
 
 /// Chooses for rows along `axis` of operands, none of them empty. The kernel reads `streams` of them in the size of the
-/// last; `aligned` says whether packs are right for whatever else it reads along a row. A [`DType::Bool`] may be broadcast
-/// along rows of packs.
+/// last; `aligned` says whether packs are right for whatever else it reads along a row, `shared_bytes` how much shared
+/// memory a block may have for a row, 0 where the family has no [`RowPart::Staged`]. A [`DType::Bool`] may be broadcast along
+/// rows of packs.
 pub(crate) fn choose<const N: usize>(
     operands: &[Operand<'_>; N],
     axis: usize,
     streams: usize,
     aligned: bool,
+    shared_bytes: u32,
 ) -> Choice<N> {
     let dst = &operands[N - 1];
     let outer = by_stride_of_last(operands.each_ref().map(|operand| operand.layout.split(&[axis]).0));
@@ -58,19 +63,24 @@ pub(crate) fn choose<const N: usize>(
     // Neighbouring threads on neighbouring elements of what is written.
     let columns = !packs && outer[N - 1].strides().last().is_some_and(|&stride| stride < steps[N - 1]);
     let units = n / len;
-    let Team { part, threads, side, teams } =
-        if columns { column(n, streams) } else { row(outer[0].numel(), units, len, streams) };
+    let Team { part, threads, side, teams } = if columns {
+        column(n, streams)
+    } else {
+        row(outer[0].numel(), units, len, streams, shared_bytes as usize)
+    };
+    let shared_bytes = if part == RowPart::Staged { staged_bytes(units, len, threads) } else { 0 };
     let rows = Rows {
         walk: Walk::wide(&outer, 1),
         units: units as u64,
         step: steps.map(|step| (step * len) as u64),
     };
-    Choice { part, packs, side: side as u32, rows, threads, teams, outer }
+    Choice { part, packs, side: side as u32, rows, threads, teams, shared_bytes, outer }
 }
 
 impl<const N: usize> Choice<N> {
     pub(crate) fn grid(&self) -> Result<Grid> {
-        grid([self.rows.walk.numel.div_ceil(self.teams as u64), 1], self.threads as u32)
+        let grid = grid([self.rows.walk.numel.div_ceil(self.teams as u64), 1], self.threads as u32)?;
+        Ok(Grid { shared_bytes: self.shared_bytes as u32, ..grid })
     }
 
     /// The addresses of the first elements.
@@ -92,7 +102,7 @@ struct Team {
 }
 
 /// Neighbouring threads on neighbouring units of a row.
-fn row(rows: usize, units: usize, len: usize, streams: usize) -> Team {
+fn row(rows: usize, units: usize, len: usize, streams: usize, shared_bytes: usize) -> Team {
     let threads = units.next_multiple_of(WARP);
     if len > 1 && threads <= MOST_THREADS as usize && rows.saturating_mul(threads) <= FEW_THREADS {
         return Team { part: RowPart::Rush, threads, side: 1, teams: 1 };
@@ -109,6 +119,9 @@ fn row(rows: usize, units: usize, len: usize, streams: usize) -> Team {
     if holds(RowPart::Warp, WARP) {
         return group(RowPart::Warp, WARP);
     }
+    if let Some(threads) = staging(units, len, shared_bytes) {
+        return Team { part: RowPart::Staged, threads, side: 1, teams: 1 };
+    }
     let (part, threads) = if holds(RowPart::Block, most(RowPart::Block)) {
         let threads = units.div_ceil(RowPart::Block.units(len, streams));
         (RowPart::Block, threads.next_multiple_of(WARP))
@@ -117,6 +130,29 @@ fn row(rows: usize, units: usize, len: usize, streams: usize) -> Team {
         (RowPart::Long, MOST_THREADS as usize / 2)
     };
     Team { part, threads, side: 1, teams: 1 }
+}
+
+/// Units from which on rows go by shared memory: shorter ones are as fast in registers.
+const STAGED_UNITS: usize = 512;
+
+/// Threads for a row in shared memory, if it fits there and pays. As many blocks share a multiprocessor as its memory
+/// allows; all in all they have the threads for which there are registers, and take even shares of the row.
+fn staging(units: usize, len: usize, shared_bytes: usize) -> Option<usize> {
+    const THREADS_OF_ALL: usize = 1152;
+    if len == 1 || units < STAGED_UNITS {
+        return None;
+    }
+    let at_once = RowPart::Staged.units(len, 1);
+    // The system keeps a little for each block.
+    let blocks = shared_bytes / (units * PACK_BYTES + 1024);
+    let most = THREADS_OF_ALL.checked_div(blocks)?.clamp(128, RowPart::Staged.most_threads(len) as usize);
+    let threads = units.div_ceil(units.div_ceil(at_once * most) * at_once).next_multiple_of(WARP);
+    (staged_bytes(units, len, threads) <= shared_bytes).then_some(threads)
+}
+
+/// The shared memory of a row, in whole chunks.
+fn staged_bytes(units: usize, len: usize, threads: usize) -> usize {
+    units.next_multiple_of(threads * RowPart::Staged.units(len, 1)) * PACK_BYTES
 }
 
 /// Neighbouring threads on neighbouring rows of `n` elements.
@@ -140,7 +176,7 @@ mod tests {
 
     fn pair(src: &Layout, dtype: DType, axis: usize) -> Choice<2> {
         let dst = Layout::contiguous(*src.shape());
-        choose(&[src, &dst].map(|layout| Operand { address: 0, layout, dtype }), axis, 1, true)
+        choose(&[src, &dst].map(|layout| Operand { address: 0, layout, dtype }), axis, 1, true, 0)
     }
 
     #[test]
@@ -168,6 +204,32 @@ mod tests {
             let choice = pair(&layout(&[7, n]), DType::F16, 1);
             assert_eq!((choice.part, choice.packs), (part, false), "{n}");
         }
+    }
+
+    #[test]
+    fn long_rows_of_packs_go_by_shared_memory() {
+        let chosen = |n: usize, dtype, shared_bytes| {
+            let both = [Layout::contiguous(Shape::new(&[7000, n]).unwrap()); 2];
+            let operands = both.each_ref().map(|layout| Operand { address: 0, layout, dtype });
+            let choice = choose(&operands, 1, 1, true, shared_bytes);
+            (choice.part, choice.threads, choice.shared_bytes)
+        };
+        let h200 = 232_448;
+        for (n, dtype, threads, bytes) in [
+            (4096, DType::F16, 128, 8 << 10),
+            (8192, DType::BF16, 128, 16 << 10),
+            (20_480, DType::F16, 224, 43_008),
+            (50_304, DType::BF16, 480, 107_520),
+            (100_352, DType::F16, 512, 212_992),
+            (8192, DType::F32, 192, 36_864),
+        ] {
+            assert_eq!(chosen(n, dtype, h200), (RowPart::Staged, threads, bytes), "{n} {dtype}");
+        }
+        assert_eq!(chosen(4088, DType::F16, h200).0, RowPart::Block);
+        assert_eq!(chosen(131_072, DType::F16, h200).0, RowPart::Long);
+        assert_eq!(chosen(50_304, DType::F16, 101_376).0, RowPart::Long);
+        assert_eq!(chosen(8193, DType::F16, h200).0, RowPart::Long);
+        assert_eq!(chosen(8192, DType::F16, 0).0, RowPart::Block);
     }
 
     #[test]
@@ -205,7 +267,7 @@ mod tests {
         let choice = |mask: &Layout| {
             let mask = Operand { address: 0, layout: mask, dtype: DType::Bool };
             let x = Operand { address: 0, layout: &x, dtype: DType::F16 };
-            choose(&[x, mask, x], 2, 2, true)
+            choose(&[x, mask, x], 2, 2, true, 0)
         };
         for (dims, packs, step) in
             [(&[64][..], true, 8), (&[3, 1, 64], true, 8), (&[5, 1], true, 0), (&[1], true, 0)]
@@ -236,13 +298,16 @@ mod tests {
             for n in (1..600).chain((1..40).map(|i| i * 997)) {
                 for len in [1, 4, 8] {
                     for rows in [1, 1000, 100_000] {
-                        let Team { part, threads, side, teams } = row(rows, n, len, streams);
+                        let shared = if streams == 1 { 99 << 10 } else { 0 };
+                        let Team { part, threads, side, teams } = row(rows, n, len, streams, shared);
                         let team = match part {
                             RowPart::Short | RowPart::Warp => side,
                             _ => threads,
                         };
                         let held = team * part.units(len, streams);
-                        assert!(n <= held || part == RowPart::Long, "{n} {len}");
+                        let any = matches!(part, RowPart::Staged | RowPart::Long);
+                        assert!(n <= held || any, "{n} {len}");
+                        assert!(part != RowPart::Staged || staged_bytes(n, len, threads) <= shared);
                         assert!(threads.is_multiple_of(WARP) && threads <= part.most_threads(len) as usize);
                         assert!(side.is_power_of_two() && (teams == 1 || teams * side == threads));
                     }

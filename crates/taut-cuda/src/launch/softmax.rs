@@ -47,7 +47,7 @@ pub fn softmax(
     if let Some(mask) = mask {
         check_shapes("softmax", &[src, mask])?;
         let operands = [src, mask, dst];
-        let choice = choose(&operands, axis, op.streams(), true);
+        let choice = choose(&operands, axis, op.streams(), true, 0);
         let [src, mask, dst] = choice.pointers(&operands);
         let pointers = [Arg::new(&src), Arg::new(&mask), Arg::new(&dst)];
         let [a, b, c] = pointers;
@@ -58,7 +58,7 @@ pub fn softmax(
         return unsafe { stream.launch(kernel, choice.grid()?, args) };
     }
     let operands = [src, dst];
-    let choice = choose(&operands, axis, op.streams(), true);
+    let choice = choose(&operands, axis, op.streams(), true, stream.card().shared_bytes);
     let ([src, dst], mask) = (choice.pointers(&operands), 0u64);
     let [a, b, c] = [Arg::new(&src), Arg::new(&mask), Arg::new(&dst)];
     let args = [a, b, c, Arg::new(&choice.rows), scale, nothing, Arg::new(&choice.side)];

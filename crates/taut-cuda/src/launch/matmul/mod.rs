@@ -201,16 +201,18 @@ pub fn matmul(
             batch: Walk::new(&[*a_batch, *b_batch], 1),
             ..whole
         };
-        let blocks = blocks(choice, number.numel() as u64)?;
-        if let Kernel::MatmulWgmma(dtype, majors, _) = choice.kernel {
-            let [a, b, dst] = boxes::of(stream, &product, dtype, majors, choice.kernel)?;
+        let count = number.numel() as u64;
+        let (product, kernel) = boxes::turned(&product, choice.kernel).unwrap_or((product, choice.kernel));
+        if let Kernel::MatmulWgmma(dtype, majors, _) = kernel {
+            let [a, b, dst] = boxes::of(stream, &product, dtype, majors, kernel)?;
             let args = [Arg::new(&product), Arg::new(&a), Arg::new(&b), Arg::new(&dst)];
+            let blocks = staying(kernel, &product, count, choice.processors)?;
             // SAFETY: as below, and the maps stand for the same operands.
-            return unsafe { stream.launch(choice.kernel, blocks, args) };
+            return unsafe { stream.launch(kernel, blocks, args) };
         }
         // SAFETY: every other kernel of the family takes a `Product`. Its operands are those that the choice was made
         // for, and the workspace holds the sums of each part: `partial` has seen to it.
-        unsafe { stream.launch(choice.kernel, blocks, [Arg::new(&product)]) }
+        unsafe { stream.launch(kernel, blocks(choice, count)?, [Arg::new(&product)]) }
     })?;
     if whole.splits == 1 {
         return Ok(());
@@ -237,22 +239,22 @@ fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
     let threads = choice.kernel.threads();
     let (x, z) = match choice.kernel {
         Kernel::Matvec(_, Major::K) => ((n * count).div_ceil((threads / lanes).into()), 1),
-        Kernel::MatmulWgmma(..) => {
-            let works = choice.blocks * u64::from(splits) * count;
-            let processors = u64::from(choice.processors);
-            // In pairs where they fill the card.
-            let (down, _) = choice.kernel.extent();
-            let paired = choice.kernel.pairs()
-                && choice.product.m.div_ceil(down.into()).is_multiple_of(2)
-                && works >= processors;
-            let (most, cluster) = if paired { (processors / 2 * 2, 2) } else { (processors, 1) };
-            let grid = grid([works.min(most), 1], threads)?;
-            return Ok(Grid { shared_bytes: choice.kernel.shared_bytes(), cluster, ..grid });
-        }
+        kernel @ Kernel::MatmulWgmma(..) => return staying(kernel, &choice.product, count, choice.processors),
         _ => (choice.blocks, u32::try_from(count).unwrap_or(u32::MAX)),
     };
     let Grid { blocks: [x, y, _], .. } = grid([x, splits.into()], threads)?;
     Ok(Grid { blocks: [x, y, z], threads, shared_bytes: choice.kernel.shared_bytes(), cluster: 1 })
+}
+
+/// The grid of `matmul_wgmma.cu`, whose blocks stay on their multiprocessors; in pairs where they fill the card.
+fn staying(kernel: Kernel, product: &Product, count: u64, processors: u32) -> Result<Grid> {
+    let (down, right) = kernel.extent();
+    let (down, right) = (product.m.div_ceil(down.into()), product.n.div_ceil(right.into()));
+    let (works, processors) = (down * right * u64::from(product.splits) * count, u64::from(processors));
+    let paired = kernel.pairs() && down.is_multiple_of(2) && works >= processors;
+    let (most, cluster) = if paired { (processors / 2 * 2, 2) } else { (processors, 1) };
+    let grid = grid([works.min(most), 1], kernel.threads())?;
+    Ok(Grid { shared_bytes: kernel.shared_bytes(), cluster, ..grid })
 }
 
 /// The address of the sums of parts, 0 if there is one part.
