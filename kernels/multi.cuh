@@ -82,12 +82,14 @@ multi_axpy(const __grid_constant__ Table<kWords> table, u32 tensors, Number fact
 
 template <typename From, typename To, u32 kWords>
 __global__ void __launch_bounds__(kThreads)
-multi_cast(const __grid_constant__ Table<kWords> table, u32 tensors) {
+multi_cast(const __grid_constant__ Table<kWords> table, u32 tensors, Number factor) {
     follow();
     constexpr u32 kLen = kPackLen<From, To>;
     const Chunk chunk = find_chunk<2, kThreads * kMultiPacks * kLen>(table, tensors);
     To* out = chunk.operand<To>(0);
     const From* in = chunk.operand<const From>(1);
+    const f32 by = factor.get();
+    const bool as_it_is = by == 1.0f;  // bits stay, those of NaN too
     const bool is_aligned = chunk.is_aligned<kLen * sizeof(To)>(0, sizeof(To)) &&
                             chunk.is_aligned<kLen * sizeof(From)>(1, sizeof(From));
     map_chunk<kLen>(
@@ -96,7 +98,10 @@ multi_cast(const __grid_constant__ Table<kWords> table, u32 tensors) {
         [=](auto len, u32 i, auto pack) {
             Pack<To, decltype(len)::kValue> x;
             #pragma unroll
-            for (u32 l = 0; l < decltype(len)::kValue; ++l) x.lane[l] = convert<To>(pack.lane[l]);
+            for (u32 l = 0; l < decltype(len)::kValue; ++l) {
+                const From value = pack.lane[l];
+                x.lane[l] = as_it_is ? convert<To>(value) : from_f32<To>(__fmul_rn(to_f32(value), by));
+            }
             store(out + i, x);
         });
 }

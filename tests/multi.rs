@@ -16,6 +16,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("multi::scale_matches_reference", scale_matches_reference);
     suite.real("multi::axpy_matches_reference", axpy_matches_reference);
     suite.real("multi::cast_and_zero_match_reference", cast_and_zero_match_reference);
+    suite.real("multi::scaled_casts_match_reference", scaled_casts_match_reference);
     suite.real("multi::outside_of_views_is_untouched", outside_of_views_is_untouched);
     suite.real("multi::norm_matches_reference", norm_matches_reference);
     suite.real("multi::norm_is_right_for_any_size_and_not_finite_for_what_is_not", norm_of_extremes);
@@ -141,6 +142,30 @@ fn cast_and_zero_match_reference(at: &At) -> Check {
     for (_, x) in &list {
         let zero = cast(Value::Int(0), x.dtype());
         same(x, &vec![zero; x.numel()])?;
+    }
+    Ok(())
+}
+
+fn scaled_casts_match_reference(at: &At) -> Check {
+    let device = &at.device;
+    for (to, from) in at.floats().iter().flat_map(|&to| at.floats().into_iter().map(move |from| (to, from))) {
+        for factor in [0.3f32, -2.0, 1.0, f32::NAN] {
+            let number = upload(&[Value::Float(factor.into())], &[], DType::F32, device)?;
+            let of = |i: usize, dtype| place(SIZES[i], [1, 0, 3][i % 3], dtype, Fill::Any, i as u64, device);
+            let mut y = (0..SIZES.len()).map(|i| of(i, to)).collect::<Result<Vec<_>>>()?;
+            let x = (0..SIZES.len()).map(|i| of(i, from)).collect::<Result<Vec<_>>>()?;
+            let sources = x.iter().map(|(_, x)| x).collect::<Vec<_>>();
+            if factor < 0.0 {
+                multi::scaled_(&mut all_mut(&mut y), factor, &sources)?;
+            } else {
+                multi::scaled_(&mut all_mut(&mut y), &number, &sources)?;
+            }
+            for ((_, y), (values, _)) in y.iter().zip(&x) {
+                let product = |v: &Value| round(v.float() * f64::from(factor), wide(from));
+                let want = values.iter().map(|v| cast(Value::Float(product(v)), to));
+                same(y, &want.collect::<Vec<_>>())?;
+            }
+        }
     }
     Ok(())
 }

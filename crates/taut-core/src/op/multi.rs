@@ -9,7 +9,7 @@ pub enum Multi {
     Axpy,
     /// `x = 0`.
     Zero,
-    /// `y = x`, of another dtype.
+    /// `y = a x`, of another dtype.
     Cast,
     /// The norm of all.
     Norm,

@@ -41,15 +41,17 @@ pub fn axpy(stream: &Stream, list: &[[Operand<'_>; 2]], factor: Number<'_>) -> R
     })
 }
 
-/// `y = x` for every pair `[y, x]` of as many elements, each contiguous, a float.
+/// `y = factor x` for every pair `[y, x]` of as many elements, each contiguous, a float.
 ///
 /// # Errors
 ///
 /// As [`axpy`].
-pub fn cast(stream: &Stream, list: &[[Operand<'_>; 2]]) -> Result<()> {
+pub fn cast(stream: &Stream, list: &[[Operand<'_>; 2]], factor: Number<'_>) -> Result<()> {
+    let factor = factor.arg(Multi::Cast.name())?;
     each_group(stream, Multi::Cast, list, &mut |kernel, part| {
-        // SAFETY: `multi_cast(table, tensors)`, as above.
-        unsafe { stream.launch(kernel, part.grid, [part.words.arg(), Arg::new(&part.tensors)]) }
+        let args = [part.words.arg(), Arg::new(&part.tensors), Arg::new(&factor)];
+        // SAFETY: `multi_cast(table, tensors, factor)`, as above.
+        unsafe { stream.launch(kernel, part.grid, args) }
     })
 }
 

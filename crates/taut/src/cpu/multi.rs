@@ -2,6 +2,7 @@
 
 use super::{
     Acc, BLOCK, Scalar, TASK, bytes,
+    copy::Casts,
     reduce::{Squares, lanes},
     tasks::{each_chunk, each_part},
     vectorized, with_float,
@@ -97,12 +98,38 @@ pub(crate) fn zero(list: Vec<ViewMut<'_>>) -> Result<()> {
     })
 }
 
-/// `y = x` for flat pairs of as many elements.
-pub(crate) fn cast(list: Vec<ViewMut<'_>>, sources: &[View<'_>]) -> Result<()> {
+/// `y = factor x` for flat pairs of as many elements.
+pub(crate) fn cast(list: Vec<ViewMut<'_>>, sources: &[View<'_>], factor: f32) -> Result<()> {
     list.into_par_iter().zip(sources).try_for_each(|(mut y, x)| {
         let dtype = y.dtype;
-        bytes::cast(x.host_bytes()?, x.dtype, y.host_bytes()?, dtype)
+        if factor == 1.0 {
+            return bytes::cast(x.host_bytes()?, x.dtype, y.host_bytes()?, dtype);
+        }
+        with_float!(dtype, Multi::Cast.name(), Y => {
+            let y = y.flat::<Y>()?;
+            with_float!(x.dtype, Multi::Cast.name(), X => scaled::<Y, X>(y, x, factor))
+        })
     })
+}
+
+fn scaled<Y: Scalar, X: Scalar<Acc: From<f32> + Mul<Output = X::Acc>>>(
+    y: &mut [Y],
+    x: &View<'_>,
+    factor: f32,
+) -> Result<()> {
+    let (source, factor) = (x.source::<X>()?, X::Acc::from(factor));
+    each_chunk(y, TASK, &|i, run| {
+        let (mut narrow, mut wide) = ([X::zeroed(); BLOCK], [X::Acc::zeroed(); BLOCK]);
+        let mut products = [X::Acc::zeroed(); BLOCK];
+        for (j, block) in run.chunks_mut(BLOCK).enumerate() {
+            let x = source.get(i * TASK + j * BLOCK, &mut narrow[..block.len()]);
+            let products = &mut products[..block.len()];
+            products.copy_from_slice(X::wide(x, &mut wide));
+            vectorized(times(products, factor));
+            X::Acc::cast(products, block);
+        }
+    });
+    Ok(())
 }
 
 /// `dst`, one f32, becomes the norm of all flat floats. Chunks are a fact of the sizes, and joined in their order, so that

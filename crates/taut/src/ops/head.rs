@@ -1,6 +1,6 @@
 //! A linear layer with its cross entropy, of which the logits never exist as a whole.
 
-use super::matmul;
+use super::{matmul, multi};
 use crate::{
     Tensor,
     grad::{Kept, Tape, no_grad},
@@ -74,9 +74,15 @@ impl Tensor {
         let dtype = weight.dtype();
         tape.note(&mut loss, move |grad, flow| {
             for (i, kept) in [of_x.flatten(), of_weight.flatten()].into_iter().enumerate() {
-                if let Some(found) = kept.map(Kept::take).transpose()? {
-                    let grad = grad.clone().cast(found.dtype())?;
-                    flow.give(i, found.mul(&grad)?.cast(dtype)?)?;
+                let Some(found) = kept.map(Kept::take).transpose()? else { continue };
+                if found.dtype() == dtype {
+                    let grad = grad.clone().cast(dtype)?;
+                    flow.give(i, found.mul(&grad)?)?;
+                } else {
+                    let site = Site::new(NAME, Kind::Gradients);
+                    let mut scaled = Tensor::allocate(*found.shape(), dtype, found.device(), site)?;
+                    multi::scaled_(&mut [&mut scaled], &grad, &[&found])?;
+                    flow.give(i, scaled)?;
                 }
             }
             Ok(())

@@ -136,13 +136,35 @@ pub fn zero_(tensors: &mut [&mut Tensor]) -> Result<()> {
 ///
 /// As [`axpy_`], but for pairs of floats, which may be any. Nothing is changed then.
 pub fn cast_(y: &mut [&mut Tensor], x: &[&Tensor]) -> Result<()> {
-    let op = Multi::Cast;
+    scaled_(y, 1.0, x)
+}
+
+/// Overwrites every `y` with `factor x`, in one pass what [`scale_`] and [`cast_`] are in two: the product is rounded in f32
+/// (f64 if `x` is f64), the result once more. A factor of 1 keeps all bits where the dtypes are the same.
+///
+/// ```
+/// use taut::{DType, Device, Tensor, bf16, multi};
+/// let device = Device::cpu();
+/// let sum = Tensor::full([3], 8.0, DType::F32, &device)?;
+/// let mut mean = Tensor::zeros([3], DType::BF16, &device)?;
+/// multi::scaled_(&mut [&mut mean], 0.25, &[&sum])?;
+/// assert_eq!(mean.to_vec::<bf16>()?, [bf16::from_f32(2.0); 3]);
+/// # Ok::<(), taut::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`cast_`], and those of [`scale_`] for the factor. Nothing is changed then.
+pub fn scaled_<'a>(y: &mut [&mut Tensor], factor: impl Into<Number<'a>>, x: &[&Tensor]) -> Result<()> {
+    let (op, factor) = (Multi::Cast, factor.into());
     let Some(device) = check_pairs(op, y, x)? else { return Ok(()) };
+    factor.check(op.name(), "the factor", &device)?;
     let (list, sources) = (write(op, y)?, read(x)?);
+    let factor = factor.see()?;
     match device.kind() {
-        DeviceKind::Cpu => cpu::multi::cast(list, &sources),
+        DeviceKind::Cpu => cpu::multi::cast(list, &sources, factor.value()?),
         DeviceKind::Cuda { gpu, .. } => {
-            launch::cast(&*gpu.stream(device.current())?, &operands(&list, &sources)?)
+            launch::cast(&*gpu.stream(device.current())?, &operands(&list, &sources)?, factor.number()?)
         }
         DeviceKind::Plan(_) => Ok(()),
     }

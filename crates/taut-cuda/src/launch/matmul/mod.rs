@@ -239,7 +239,9 @@ fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
     let threads = choice.kernel.threads();
     let (x, z) = match choice.kernel {
         Kernel::Matvec(_, Major::K) => ((n * count).div_ceil((threads / lanes).into()), 1),
-        kernel @ Kernel::MatmulWgmma(..) => return staying(kernel, &choice.product, count, choice.processors),
+        kernel @ Kernel::MatmulWgmma(..) => {
+            return staying(kernel, &choice.product, count, choice.processors);
+        }
         _ => (choice.blocks, u32::try_from(count).unwrap_or(u32::MAX)),
     };
     let Grid { blocks: [x, y, _], .. } = grid([x, splits.into()], threads)?;
