@@ -14,6 +14,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("matmul::whole_products_are_exact", whole_products_are_exact);
     suite.real("matmul::all_tile_borders", all_tile_borders);
     suite.real("matmul::wide_layers", wide_layers);
+    suite.cuda("matmul::large_products", large_products);
     suite.real("matmul::batches_at_tile_borders", batches_at_tile_borders);
     suite.real("matmul::batches_in_any_order", batches_in_any_order);
     suite.real("matmul::many_tiny_products", many_tiny_products);
@@ -231,6 +232,48 @@ fn wide_layers(at: &At) -> Check {
                 x.upload(&at.device)?.linear_with(&w.upload(&at.device)?, Some(&bias), Activation::Relu)?;
             within(&got, &want).map_err(|e| TestCaseError::fail(format!("{dtype} {m} x {n} x {k}: {e}")))?;
         }
+    }
+    Ok(())
+}
+
+/// Products and gradients that fill the card with the largest tiles and end beside them, in 16 bits: of whole numbers, which f32
+/// has no error for, so that the products of f32, checked above, are the reference.
+fn large_products(at: &At) -> Check {
+    const M: usize = 4000;
+    const N: usize = 4072;
+    const K: usize = 4088;
+    let whole = |shape: [usize; 2], seed| -> taut::Result<Tensor> {
+        Tensor::uniform(shape, -3.5, 3.5, seed, DType::F32, &at.device)?.round()
+    };
+    let (a, b, c) = (whole([M, K], 1)?, whole([K, N], 2)?, whole([M, N], 3)?);
+    let bias = whole([1, N], 4)?.reshape([N])?;
+    for dtype in [DType::F16, DType::BF16] {
+        let half = |x: &Tensor| x.clone().cast(dtype);
+        let turned = |x: &Tensor| half(x)?.t()?.contiguous()?.t();
+        let sums = a.clone().matmul(&b)?;
+        for (a, b) in [
+            (half(&a)?, half(&b)?),
+            (turned(&a)?, half(&b)?),
+            (half(&a)?, turned(&b)?),
+            (turned(&a)?, turned(&b)?),
+        ] {
+            poison(&at.device, &[M * N * dtype.size()])?;
+            same_tensors(&a.matmul(&b)?, &half(&sums)?)?;
+        }
+        let weight = turned(&b)?.t()?;
+        let layer = half(&a)?.linear_with(&weight, Some(&half(&bias)?), Activation::Relu)?;
+        same_tensors(&layer, &half(&sums.clone().add(&bias)?.relu()?)?)?;
+        let mut sum = half(&c)?;
+        sum.add_linear_(&half(&a)?, &weight, None)?;
+        same_tensors(&sum, &half(&sums.add(&c)?)?)?;
+
+        // The gradient before a relu, over its output.
+        let x = half(&c)?.require_grad()?;
+        let y = x.clone().relu()?.matmul(&half(&b)?.t()?)?;
+        y.mul(&half(&a)?)?.sum(&[])?.backward()?;
+        let grad =
+            a.clone().matmul(&b)?.mul(&c.clone().gt_scalar(0.0)?.cast(DType::F32)?)?.add_scalar(0.0)?;
+        same_tensors(&x.grad().expect("x has a gradient"), &half(&grad)?)?;
     }
     Ok(())
 }

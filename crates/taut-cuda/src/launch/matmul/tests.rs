@@ -206,3 +206,31 @@ fn few_rows_that_lie_otherwise_take_the_other_kernels() {
     // What reads its operands too often.
     assert!(!is_thin(&layout(64, 4096), &transposed(4096, 4096), DType::F16));
 }
+
+#[test]
+fn wide_tiles_turn_their_results_where_that_costs_nothing() {
+    let turned = |[m, n, k]: [usize; 3], change: &dyn Fn(&mut Product)| {
+        let choice = plan(&layout(m, k), &transposed(k, n), DType::F16);
+        let mut product = Product { a: 64, b: 128, dst: 256, ..choice.product };
+        change(&mut product);
+        boxes::turned(&product, choice.kernel)
+    };
+    let (product, kernel) = turned([8192, 4096, 4096], &|_| {}).unwrap();
+    assert_eq!(kernel, Kernel::MatmulWgmma(DType::F16, [Major::K, Major::K], Tile::Large));
+    assert_eq!((product.m, product.n, product.a, product.b, product.turned), (4096, 8192, 128, 64, 1));
+    assert_eq!([product.a_m, product.a_k, product.b_k, product.b_n], [4096, 1, 1, 4096]);
+    assert_eq!(staying(kernel, &product, 1, 132).unwrap().blocks, [132, 1, 1]);
+    for change in [
+        &|product: &mut Product| product.dst += 2,
+        &|product: &mut Product| product.wide = 1,
+        &|product: &mut Product| product.partial = 1024,
+        &|product: &mut Product| product.n += 1,
+        // An odd number of tiles down, in no pairs; more tiles than before.
+        &|product: &mut Product| product.n -= 128,
+        &|product: &mut Product| product.m += 8,
+    ] as [&dyn Fn(&mut Product); 6]
+    {
+        assert_eq!(turned([8192, 4096, 4096], change), None);
+    }
+    assert_eq!(turned([1024, 1024, 1024], &|_| {}), None, "another tile");
+}
