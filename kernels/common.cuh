@@ -13,15 +13,17 @@ template <typename A, typename B = A> constexpr u32 kPackLen = 16 / (sizeof(A) >
 template <u32 kLen> struct Len { static constexpr u32 kValue = kLen; };
 
 // The elements of a pack as f32.
-template <u32 kLen, typename T> __device__ __forceinline__ void widen(const Pack<T, kLen>& pack, f32 (&x)[kLen]) {
+template <u32 kLen, typename T> __device__ __forceinline__ Pack<f32, kLen> to_f32(const Pack<T, kLen>& pack) {
+    Pack<f32, kLen> x;
     if constexpr (kIsHalf<T> && kLen % 2 == 0) {
         const auto pairs = bits_as<Pack<u32, kLen / 2>>(pack);
         #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) x[l] = half_of<T>(pairs.lane[l / 2], l % 2);
+        for (u32 l = 0; l < kLen; ++l) x.lane[l] = half_of<T>(pairs.lane[l / 2], l % 2);
     } else {
         #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) x[l] = to_f32(pack.lane[l]);
+        for (u32 l = 0; l < kLen; ++l) x.lane[l] = to_f32(pack.lane[l]);
     }
+    return x;
 }
 
 // Whether a load leaves no trace in L1 and asks for whole lines of 256 bytes. That pays where a kernel only reads; beside

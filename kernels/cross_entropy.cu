@@ -32,7 +32,6 @@ struct Sums {
 
 template <typename T, u32 kLength> struct Line {
     using Op = Sums;
-    using Element = T;
     static constexpr u32 kLen = kLength, kValues = kLen;
     static constexpr f32 kPad = -kInf;
     struct Raw { Pack<T, kLen> x; };
@@ -50,9 +49,12 @@ template <typename T, u32 kLength> struct Line {
     }
 
     template <bool> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[kValues]) const {
-        ::widen(raw.x, x);
+        const auto wide = to_f32(raw.x);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) x[l] = wide.lane[l];
     }
 
+    __device__ __forceinline__ T pad() const { return from_f32<T>(kPad); }
     __device__ __forceinline__ void leave(u64, const f32 (&)[kValues]) const {}
 
     // Leaves exp(x - max) in the chunk, max being that of the chunk.

@@ -1,4 +1,4 @@
-// fused.cu: out = residual + dropout(activation(in + bias)), each part optional.
+// fused.cu: out = residual + dropout(activation(in + bias)), each part optional; kDrops says whether there is dropout.
 //
 // Launch     as unary.cu, with units of kLen = 8 elements for every T: a block of Philox.
 // Requires   as unary.cu, with units in words of at most 16 bytes; the first element of each unit of 8 has a number that
@@ -17,7 +17,7 @@ struct Parts {
     const void* bias;      // the dtype of in, or null
     const void* residual;  // the dtype of in, or null
     u64 seed;
-    u32 threshold;   // of 2^16 half-words so many drop their element; 0: nothing is drawn
+    u32 threshold;   // of 2^16 half-words so many drop their element; 0: nothing is dropped
     f32 scale;       // of what is kept
     u32 activation;  // Activation::code in Rust
     f32 slope;       // of leaky relu
@@ -57,18 +57,28 @@ __device__ __forceinline__ u32 half_word(Words w, u32 i) {
     return i & 1 ? word >> 16 : word & 0xffff;
 }
 
-template <typename T, u32 kLen>
+template <u32 kLen, typename T> __device__ __forceinline__ void add(f32 (&x)[kLen], const Pack<T, kLen>& pack) {
+    const auto other = to_f32(pack);
+    #pragma unroll
+    for (u32 l = 0; l < kLen; ++l) x[l] = __fadd_rn(x[l], other.lane[l]);
+}
+
+template <bool kDrops, typename T, u32 kLen>
 __device__ __forceinline__ void finish(const Parts& parts, const Unit<T, kLen>& unit, u64 number, T* out) {
+    Words words;
+    if constexpr (kDrops) {
+        words = philox(parts.seed, number / 8);
+        // Here, while what is read is on its way, and not where they are used.
+        #pragma unroll
+        for (u32& word : words.x) asm volatile("" : "+r"(word));
+    }
+    const auto in = to_f32(unit.in);
     f32 x[kLen];
     #pragma unroll
-    for (u32 l = 0; l < kLen; ++l) x[l] = to_f32(unit.in.lane[l]);
-    if (parts.bias) {
-        #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) x[l] = __fadd_rn(x[l], to_f32(unit.bias.lane[l]));
-    }
+    for (u32 l = 0; l < kLen; ++l) x[l] = in.lane[l];
+    if (parts.bias) add(x, unit.bias);
     activate<T>(x, parts.activation, parts.slope);
-    if (parts.threshold != 0) {
-        const Words words = philox(parts.seed, number / 8);
+    if constexpr (kDrops) {
         // No half-word is as large as a threshold of 2^16, which no half of a word holds.
         if (kLen == 8 && parts.threshold < 0x10000) {
             const u32 least = parts.threshold * 0x10001;
@@ -87,14 +97,11 @@ __device__ __forceinline__ void finish(const Parts& parts, const Unit<T, kLen>& 
             x[0] = bits >= parts.threshold ? __fmul_rn(x[0], parts.scale) : 0.0f;
         }
     }
-    if (parts.residual) {
-        #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) x[l] = __fadd_rn(x[l], to_f32(unit.residual.lane[l]));
-    }
+    if (parts.residual) add(x, unit.residual);
     store_unit(out, x);
 }
 
-template <typename T, u32 kLen>
+template <typename T, u32 kLen, bool kDrops>
 __global__ void __launch_bounds__(kThreads) fused_packed(const T* in, T* out, u64 n, const Parts parts) {
     follow();
     const T* bias = static_cast<const T*>(parts.bias);
@@ -109,10 +116,10 @@ __global__ void __launch_bounds__(kThreads) fused_packed(const T* in, T* out, u6
             if (residual) unit.residual = load_unit<kUnit>(residual + i, false);
             return unit;
         },
-        [=](auto, u64 i, auto unit) { finish(parts, unit, i, out + i); });
+        [=](auto, u64 i, auto unit) { finish<kDrops>(parts, unit, i, out + i); });
 }
 
-template <typename T, u32 kLen>
+template <typename T, u32 kLen, bool kDrops>
 __global__ void __launch_bounds__(kThreads)
 fused_walk(const T* in, T* out, const __grid_constant__ Walk<5> walk, u64 first, const Parts parts) {
     follow();
@@ -127,5 +134,5 @@ fused_walk(const T* in, T* out, const __grid_constant__ Walk<5> walk, u64 first,
             if (residual) unit.residual = load_unit<kLen>(residual + at.of[2], walk.repeats(2));
             return unit;
         },
-        [&](Place<5> at, Unit<T, kLen> unit) { finish(parts, unit, first + at.of[3], out + at.of[4]); });
+        [&](Place<5> at, Unit<T, kLen> unit) { finish<kDrops>(parts, unit, first + at.of[3], out + at.of[4]); });
 }

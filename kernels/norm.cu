@@ -14,7 +14,6 @@
 
 template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
     using Op = Kind;
-    using Element = T;
     static constexpr u32 kLen = kLength, kValues = kLen;
     static constexpr f32 kPad = 0.0f;
     struct Raw { Pack<T, kLen> x, residual; };
@@ -46,10 +45,11 @@ template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
     }
 
     template <bool kAgain> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[kLen]) const {
-        ::widen(raw.x, x);
-        if constexpr (kAdds && !kAgain) {
-            #pragma unroll
-            for (u32 l = 0; l < kLen; ++l) x[l] = to_f32(from_f32<T>(x[l] + to_f32(raw.residual.lane[l])));
+        const auto wide = to_f32(raw.x), other = to_f32(raw.residual);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) {
+            x[l] = wide.lane[l];
+            if constexpr (kAdds && !kAgain) x[l] = to_f32(from_f32<T>(x[l] + other.lane[l]));
         }
     }
 
@@ -78,17 +78,22 @@ template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
         f32 y[kLen];
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) y[l] = Op::value(x[l], origin(), by);
+        f32 w[kLen], b[kLen];
         if (weight.at) {
-            f32 w[kLen];
             if (loaded) weight.widen<T>(loaded->weight, w);
             else weight.load<T>(unit * kLen, w);
-            #pragma unroll
-            for (u32 l = 0; l < kLen; ++l) y[l] *= w[l];
         }
         if (bias.at) {
-            f32 b[kLen];
             if (loaded) bias.widen<T>(loaded->bias, b);
             else bias.load<T>(unit * kLen, b);
+        }
+        if (weight.at && bias.at) {
+            #pragma unroll
+            for (u32 l = 0; l < kLen; ++l) y[l] = fmaf(y[l], w[l], b[l]);
+        } else if (weight.at) {
+            #pragma unroll
+            for (u32 l = 0; l < kLen; ++l) y[l] *= w[l];
+        } else if (bias.at) {
             #pragma unroll
             for (u32 l = 0; l < kLen; ++l) y[l] += b[l];
         }

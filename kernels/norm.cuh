@@ -6,11 +6,11 @@
 // The mean and the sum of squared deviations from it of so many elements, counted from the line's origin.
 struct Moment { f32 count, mean, squares; };
 
-// y = (x - origin - mean) * factor.
+// y = (x - origin - mean) * factor, and shift = -mean * factor.
 struct Layer {
     static constexpr bool kCentered = true, kWeighted = true;
     using Stat = Moment;
-    struct Prescription { f32 mean, factor; };
+    struct Prescription { f32 mean, factor, shift; };
 
     static __device__ Moment empty() { return {0.0f, 0.0f, 0.0f}; }
 
@@ -45,10 +45,11 @@ struct Layer {
     }
 
     static __device__ Prescription prescribe(Moment total, f32, f32 eps) {
-        return {total.mean, rsqrtf(total.squares / total.count + eps)};
+        const f32 factor = rsqrtf(total.squares / total.count + eps);
+        return {total.mean, factor, -total.mean * factor};
     }
 
-    static __device__ f32 value(f32 x, f32 origin, Prescription by) { return (x - origin - by.mean) * by.factor; }
+    static __device__ f32 value(f32 x, f32 origin, Prescription by) { return fmaf(x - origin, by.factor, by.shift); }
 
     // The share that an element has in the length of its row, by which all of them are divided: for the backward.
     static __device__ f32 share(Moment, f32 n, f32) { return 1.0f / n; }
@@ -116,9 +117,9 @@ struct Affine {
 
     template <typename T, u32 kLen> __device__ __forceinline__ void widen(const Raw<kLen>& raw, f32 (&x)[kLen]) const {
         const auto wide_lanes = bits_as<Pack<f32, sizeof(raw) / sizeof(f32)>>(raw);
-        const auto lanes = bits_as<Pack<T, kPackLen<T>>>(raw.word[0]);
+        const auto lanes = to_f32(bits_as<Pack<T, kPackLen<T>>>(raw.word[0]));
         #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) x[l] = kSame<T, f32> || wide ? wide_lanes.lane[l] : to_f32(lanes.lane[l]);
+        for (u32 l = 0; l < kLen; ++l) x[l] = kSame<T, f32> || wide ? wide_lanes.lane[l] : lanes.lane[l];
     }
 
   private:
@@ -129,8 +130,9 @@ struct Affine {
         #pragma unroll
         for (u32 i = 0; i < kLen / kPart; ++i) {
             const P part = bits_as<P>(ld_global_constant(words + i));
+            const auto of_part = to_f32(part);
             #pragma unroll
-            for (u32 l = 0; l < kPart; ++l) x[i * kPart + l] = to_f32(part.lane[l]);
+            for (u32 l = 0; l < kPart; ++l) x[i * kPart + l] = of_part.lane[l];
         }
     }
 };

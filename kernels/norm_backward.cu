@@ -66,10 +66,11 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     }
 
     template <bool> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[kValues]) const {
+        const auto own = to_f32(raw.x), grad = to_f32(raw.grad);
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) {
-            x[l] = to_f32(raw.x.lane[l]);
-            x[kLen + l] = to_f32(raw.grad.lane[l]);
+            x[l] = own.lane[l];
+            x[kLen + l] = grad.lane[l];
         }
     }
 

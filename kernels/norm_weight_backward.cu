@@ -35,8 +35,9 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     }
 
     template <bool> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[kValues]) const {
+        const auto wide = to_f32(raw.x);
         #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) x[l] = to_f32(raw.x.lane[l]);
+        for (u32 l = 0; l < kLen; ++l) x[l] = wide.lane[l];
     }
 
     template <typename Chunk> __device__ __forceinline__ typename Kind::Stat find(const Chunk& chunk) const {

@@ -11,8 +11,8 @@ __device__ __forceinline__ Words philox(u64 seed, u64 block) {
     Words c = {{u32(block), u32(block >> 32), 0, 0}};
     #pragma unroll
     for (u32 round = 0; round < 10; ++round) {
-        const u64 a = u64(0xD2511F53u) * c.x[0];
-        const u64 b = u64(0xCD9E8D57u) * c.x[2];
+        const u64 a = mul_wide(0xD2511F53u, c.x[0]);
+        const u64 b = mul_wide(0xCD9E8D57u, c.x[2]);
         c = {{u32(b >> 32) ^ c.x[1] ^ k0, u32(b), u32(a >> 32) ^ c.x[3] ^ k1, u32(a)}};
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;

@@ -15,6 +15,13 @@ __device__ __forceinline__ void follow() {
 #endif
 }
 
+// All bits of a product. Of a * u64(b) the compiler makes an addition more.
+__device__ __forceinline__ u64 mul_wide(u32 a, u32 b) {
+    u64 x;
+    asm("mul.wide.u32 %0, %1, %2;" : "=l"(x) : "r"(a), "r"(b));
+    return x;
+}
+
 // 16 and 8 bytes of global memory that are used once: no room in L1, and DRAM is asked for whole lines of 256 bytes.
 __device__ __forceinline__ u32x4 ld_global_once(const u32x4* at) {
     u32x4 x;

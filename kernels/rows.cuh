@@ -10,6 +10,7 @@
 //     Raw load<kAgain>(u64 unit)                     // all that is read of a unit, the first time and again
 //     void widen<kAgain>(Raw, f32 (&x)[kValues])     // numbers to compute with, first those of one operand, then the next
 //     void leave(u64 unit, x)                        // stores what is asked for beside the result
+//     T pad()                                        // what widens to kPad; of lines that may be in shared memory
 //     Op::Stat find(chunk)                           // of the units of a chunk; may replace their x
 //     auto prescribe(Op::Stat total, Op::Stat own)   // what finish needs, where find has found own
 //     void again(chunk, Op::Stat total)              // instead of find, where the total is known, and
@@ -61,20 +62,21 @@ template <typename Line, typename Team, u32 kCount> struct Chunk {
     __device__ __forceinline__ u64 unit(u32 j) const { return begin + (j * size + lane); }
 
     template <bool kAgain, typename From> __device__ __forceinline__ void load(const From& line) {
-        constexpr bool kAll = requires { From::kPadded; };
+        constexpr bool kPadded = requires { From::kPadded; };
         typename Line::Raw raw[kUnits];
         #pragma unroll
         for (u32 j = 0; j < kUnits; ++j) {
-            if (kAll || has(j)) raw[j] = line.template load<kAgain>(unit(j));
+            if (kPadded || has(j)) raw[j] = line.template load<kAgain>(unit(j));
         }
+        // All, so that none is done under a condition; only the last chunk of a row has units that there are not.
+        #pragma unroll
+        for (u32 j = 0; j < kUnits; ++j) line.template widen<kAgain>(raw[j], x[j]);
+        if (kPadded || left == kUnits * size) return;
         #pragma unroll
         for (u32 j = 0; j < kUnits; ++j) {
-            if (kAll || has(j)) {
-                line.template widen<kAgain>(raw[j], x[j]);
-            } else {
-                #pragma unroll
-                for (f32& lane : x[j]) lane = Line::kPad;
-            }
+            if (has(j)) continue;
+            #pragma unroll
+            for (f32& lane : x[j]) lane = Line::kPad;
         }
     }
 
@@ -162,15 +164,14 @@ __device__ __forceinline__ auto stream_row(const Line& line, const Team& team, u
     return total;
 }
 
-// A row in shared memory: units that a thread has copied itself, up to whole chunks.
+// A row in shared memory: units that a thread has copied itself, and what becomes kPad up to whole chunks.
 template <typename Line> struct Staged {
-    using Pack = ::Pack<typename Line::Element, Line::kLen>;
     static constexpr bool kPadded = true;
     const Line& line;
     u32 at;
 
     template <bool> __device__ __forceinline__ typename Line::Raw load(u64 unit) const {
-        return {bits_as<Pack>(load_shared_16(at + u32(unit) * 16))};
+        return {bits_as<decltype(Line::Raw::x)>(load_shared_16(at + u32(unit) * 16))};
     }
 
     template <bool kAgain>
@@ -183,9 +184,9 @@ template <typename Line> struct Staged {
     }
 
     __device__ __forceinline__ void pad(u32 unit) const {
-        Pack pack;
+        decltype(Line::Raw::x) pack;
         #pragma unroll
-        for (auto& lane : pack.lane) lane = from_f32<typename Line::Element>(Line::kPad);
+        for (auto& lane : pack.lane) lane = line.pad();
         store_shared_16(at + unit * 16, bits_as<uint4>(pack));
     }
 };
@@ -208,9 +209,9 @@ __device__ __forceinline__ auto stage_row(const Line& line, const Team& team, u6
     };
     #pragma unroll 1
     for (u32 i = 0; i < kAhead; ++i) start();
-    const u32 padded = (end + chunk_size - 1) / chunk_size * chunk_size;
     #pragma unroll 1
-    for (u32 unit = end - end % team.size + team.lane(); unit < padded; unit += team.size) {
+    for (u32 unit = end - end % team.size + team.lane(); unit < (end + chunk_size - 1) / chunk_size * chunk_size;
+         unit += team.size) {
         if (unit >= end) staged.pad(unit);
     }
     auto own = Op::empty();

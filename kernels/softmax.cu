@@ -4,6 +4,7 @@
 //            Columns: x: side neighbouring rows a block. Static shared memory of a Stat for each warp or thread.
 // Requires   side: as in block.cuh. If the Cut holds, a row is at most kUnits units a thread. With kLen > 1 in and out are
 //            contiguous along rows and 16-byte aligned at every row; mask is too, by kLen bytes, or is broadcast there.
+//            Hold::Shared: scale above 0.
 // Aliasing   in == out with the same layout is the op in place; otherwise nothing overlaps out.
 // Numerics   f32; shifted by the largest, so that nothing overflows; one rounding on store. exp has 2 ulp + 2 |x - max|
 //            of them, and gives 0 below 2^-126. A row with NaN or +inf is NaN; one of nothing but -inf is `nothing`.
@@ -60,7 +61,6 @@ struct Log {
 
 template <typename Kind, typename T, u32 kLength> struct Line {
     using Op = Peaks;
-    using Element = T;
     static constexpr u32 kLen = kLength, kValues = kLen, kIn = 0, kMask = 1, kOut = Kind::kMasked ? 2 : 1;
     static constexpr f32 kPad = -kInf;
     struct Raw { Pack<T, kLen> x; Pack<u8, kLen> mask; };
@@ -80,14 +80,15 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     }
 
     template <bool> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[kLen]) const {
-        ::widen(raw.x, x);
+        const auto wide = to_f32(raw.x);
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) {
-            x[l] = __fmul_rn(x[l], scale);  // rounded as max is
+            x[l] = __fmul_rn(wide.lane[l], scale);  // rounded as max is
             if constexpr (Kind::kMasked) x[l] = raw.mask.lane[l] ? x[l] : -kInf;
         }
     }
 
+    __device__ __forceinline__ T pad() const { return from_f32<T>(kPad); }
     __device__ __forceinline__ void leave(u64, const f32 (&)[kLen]) const {}
 
     template <typename Chunk> __device__ __forceinline__ Peak find(Chunk& chunk) const { return Kind::find(chunk); }

@@ -137,9 +137,14 @@ impl Kernel {
             Kernel::Bits(ask, dtype, _) => format!("bits_walk<{}, {dtype}>", ask.functor()),
             Kernel::BitsChoose(dtype, Access::Packed) => format!("bits_choose_packed<{dtype}>"),
             Kernel::BitsChoose(dtype, _) => format!("bits_choose_walk<{dtype}>"),
-            Kernel::Fused(dtype, Access::Packed) => format!("fused_packed<{dtype}, {FUSED_LEN}>"),
-            Kernel::Fused(dtype, Access::Rows) => format!("fused_walk<{dtype}, {FUSED_LEN}>"),
-            Kernel::Fused(dtype, Access::Strided) => format!("fused_walk<{dtype}, 1>"),
+            Kernel::Fused(dtype, access, drops) => {
+                let (walk, len) = match access {
+                    Access::Packed => ("packed", FUSED_LEN),
+                    Access::Rows => ("walk", FUSED_LEN),
+                    Access::Strided => ("walk", 1),
+                };
+                format!("fused_{walk}<{dtype}, {len}, {drops}>")
+            }
         }
     }
 

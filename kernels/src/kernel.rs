@@ -94,8 +94,8 @@ pub enum Kernel {
     CrossEntropy(bool, DType, RowPart, bool),
     /// `triangle.cu`: elements of 1, 2, 4 or 8 bytes, in rows or strided.
     Triangle(usize, Access),
-    /// `fused.cu`.
-    Fused(DType, Access),
+    /// `fused.cu`, with dropout or without.
+    Fused(DType, Access, bool),
     /// `packed.cu`.
     Packed(DType, PackedPart),
     /// `multi.cuh`: of what is written, or read alone, and of what else is read.
@@ -225,8 +225,6 @@ impl Kernel {
                 let staged = RowPart::Staged;
                 let softmax = Softmax::ALL.into_iter().filter(|op| op.streams() == 1);
                 all.extend(softmax.map(|op| Kernel::Softmax(op, dtype, staged, true)));
-                let norm = Norm::ALL.into_iter().filter(|op| op.streams() == 1);
-                all.extend(norm.map(|op| Kernel::Norm(op, dtype, staged, true)));
                 all.push(Kernel::CrossEntropy(true, dtype, staged, true));
             }
             for packs in [true, false] {
@@ -234,7 +232,9 @@ impl Kernel {
                 all.extend(weighted.map(|op| Kernel::NormWeightColumns(op, dtype, packs)));
             }
             all.push(Kernel::NormWeightJoin(dtype));
-            all.extend(Access::ALL.map(|access| Kernel::Fused(dtype, access)));
+            for drops in [true, false] {
+                all.extend(Access::ALL.map(|access| Kernel::Fused(dtype, access, drops)));
+            }
             all.extend(PackedPart::ALL.map(|part| Kernel::Packed(dtype, part)));
         }
         all.extend([Kernel::RandomWords, Kernel::SortPositions]);
@@ -379,7 +379,7 @@ impl Kernel {
             Kernel::NormWeightJoin(dtype) => [34, 0, dtype as usize, 0],
             Kernel::Scan(op, dtype, part) => [19, op as usize, dtype as usize, part as usize],
             Kernel::Triangle(bytes, access) => [20, bytes.trailing_zeros() as usize, 0, access as usize],
-            Kernel::Fused(dtype, access) => [21, 0, dtype as usize, access as usize],
+            Kernel::Fused(dtype, access, drops) => [21, drops as usize, dtype as usize, access as usize],
             Kernel::Packed(dtype, part) => [24, 0, dtype as usize, part as usize],
             Kernel::Attention(dtype, tile, width) => {
                 [22, width.trailing_zeros() as usize, dtype as usize, tile as usize]

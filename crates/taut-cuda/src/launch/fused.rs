@@ -44,10 +44,10 @@ pub fn fused(stream: &Stream, fused: Fused<'_>, src: Operand<'_>, dst: Operand<'
     let layout = if fused.mask.is_some() { &numbers } else { dst.layout };
     let operands = [src, bias, residual, Operand { address: 0, layout, dtype: DType::U8 }, dst];
     let choice = choose_with(&operands, FUSED_LEN);
-    let kernel = Kernel::Fused(dst.dtype, choice.access);
     let (activation, slope) = fused.activation.code();
     let mask = fused.mask.unwrap_or_default();
     let Mask { seed, threshold, scale } = mask;
+    let kernel = Kernel::Fused(dst.dtype, choice.access, threshold != 0);
     choice.each(&operands, |grid, [src, bias, residual, first, dst], way| {
         let bias = fused.bias.map_or(0, |_| bias);
         let residual = fused.residual.map_or(0, |_| residual);

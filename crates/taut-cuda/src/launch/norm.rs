@@ -61,7 +61,7 @@ pub fn norm(
     let (eps, wide) = (Arg::new(&affine.eps), Arg::new(&wide));
     let Some(Residual { other, sum }) = residual else {
         let operands = [src, dst];
-        let choice = choose(&operands, axis, 1, aligned, stream.card().shared_bytes);
+        let choice = choose(&operands, axis, 1, aligned, 0);
         let ([src, dst], none) = (choice.pointers(&operands), 0u64);
         let [a, b, c, d] = [&src, &none, &none, &dst].map(Arg::new);
         let args = [a, b, c, d, weight, bias, Arg::new(&choice.rows), eps, wide, Arg::new(&choice.side)];

@@ -133,7 +133,7 @@ fn row(rows: usize, units: usize, len: usize, streams: usize, shared_bytes: usiz
 }
 
 /// Units from which on rows go by shared memory: shorter ones are as fast in registers.
-const STAGED_UNITS: usize = 512;
+const STAGED_UNITS: usize = 1024;
 
 /// Threads for a row in shared memory, if it fits there and pays. As many blocks share a multiprocessor as its memory
 /// allows; all in all they have the threads for which there are registers, and take even shares of the row.
@@ -216,7 +216,6 @@ mod tests {
         };
         let h200 = 232_448;
         for (n, dtype, threads, bytes) in [
-            (4096, DType::F16, 128, 8 << 10),
             (8192, DType::BF16, 128, 16 << 10),
             (20_480, DType::F16, 224, 43_008),
             (50_304, DType::BF16, 480, 107_520),
@@ -225,7 +224,7 @@ mod tests {
         ] {
             assert_eq!(chosen(n, dtype, h200), (RowPart::Staged, threads, bytes), "{n} {dtype}");
         }
-        assert_eq!(chosen(4088, DType::F16, h200).0, RowPart::Block);
+        assert_eq!(chosen(8184, DType::F16, h200).0, RowPart::Block);
         assert_eq!(chosen(131_072, DType::F16, h200).0, RowPart::Long);
         assert_eq!(chosen(50_304, DType::F16, 101_376).0, RowPart::Long);
         assert_eq!(chosen(8193, DType::F16, h200).0, RowPart::Long);

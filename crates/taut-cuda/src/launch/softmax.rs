@@ -58,7 +58,9 @@ pub fn softmax(
         return unsafe { stream.launch(kernel, choice.grid()?, args) };
     }
     let operands = [src, dst];
-    let choice = choose(&operands, axis, op.streams(), true, stream.card().shared_bytes);
+    // What pads a row there is scaled too, and must stay -inf.
+    let shared_bytes = if scaling.scale > 0.0 { stream.card().shared_bytes } else { 0 };
+    let choice = choose(&operands, axis, op.streams(), true, shared_bytes);
     let ([src, dst], mask) = (choice.pointers(&operands), 0u64);
     let [a, b, c] = [Arg::new(&src), Arg::new(&mask), Arg::new(&dst)];
     let args = [a, b, c, Arg::new(&choice.rows), scale, nothing, Arg::new(&choice.side)];
