@@ -53,6 +53,7 @@ struct Block {
     __device__ Block(u32) : size(blockDim.x) {}
     __device__ u32 lane() const { return threadIdx.x; }
     __device__ u64 index() const { return blockIdx.x; }
+    __device__ u32 slot(u32 unit) const { return unit; }
 
     // Once in a kernel: the shared memory is not for a second time.
     template <typename Op> __device__ __forceinline__ typename Op::Stat join(typename Op::Stat own) const {

@@ -46,11 +46,23 @@ __device__ __forceinline__ void cluster_wait() {
     asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
 
+// The same, and what they wrote to shared memory before shows to all of them.
+__device__ __forceinline__ void cluster_meet() {
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
 // Where `at` is in the shared memory of block `rank` of the cluster.
 __device__ __forceinline__ u32 shared_address_in(u32 at, u32 rank) {
     u32 there;
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
     return there;
+}
+
+// A word of the shared memory of another block.
+__device__ __forceinline__ u32 load_shared_there(u32 at) {
+    u32 x;
+    asm volatile("ld.shared::cluster.u32 %0, [%1];" : "=r"(x) : "r"(at) : "memory");
+    return x;
 }
 
 // Arrives at a barrier of another block, of a thread that has only read: a release for the whole cluster would wait for all

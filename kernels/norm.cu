@@ -53,6 +53,8 @@ template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
         }
     }
 
+    __device__ __forceinline__ T pad() const { return from_f32<T>(kPad); }
+
     __device__ __forceinline__ void leave(u64 unit, const f32 (&x)[kLen]) const {
         if constexpr (kAdds) store(sum + along<kLen>(unit, sum_step), rounded(x));
     }

@@ -19,8 +19,7 @@
 //     Beside beside(u64 unit)                        // loads it
 //     void finish(u64 unit, x, prescription, const Beside*)  // stores the result; loads what is beside if that is null
 #pragma once
-#include "block.cuh"
-#include "mma.cuh"
+#include "cluster.cuh"
 
 // How the rows of operands of one shape lie. The twin of Rows in src/args.rs.
 template <u32 kOperands> struct Rows {
@@ -165,13 +164,14 @@ __device__ __forceinline__ auto stream_row(const Line& line, const Team& team, u
 }
 
 // A row in shared memory: units that a thread has copied itself, and what becomes kPad up to whole chunks.
-template <typename Line> struct Staged {
+template <typename Line, typename Team> struct Staged {
     static constexpr bool kPadded = true;
     const Line& line;
+    const Team& team;
     u32 at;
 
     template <bool> __device__ __forceinline__ typename Line::Raw load(u64 unit) const {
-        return {bits_as<decltype(Line::Raw::x)>(load_shared_16(at + u32(unit) * 16))};
+        return {bits_as<decltype(Line::Raw::x)>(load_shared_16(place(u32(unit))))};
     }
 
     template <bool kAgain>
@@ -179,15 +179,17 @@ template <typename Line> struct Staged {
         line.template widen<kAgain>(raw, x);
     }
 
+    __device__ __forceinline__ u32 place(u32 unit) const { return at + team.slot(unit) * 16; }
+
     __device__ __forceinline__ void start(u32 unit) const {
-        copy_async_16(at + unit * 16, line.in + u64(unit) * Line::kLen, 16);
+        copy_async_16(place(unit), line.in + u64(unit) * Line::kLen, 16);
     }
 
     __device__ __forceinline__ void pad(u32 unit) const {
         decltype(Line::Raw::x) pack;
         #pragma unroll
         for (auto& lane : pack.lane) lane = line.pad();
-        store_shared_16(at + unit * 16, bits_as<uint4>(pack));
+        store_shared_16(place(unit), bits_as<uint4>(pack));
     }
 };
 
@@ -196,7 +198,7 @@ template <u32 kUnits, u32 kAhead, typename Line, typename Team>
 __device__ __forceinline__ auto stage_row(const Line& line, const Team& team, u64 units) {
     using Op = typename Line::Op;
     extern __shared__ uint4 memory[];
-    Staged<Line> staged{line, shared_address(memory)};
+    Staged<Line, Team> staged{line, team, shared_address(memory)};
     asm volatile("" : "+r"(staged.at));  // else it is computed anew in each step
     const u32 chunk_size = kUnits * team.size, end = u32(units);
     u32 ahead = team.lane();

@@ -18,8 +18,8 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("cross_entropy::errors", errors);
 }
 
-const LENGTHS: [usize; 16] =
-    [1, 2, 31, 33, 128, 129, 257, 513, 1025, 4096, 8193, 16_384, 16_392, 33_000, 131_072, 131_077];
+const LENGTHS: [usize; 17] =
+    [1, 2, 31, 33, 128, 129, 257, 513, 1025, 4096, 8193, 16_384, 16_392, 33_000, 65_544, 131_072, 131_077];
 
 fn scale(value: f64, dtype: DType, at: &At) -> Result<Tensor> {
     let dtype = if dtype == DType::F64 { DType::F64 } else { DType::F32 };

@@ -23,9 +23,9 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("norm::errors", errors);
 }
 
-const LENGTHS: [usize; 20] = [
+const LENGTHS: [usize; 21] = [
     1, 2, 31, 32, 33, 128, 129, 256, 257, 513, 1025, 4096, 8192, 8193, 16_384, 16_392, 32_768, 33_000,
-    131_072, 131_077,
+    65_544, 131_072, 131_077,
 ];
 
 const EPS: f32 = 1e-5;

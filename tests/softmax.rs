@@ -22,9 +22,9 @@ pub(crate) fn trials(suite: &mut Suite) {
 }
 
 /// Around what a warp, a block and a pass hold, in packs and single elements.
-const LENGTHS: [usize; 20] = [
+const LENGTHS: [usize; 21] = [
     1, 2, 31, 32, 33, 128, 129, 256, 257, 513, 1025, 4096, 8192, 8193, 16_384, 16_392, 32_768, 33_000,
-    131_072, 131_077,
+    65_544, 131_072, 131_077,
 ];
 
 /// The same numbers as rows that lie packed, aligned to nothing, and across.
@@ -84,7 +84,7 @@ fn masked_rows_of_any_length(at: &At) -> Check {
 
 /// Of each length more rows than a card has at once, three of them again and again.
 fn many_rows(at: &At) -> Check {
-    for (times, n) in [(700, 64), (370, 384), (180, 1000), (47, 4096)] {
+    for (times, n) in [(700, 64), (370, 384), (180, 1000), (47, 4096), (50, 66_008)] {
         for dtype in at.floats() {
             let values = Fill::Tame.values(3 * n, dtype, 1);
             let floats: Vec<f64> = values.iter().map(|x| x.float()).collect();

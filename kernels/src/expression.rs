@@ -325,6 +325,7 @@ fn rows(family: &str, op: &str, streams: usize, dtype: DType, part: RowPart, pac
         RowPart::Block => ("Block", "Row"),
         RowPart::Rush => ("Block", "All"),
         RowPart::Staged => ("Block", "Shared"),
+        RowPart::Cluster => ("Cluster", "Shared"),
         RowPart::Long => ("Block", "Nothing"),
         RowPart::Columns => ("Columns", "Row"),
         RowPart::LongColumns => ("Columns", "Nothing"),

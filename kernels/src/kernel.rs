@@ -221,10 +221,11 @@ impl Kernel {
                 let weighted = [Norm::Layer, Norm::Rms];
                 all.extend(weighted.map(|op| Kernel::NormWeightRows(op, dtype, part, packs)));
             }
-            if pack_len(&[dtype]) > 1 {
-                let staged = RowPart::Staged;
+            for staged in RowPart::ALL.into_iter().filter(|part| part.is_staged() && pack_len(&[dtype]) > 1) {
                 let softmax = Softmax::ALL.into_iter().filter(|op| op.streams() == 1);
                 all.extend(softmax.map(|op| Kernel::Softmax(op, dtype, staged, true)));
+                let norm = Norm::ALL.into_iter().filter(|op| op.streams() == 1);
+                all.extend(norm.map(|op| Kernel::Norm(op, dtype, staged, true)));
                 all.push(Kernel::CrossEntropy(true, dtype, staged, true));
             }
             for packs in [true, false] {

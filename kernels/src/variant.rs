@@ -119,6 +119,8 @@ pub enum RowPart {
     Rush,
     /// A block, which copies the row to shared memory: of packs, and of one operand.
     Staged,
+    /// The same, a cluster of blocks: for cards of 9.0.
+    Cluster,
     /// A block, which reads the row twice.
     Long,
     /// Neighbouring threads on neighbouring rows, which a part of the block holds.
@@ -129,12 +131,13 @@ pub enum RowPart {
 
 impl RowPart {
     /// Every part; `ALL[part as usize] == part`.
-    pub const ALL: [RowPart; 8] = [
+    pub const ALL: [RowPart; 9] = [
         RowPart::Short,
         RowPart::Warp,
         RowPart::Block,
         RowPart::Rush,
         RowPart::Staged,
+        RowPart::Cluster,
         RowPart::Long,
         RowPart::Columns,
         RowPart::LongColumns,
@@ -143,10 +146,15 @@ impl RowPart {
     /// The parts of every family with the length of their units, of which `len` make a pack: packs lie along rows only, and
     /// few rows of single units are worth no kernel.
     pub(crate) fn all(len: usize) -> impl Iterator<Item = (RowPart, bool)> {
-        let all = RowPart::ALL.into_iter().filter(|&part| part != RowPart::Staged);
+        let all = RowPart::ALL.into_iter().filter(|part| !part.is_staged());
         let packs = all.clone().filter(move |part| len > 1 && !part.is_columns());
         let single = all.filter(|&part| part != RowPart::Rush);
         packs.map(|part| (part, true)).chain(single.map(|part| (part, false)))
+    }
+
+    /// Whether the row is copied to shared memory.
+    pub const fn is_staged(self) -> bool {
+        matches!(self, RowPart::Staged | RowPart::Cluster)
     }
 
     /// Whether neighbouring threads take neighbouring rows.
@@ -164,7 +172,7 @@ impl RowPart {
             RowPart::Warp => held / 2,
             RowPart::Rush => 1,
             RowPart::Block | RowPart::Columns => held / streams,
-            RowPart::Staged | RowPart::Long | RowPart::LongColumns => held / 2 / streams,
+            RowPart::Staged | RowPart::Cluster | RowPart::Long | RowPart::LongColumns => held / 2 / streams,
         }
     }
 
@@ -172,7 +180,7 @@ impl RowPart {
     pub const fn most_threads(self, len: usize) -> u32 {
         match self {
             RowPart::Short | RowPart::Warp => THREADS,
-            RowPart::Staged => MOST_THREADS / 2,
+            RowPart::Staged | RowPart::Cluster => MOST_THREADS / 2,
             _ if len > 1 => MOST_THREADS,
             _ => MOST_THREADS / 2,
         }

@@ -2,7 +2,7 @@
 
 use super::{
     fill::flat,
-    rows::{Choice, choose},
+    rows::{Choice, Staging, choose},
     walk::{check_dtypes, check_shapes},
 };
 use crate::{Arg, Operand, Param, Stream};
@@ -79,14 +79,14 @@ pub fn cross_entropy(
         smoothing: labels.smoothing,
     };
     let Some(Grad { dst, .. }) = grad else {
-        let choice = choose(&[logits], 1, 1, true, 0);
+        let choice = choose(&[logits], 1, 1, true, Staging::Never);
         let [src] = choice.pointers(&[logits]);
         return launch(stream, logits.dtype, false, &choice, [src, 0], &labels);
     };
     let operands = [logits, dst];
     check_shapes(NAME, &operands)?;
     check_dtypes(NAME, &operands)?;
-    let choice = choose(&operands, 1, 1, true, stream.card().shared_bytes);
+    let choice = choose(&operands, 1, 1, true, Staging::Early(stream.card()));
     launch(stream, dst.dtype, true, &choice, choice.pointers(&operands), &labels)
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     fill::flat,
-    rows::choose,
+    rows::{Staging, choose},
     walk::{check_dtypes, check_shapes},
 };
 use crate::{Arg, Operand, Stream};
@@ -61,7 +61,7 @@ pub fn norm(
     let (eps, wide) = (Arg::new(&affine.eps), Arg::new(&wide));
     let Some(Residual { other, sum }) = residual else {
         let operands = [src, dst];
-        let choice = choose(&operands, axis, 1, aligned, 0);
+        let choice = choose(&operands, axis, 1, aligned, Staging::Late(stream.card()));
         let ([src, dst], none) = (choice.pointers(&operands), 0u64);
         let [a, b, c, d] = [&src, &none, &none, &dst].map(Arg::new);
         let args = [a, b, c, d, weight, bias, Arg::new(&choice.rows), eps, wide, Arg::new(&choice.side)];
@@ -74,7 +74,7 @@ pub fn norm(
     let operands = [src, other, sum, dst];
     check_shapes(name, &operands)?;
     check_dtypes(name, &operands)?;
-    let choice = choose(&operands, axis, 2, aligned, 0);
+    let choice = choose(&operands, axis, 2, aligned, Staging::Never);
     let [src, other, sum, dst] = choice.pointers(&operands);
     let [a, b, c, d] = [&src, &other, &sum, &dst].map(Arg::new);
     let args = [a, b, c, d, weight, bias, Arg::new(&choice.rows), eps, wide, Arg::new(&choice.side)];

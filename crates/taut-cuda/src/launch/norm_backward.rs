@@ -2,7 +2,7 @@
 
 use super::{
     norm::{Affine, Along, along},
-    rows::choose,
+    rows::{Staging, choose},
     walk::{check_dtypes, check_shapes},
 };
 use crate::{Arg, Operand, Stream};
@@ -45,7 +45,7 @@ pub fn norm_backward(
         return Ok(());
     }
     let Along { weight, wide, aligned, .. } = along(NAME, &affine, n, dst.dtype)?;
-    let choice = choose(&operands, axis, 2, aligned, 0);
+    let choice = choose(&operands, axis, 2, aligned, Staging::Never);
     let [grad, input, dst] = choice.pointers(&operands);
     let [a, b, c, weight] = [&grad, &input, &dst, &weight].map(Arg::new);
     let (eps, wide) = (Arg::new(&affine.eps), Arg::new(&wide));

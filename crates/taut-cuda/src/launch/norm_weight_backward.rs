@@ -2,7 +2,7 @@
 
 use super::{
     fill::flat,
-    rows::choose as choose_rows,
+    rows::{Staging, choose as choose_rows},
     walk::{check_dtypes, check_shapes, grid},
 };
 use crate::{Arg, Card, Operand, Stream, operand};
@@ -83,7 +83,7 @@ pub fn norm_weight_backward(
     };
     let (weight_at, bias_at) = (place(&weight)?, bias.as_ref().map_or(Ok(0), place)?);
 
-    let rows = choose_rows(&operands, axis, 1, true, 0);
+    let rows = choose_rows(&operands, axis, 1, true, Staging::Never);
     let source = input.dtype;
     let [grad, input] = rows.pointers(&operands);
     let centers = operand::workspace(NAME, workspace, choice.workspace_bytes)?;

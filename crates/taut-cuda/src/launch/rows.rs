@@ -1,7 +1,7 @@
 //! How the rows of operands are given to teams of threads: what the launches of `softmax.cu` and `norm.cu` share.
 
 use super::walk::{by_stride_of_last, grid};
-use crate::{Grid, Operand, Param};
+use crate::{Card, Grid, Operand, Param};
 use taut_core::{DType, Layout, Result};
 use taut_kernels::{
     RowPart,
@@ -32,6 +32,8 @@ pub(crate) struct Choice<const N: usize> {
     threads: usize,
     /// Rows that a block does.
     teams: usize,
+    /// Blocks that do a row.
+    blocks: usize,
     /// Of dynamic shared memory.
     shared_bytes: usize,
     /// From row to row.
@@ -39,15 +41,14 @@ pub(crate) struct Choice<const N: usize> {
 }
 
 /// Chooses for rows along `axis` of operands, none of them empty. The kernel reads `streams` of them in the size of the
-/// last; `aligned` says whether packs are right for whatever else it reads along a row, `shared_bytes` how much shared
-/// memory a block may have for a row, 0 where the family has no [`RowPart::Staged`]. A [`DType::Bool`] may be broadcast along
-/// rows of packs.
+/// last; `aligned` says whether packs are right for whatever else it reads along a row. A [`DType::Bool`] may be broadcast
+/// along rows of packs.
 pub(crate) fn choose<const N: usize>(
     operands: &[Operand<'_>; N],
     axis: usize,
     streams: usize,
     aligned: bool,
-    shared_bytes: u32,
+    staging: Staging<'_>,
 ) -> Choice<N> {
     let dst = &operands[N - 1];
     let outer = by_stride_of_last(operands.each_ref().map(|operand| operand.layout.split(&[axis]).0));
@@ -63,24 +64,23 @@ pub(crate) fn choose<const N: usize>(
     // Neighbouring threads on neighbouring elements of what is written.
     let columns = !packs && outer[N - 1].strides().last().is_some_and(|&stride| stride < steps[N - 1]);
     let units = n / len;
-    let Team { part, threads, side, teams } = if columns {
-        column(n, streams)
-    } else {
-        row(outer[0].numel(), units, len, streams, shared_bytes as usize)
-    };
-    let shared_bytes = if part == RowPart::Staged { staged_bytes(units, len, threads) } else { 0 };
+    let Team { part, threads, side, teams } =
+        if columns { column(n, streams) } else { row(outer[0].numel(), units, len, streams, staging) };
+    let blocks = if part == RowPart::Cluster { 1 << side } else { 1 };
+    let shared_bytes = if part.is_staged() { staged_bytes(units, len, threads, blocks) } else { 0 };
     let rows = Rows {
         walk: Walk::wide(&outer, 1),
         units: units as u64,
         step: steps.map(|step| (step * len) as u64),
     };
-    Choice { part, packs, side: side as u32, rows, threads, teams, shared_bytes, outer }
+    Choice { part, packs, side: side as u32, rows, threads, teams, blocks, shared_bytes, outer }
 }
 
 impl<const N: usize> Choice<N> {
     pub(crate) fn grid(&self) -> Result<Grid> {
-        let grid = grid([self.rows.walk.numel.div_ceil(self.teams as u64), 1], self.threads as u32)?;
-        Ok(Grid { shared_bytes: self.shared_bytes as u32, ..grid })
+        let blocks = self.rows.walk.numel.div_ceil(self.teams as u64) * self.blocks as u64;
+        let (shared_bytes, cluster) = (self.shared_bytes as u32, self.blocks as u32);
+        Ok(Grid { shared_bytes, cluster, ..grid([blocks, 1], self.threads as u32)? })
     }
 
     /// The addresses of the first elements.
@@ -101,8 +101,21 @@ struct Team {
     teams: usize,
 }
 
+/// Which rows go by shared memory, where the family has kernels for that.
+#[derive(Clone, Copy)]
+pub(crate) enum Staging<'a> {
+    Never,
+    /// Those that registers do not hold.
+    Late(&'a Card),
+    /// Those of [`STAGED_UNITS`] and more.
+    Early(&'a Card),
+}
+
+/// Units from which on exponentials of a row go by shared memory: shorter ones are as fast in registers.
+const STAGED_UNITS: usize = 1024;
+
 /// Neighbouring threads on neighbouring units of a row.
-fn row(rows: usize, units: usize, len: usize, streams: usize, shared_bytes: usize) -> Team {
+fn row(rows: usize, units: usize, len: usize, streams: usize, staging: Staging<'_>) -> Team {
     let threads = units.next_multiple_of(WARP);
     if len > 1 && threads <= MOST_THREADS as usize && rows.saturating_mul(threads) <= FEW_THREADS {
         return Team { part: RowPart::Rush, threads, side: 1, teams: 1 };
@@ -119,10 +132,16 @@ fn row(rows: usize, units: usize, len: usize, streams: usize, shared_bytes: usiz
     if holds(RowPart::Warp, WARP) {
         return group(RowPart::Warp, WARP);
     }
-    if let Some(threads) = staging(units, len, shared_bytes) {
-        return Team { part: RowPart::Staged, threads, side: 1, teams: 1 };
+    let held = holds(RowPart::Block, most(RowPart::Block));
+    let staged = match staging {
+        Staging::Early(card) if len > 1 && units >= STAGED_UNITS => staged(units, len, card),
+        Staging::Late(card) if len > 1 && !held => staged(units, len, card),
+        _ => None,
+    };
+    if let Some(team) = staged {
+        return team;
     }
-    let (part, threads) = if holds(RowPart::Block, most(RowPart::Block)) {
+    let (part, threads) = if held {
         let threads = units.div_ceil(RowPart::Block.units(len, streams));
         (RowPart::Block, threads.next_multiple_of(WARP))
     } else {
@@ -132,27 +151,27 @@ fn row(rows: usize, units: usize, len: usize, streams: usize, shared_bytes: usiz
     Team { part, threads, side: 1, teams: 1 }
 }
 
-/// Units from which on rows go by shared memory: shorter ones are as fast in registers.
-const STAGED_UNITS: usize = 1024;
-
-/// Threads for a row in shared memory, if it fits there and pays. As many blocks share a multiprocessor as its memory
-/// allows; all in all they have the threads for which there are registers, and take even shares of the row.
-fn staging(units: usize, len: usize, shared_bytes: usize) -> Option<usize> {
-    const THREADS_OF_ALL: usize = 1152;
-    if len == 1 || units < STAGED_UNITS {
-        return None;
-    }
-    let at_once = RowPart::Staged.units(len, 1);
+/// A row in the shared memory of a block, or of the fewest blocks of a cluster so that two share a multiprocessor: while one
+/// waits, the other does not. All that share one have the threads for which there are registers, and even shares of the row.
+fn staged(units: usize, len: usize, card: &Card) -> Option<Team> {
+    const THREADS_OF_ALL: usize = 1024;
+    let most = if card.own_kernels && card.capability.0 == 9 { 3 } else { 0 };
     // The system keeps a little for each block.
-    let blocks = shared_bytes / (units * PACK_BYTES + 1024);
-    let most = THREADS_OF_ALL.checked_div(blocks)?.clamp(128, RowPart::Staged.most_threads(len) as usize);
-    let threads = units.div_ceil(units.div_ceil(at_once * most) * at_once).next_multiple_of(WARP);
-    (staged_bytes(units, len, threads) <= shared_bytes).then_some(threads)
+    let at_once = |side: usize| card.shared_bytes as usize / ((units * PACK_BYTES >> side) + 1024);
+    let side = (0..most).find(|&side| at_once(side) >= 2).unwrap_or(most);
+    let threads =
+        THREADS_OF_ALL.checked_div(at_once(side))?.clamp(128, RowPart::Staged.most_threads(len) as usize);
+    let step = RowPart::Staged.units(len, 1) << side;
+    let threads =
+        units.div_ceil(units.div_ceil(step * (threads / WARP * WARP)) * step).next_multiple_of(WARP);
+    let part = if side > 0 { RowPart::Cluster } else { RowPart::Staged };
+    let fits = staged_bytes(units, len, threads, 1 << side) <= card.shared_bytes as usize;
+    fits.then_some(Team { part, threads, side, teams: 1 })
 }
 
-/// The shared memory of a row, in whole chunks.
-fn staged_bytes(units: usize, len: usize, threads: usize) -> usize {
-    units.next_multiple_of(threads * RowPart::Staged.units(len, 1)) * PACK_BYTES
+/// The shared memory of each of the blocks of a row, in whole chunks.
+fn staged_bytes(units: usize, len: usize, threads: usize, blocks: usize) -> usize {
+    units.next_multiple_of(threads * blocks * RowPart::Staged.units(len, 1)) / blocks * PACK_BYTES
 }
 
 /// Neighbouring threads on neighbouring rows of `n` elements.
@@ -176,7 +195,13 @@ mod tests {
 
     fn pair(src: &Layout, dtype: DType, axis: usize) -> Choice<2> {
         let dst = Layout::contiguous(*src.shape());
-        choose(&[src, &dst].map(|layout| Operand { address: 0, layout, dtype }), axis, 1, true, 0)
+        choose(
+            &[src, &dst].map(|layout| Operand { address: 0, layout, dtype }),
+            axis,
+            1,
+            true,
+            Staging::Never,
+        )
     }
 
     #[test]
@@ -208,27 +233,34 @@ mod tests {
 
     #[test]
     fn long_rows_of_packs_go_by_shared_memory() {
-        let chosen = |n: usize, dtype, shared_bytes| {
+        use RowPart::{Block, Cluster, Long, Staged};
+        fn chosen(n: usize, dtype: DType, staging: Staging<'_>) -> (RowPart, usize, [u32; 2]) {
             let both = [Layout::contiguous(Shape::new(&[7000, n]).unwrap()); 2];
             let operands = both.each_ref().map(|layout| Operand { address: 0, layout, dtype });
-            let choice = choose(&operands, 1, 1, true, shared_bytes);
-            (choice.part, choice.threads, choice.shared_bytes)
-        };
-        let h200 = 232_448;
-        for (n, dtype, threads, bytes) in [
-            (8192, DType::BF16, 128, 16 << 10),
-            (20_480, DType::F16, 224, 43_008),
-            (50_304, DType::BF16, 480, 107_520),
-            (100_352, DType::F16, 512, 212_992),
-            (8192, DType::F32, 192, 36_864),
-        ] {
-            assert_eq!(chosen(n, dtype, h200), (RowPart::Staged, threads, bytes), "{n} {dtype}");
+            let choice = choose(&operands, 1, 1, true, staging);
+            let grid = choice.grid().unwrap();
+            assert_eq!(grid.blocks[0], 7000 * grid.cluster);
+            (choice.part, choice.threads, [grid.cluster, grid.shared_bytes])
         }
-        assert_eq!(chosen(8184, DType::F16, h200).0, RowPart::Block);
-        assert_eq!(chosen(131_072, DType::F16, h200).0, RowPart::Long);
-        assert_eq!(chosen(50_304, DType::F16, 101_376).0, RowPart::Long);
-        assert_eq!(chosen(8193, DType::F16, h200).0, RowPart::Long);
-        assert_eq!(chosen(8192, DType::F16, 0).0, RowPart::Block);
+        let (f16, f32) = (DType::F16, DType::F32);
+        let (h200, old) = (Card::h200(), Card { own_kernels: false, shared_bytes: 101_376, ..Card::h200() });
+        for (n, dtype, part, threads, size) in [
+            (8192, f16, Staged, 128, [1, 16 << 10]),
+            (20_480, f16, Staged, 192, [1, 43_008]),
+            (50_304, f16, Staged, 480, [1, 107_520]),
+            (65_536, f16, Cluster, 320, [2, 71_680]),
+            (128_256, f16, Cluster, 288, [4, 64_512]),
+            (262_144, f16, Cluster, 320, [8, 71_680]),
+            (8192, f32, Staged, 128, [1, 32_768]),
+            (262_144, f32, Cluster, 512, [8, 131_072]),
+        ] {
+            assert_eq!(chosen(n, dtype, Staging::Early(&h200)), (part, threads, size), "{n} {dtype}");
+        }
+        let part = |n, staging| chosen(n, f16, staging).0;
+        assert_eq!([8184, 8193, 8192 * 128].map(|n| part(n, Staging::Early(&h200))), [Block, Long, Long]);
+        assert_eq!([32_768, 32_776].map(|n| part(n, Staging::Late(&h200))), [Block, Staged]);
+        assert_eq!([32_768, 65_536].map(|n| part(n, Staging::Early(&old))), [Staged, Long]);
+        assert_eq!(part(8192, Staging::Never), Block);
     }
 
     #[test]
@@ -266,7 +298,7 @@ mod tests {
         let choice = |mask: &Layout| {
             let mask = Operand { address: 0, layout: mask, dtype: DType::Bool };
             let x = Operand { address: 0, layout: &x, dtype: DType::F16 };
-            choose(&[x, mask, x], 2, 2, true, 0)
+            choose(&[x, mask, x], 2, 2, true, Staging::Never)
         };
         for (dims, packs, step) in
             [(&[64][..], true, 8), (&[3, 1, 64], true, 8), (&[5, 1], true, 0), (&[1], true, 0)]
@@ -297,16 +329,19 @@ mod tests {
             for n in (1..600).chain((1..40).map(|i| i * 997)) {
                 for len in [1, 4, 8] {
                     for rows in [1, 1000, 100_000] {
-                        let shared = if streams == 1 { 99 << 10 } else { 0 };
-                        let Team { part, threads, side, teams } = row(rows, n, len, streams, shared);
+                        let card = Card { shared_bytes: 32 << 10, ..Card::h200() };
+                        let staging = if streams == 1 { Staging::Early(&card) } else { Staging::Never };
+                        let Team { part, threads, side, teams } = row(rows, n, len, streams, staging);
                         let team = match part {
                             RowPart::Short | RowPart::Warp => side,
                             _ => threads,
                         };
                         let held = team * part.units(len, streams);
-                        let any = matches!(part, RowPart::Staged | RowPart::Long);
-                        assert!(n <= held || any, "{n} {len}");
-                        assert!(part != RowPart::Staged || staged_bytes(n, len, threads) <= shared);
+                        assert!(n <= held || part.is_staged() || part == RowPart::Long, "{n} {len}");
+                        if part.is_staged() {
+                            assert!(side <= 3 && staged_bytes(n, len, threads, 1 << side) <= 32 << 10);
+                            continue;
+                        }
                         assert!(threads.is_multiple_of(WARP) && threads <= part.most_threads(len) as usize);
                         assert!(side.is_power_of_two() && (teams == 1 || teams * side == threads));
                     }

@@ -1,7 +1,7 @@
 //! Launches of `softmax.cu`.
 
 use super::{
-    rows::choose,
+    rows::{Staging, choose},
     walk::{check_dtypes, check_shapes},
 };
 use crate::{Arg, Operand, Stream};
@@ -47,7 +47,7 @@ pub fn softmax(
     if let Some(mask) = mask {
         check_shapes("softmax", &[src, mask])?;
         let operands = [src, mask, dst];
-        let choice = choose(&operands, axis, op.streams(), true, 0);
+        let choice = choose(&operands, axis, op.streams(), true, Staging::Never);
         let [src, mask, dst] = choice.pointers(&operands);
         let pointers = [Arg::new(&src), Arg::new(&mask), Arg::new(&dst)];
         let [a, b, c] = pointers;
@@ -59,8 +59,8 @@ pub fn softmax(
     }
     let operands = [src, dst];
     // What pads a row there is scaled too, and must stay -inf.
-    let shared_bytes = if scaling.scale > 0.0 { stream.card().shared_bytes } else { 0 };
-    let choice = choose(&operands, axis, op.streams(), true, shared_bytes);
+    let staging = if scaling.scale > 0.0 { Staging::Early(stream.card()) } else { Staging::Never };
+    let choice = choose(&operands, axis, op.streams(), true, staging);
     let ([src, dst], mask) = (choice.pointers(&operands), 0u64);
     let [a, b, c] = [Arg::new(&src), Arg::new(&mask), Arg::new(&dst)];
     let args = [a, b, c, Arg::new(&choice.rows), scale, nothing, Arg::new(&choice.side)];

@@ -1,7 +1,7 @@
 //! Launches of `softmax_backward.cu`.
 
 use super::{
-    rows::choose,
+    rows::{Staging, choose},
     walk::{check_dtypes, check_shapes},
 };
 use crate::{Arg, Operand, Stream};
@@ -42,7 +42,7 @@ pub fn softmax_backward(
     if dst.layout.numel() == 0 {
         return Ok(());
     }
-    let choice = choose(&operands, axis, 2, true, 0);
+    let choice = choose(&operands, axis, 2, true, Staging::Never);
     let [grad, output, dst] = choice.pointers(&operands);
     let [a, b, c] = [&grad, &output, &dst].map(Arg::new);
     let args = [a, b, c, Arg::new(&choice.rows), Arg::new(&scale), Arg::new(&choice.side)];
