@@ -10,7 +10,16 @@ pub(super) fn ops() -> Vec<Op> {
     let rows = |name, draw: fn(&mut Draw) -> Option<Use>| Op::new(name, DType::is_float, draw).in_place();
     vec![
         rows("layer_norm", |draw| normed(draw, Kind::Layer)),
+        rows("layer_norm, rows of 1024", |draw| normed(draw, Kind::Layer)).scale(|n| vec![n / 1024, 1024]),
+        rows("layer_norm, rows of 16384", |draw| normed(draw, Kind::Layer))
+            .scale(|n| vec![n / 16_384, 16_384]),
+        rows("layer_norm, rows of 131072", |draw| normed(draw, Kind::Layer))
+            .scale(|n| vec![n / 131_072, 131_072]),
         rows("rms_norm", |draw| normed(draw, Kind::Rms)),
+        rows("rms_norm, rows of 1024", |draw| normed(draw, Kind::Rms)).scale(|n| vec![n / 1024, 1024]),
+        rows("rms_norm, rows of 16384", |draw| normed(draw, Kind::Rms)).scale(|n| vec![n / 16_384, 16_384]),
+        rows("rms_norm, rows of 131072", |draw| normed(draw, Kind::Rms))
+            .scale(|n| vec![n / 131_072, 131_072]),
         rows("l2_normalize", |draw| {
             let (axis, fill, eps) = (draw.axis()?, fill(draw), draw.one_of(&[1e-12, 0.5]));
             let define = move |x: &[Array]| {

@@ -9,6 +9,10 @@ pub(super) fn ops() -> Vec<Op> {
     let rows = |name, draw: fn(&mut Draw) -> Option<Use>| Op::new(name, DType::is_float, draw).in_place();
     vec![
         rows("softmax", |draw| plain(draw.axis()?, draw)),
+        rows("softmax, rows of 1024", |draw| plain(draw.axis()?, draw)).scale(|n| vec![n / 1024, 1024]),
+        rows("softmax, rows of 16384", |draw| plain(draw.axis()?, draw)).scale(|n| vec![n / 16_384, 16_384]),
+        rows("softmax, rows of 131072", |draw| plain(draw.axis()?, draw))
+            .scale(|n| vec![n / 131_072, 131_072]),
         rows("softmax, columns", |draw| (draw.rank() > 1).then(|| plain(0, draw))?),
         rows("log_softmax", |draw| {
             let (axis, fill) = (draw.axis()?, fill(draw));
