@@ -114,7 +114,7 @@ pub enum Kernel {
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
 type Code = [usize; 4];
-const RADIX: [usize; 3] = [32, 8, 8];
+const RADIX: [usize; 3] = [32, 8, 9];
 
 const ABSENT: u16 = u16::MAX;
 

@@ -91,7 +91,10 @@ fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl 
     // One more part costs m * n sums of every product, written and read again.
     let sums = count * m * n.next_multiple_of(PARTIAL_PACK.into());
     let most = (steps / STEPS_PER_PART).min(MOST_PARTS).min(MOST_WORKSPACE / (4 * sums).max(1)).max(1);
-    let fills = if most == 1 { 0..=0 } else { 0..=blocks };
+    // Blocks that stay take tiles one after the other: more rounds may be more even.
+    let stays = matches!(kernel, Kernel::MatmulWgmma(..));
+    let fullest = if stays && all * 2 >= processors { 2 * blocks } else { blocks };
+    let fills = if most == 1 { 0..=0 } else { 0..=fullest };
     fills.map(move |fill| {
         let parts = (processors * fill / all).clamp(1, most);
         let per_processor = (all * parts).div_ceil(processors);
@@ -118,9 +121,12 @@ pub(super) struct Pace {
 fn pace(kernel: Kernel) -> Pace {
     let (blocks, busy, alone, ends) = match kernel {
         Kernel::MatmulThin(_, thin) => return thin::pace(thin),
-        Kernel::MatmulWgmma(_, _, Tile::Large) => (1, 640, 640, 12_000),
-        Kernel::MatmulWgmma(_, _, Tile::Medium) => (2, 360, 440, 4500),
-        Kernel::MatmulWgmma(_, _, Tile::Small) => (2, 190, 220, 4000),
+        Kernel::MatmulWgmma(_, [Major::K, _], Tile::Large) => (1, 640, 640, 6500),
+        Kernel::MatmulWgmma(_, _, Tile::Large) => (1, 690, 690, 6500),
+        Kernel::MatmulWgmma(_, [Major::K, _], Tile::Medium) => (2, 350, 440, 4000),
+        Kernel::MatmulWgmma(_, _, Tile::Medium) => (2, 420, 500, 4000),
+        Kernel::MatmulWgmma(_, [Major::K, Major::K], Tile::Small) => (2, 190, 220, 4000),
+        Kernel::MatmulWgmma(_, _, Tile::Small) => (2, 280, 330, 4000),
         Kernel::Matmul(_, _, Tile::Large) => (1, 1000, 1050, 4000),
         Kernel::Matmul(_, _, Tile::Medium) => (2, 560, 800, 3500),
         Kernel::Matmul(_, _, Tile::Small) => (4, 200, 450, 2000),
