@@ -157,7 +157,7 @@ fn staged(units: usize, len: usize, card: &Card) -> Option<Team> {
     const THREADS_OF_ALL: usize = 1024;
     let most = if card.own_kernels && card.capability.0 == 9 { 3 } else { 0 };
     // The system keeps a little for each block.
-    let at_once = |side: usize| card.shared_bytes as usize / ((units * PACK_BYTES >> side) + 1024);
+    let at_once = |side: usize| card.shared_bytes as usize / (((units * PACK_BYTES) >> side) + 1024);
     let side = (0..most).find(|&side| at_once(side) >= 2).unwrap_or(most);
     let threads =
         THREADS_OF_ALL.checked_div(at_once(side))?.clamp(128, RowPart::Staged.most_threads(len) as usize);

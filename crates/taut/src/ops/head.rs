@@ -10,9 +10,9 @@ use taut_memory::{Kind, Site};
 
 const NAME: &str = "linear_cross_entropy";
 
-/// What of the logits exists at once, unless a row is longer: of 50,304 classes in 16 bits, rows for 2,048. With each part the
-/// weight's gradient is read and written once more.
-const LOGITS_BYTES: usize = 200 << 20;
+/// What of the logits exists at once, unless a row is longer: of 50,304 classes in 16 bits, those of 1,792 rows. With each part
+/// the weight's gradient is read and written once more.
+const LOGITS_BYTES: usize = 176 << 20;
 
 /// Rows that fill the tiles of a product.
 const TILE: usize = 128;
@@ -22,7 +22,7 @@ impl Tensor {
     /// over the rows whose target is not `ignore`; 0 if there is none. `targets` are i64; `smoothing` is spread over all
     /// classes, as [`cross_entropy`](Self::cross_entropy) says. `weight` may be that of an embedding.
     ///
-    /// Logits are made for some rows at a time, at most 200 MiB of them, turned into their gradients where they lie, and
+    /// Logits are made for some rows at a time, at most 176 MiB of them, turned into their gradients where they lie, and
     /// those at once into the gradients of `x` and of the weight: backward only scales these. So of the logits, which are
     /// `rows * classes` elements, nothing is kept. Backward keeps the gradients themselves: that of `x` over `x` if nobody else
     /// holds it, and that of the weight, in f32 for 16-bit weights, so that its sums are not rounded in between.
