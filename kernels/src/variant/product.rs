@@ -1,0 +1,141 @@
+//! How products cut their work, and attention with them.
+
+/// The axis along which an operand of a product is contiguous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Major {
+    /// The one that is summed over.
+    K,
+    /// The other: `m` of the first operand, `n` of the second.
+    Outer,
+}
+
+impl Major {
+    /// Both; `ALL[major as usize] == major`.
+    pub const ALL: [Major; 2] = [Major::K, Major::Outer];
+
+    /// Those of two operands.
+    pub const PAIRS: [[Major; 2]; 4] = [
+        [Major::K, Major::K],
+        [Major::K, Major::Outer],
+        [Major::Outer, Major::K],
+        [Major::Outer, Major::Outer],
+    ];
+}
+
+/// How an operand of `matmul_f32.cu` comes to shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Copies {
+    /// 4 neighbours along the axis that is not `k`, from 16 bytes on.
+    Packs,
+    /// Single elements, contiguous along `k`.
+    Rows,
+    /// Single elements, with any strides.
+    Any,
+}
+
+impl Copies {
+    /// Those of two operands that kernels are made for.
+    pub const PAIRS: [[Copies; 2]; 5] = [
+        [Copies::Packs, Copies::Packs],
+        [Copies::Packs, Copies::Rows],
+        [Copies::Rows, Copies::Packs],
+        [Copies::Rows, Copies::Rows],
+        [Copies::Any, Copies::Any],
+    ];
+}
+
+/// Elements of a row that kernels of attention are made for; shorter rows are filled up with zeros.
+pub const WIDTHS: [usize; 4] = [32, 64, 128, 256];
+
+/// The part of a product, or of the queries of attention, that a block computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tile {
+    /// For what fills the card.
+    Large,
+    /// In between.
+    Medium,
+    /// For what is small.
+    Small,
+}
+
+impl Tile {
+    /// Every tile; `ALL[tile as usize] == tile`.
+    pub const ALL: [Tile; 3] = [Tile::Large, Tile::Medium, Tile::Small];
+
+    /// Rows and columns of the output of a product.
+    pub const fn extent(self) -> (u32, u32) {
+        match self {
+            Tile::Large => (128, 256),
+            Tile::Medium => (128, 128),
+            Tile::Small => (64, 64),
+        }
+    }
+
+    /// Rows and columns of a warp, with 16-bit operands.
+    pub(crate) const fn warp(self) -> (u32, u32) {
+        if matches!(self, Tile::Small) { (32, 32) } else { (64, 64) }
+    }
+
+    /// Blocks that share a multiprocessor.
+    pub const fn blocks(self) -> u32 {
+        match self {
+            Tile::Large => 1,
+            Tile::Medium => 2,
+            Tile::Small => 4,
+        }
+    }
+}
+
+/// The part of a product of few rows or columns that a block of `matmul_thin.cu` computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Thin {
+    /// Few rows, and as many blocks as can be.
+    Tiny,
+    /// Few rows; in between.
+    Small,
+    /// Few rows; in between.
+    Medium,
+    /// Few rows, which are read the least often.
+    Wide,
+    /// Some rows.
+    Square,
+    /// Few columns.
+    Tall,
+}
+
+impl Thin {
+    /// Every one; `ALL[thin as usize] == thin`.
+    pub const ALL: [Thin; 6] = [Thin::Tiny, Thin::Small, Thin::Medium, Thin::Wide, Thin::Square, Thin::Tall];
+
+    /// Rows and columns of the output.
+    pub const fn extent(self) -> (u32, u32) {
+        match self {
+            Thin::Tiny => (16, 8),
+            Thin::Small => (16, 16),
+            Thin::Medium => (16, 32),
+            Thin::Wide => (16, 64),
+            Thin::Square => (32, 32),
+            Thin::Tall => (64, 16),
+        }
+    }
+
+    /// Warps that share `k`.
+    pub const fn warps(self) -> u32 {
+        if matches!(self, Thin::Tiny) { 16 } else { 8 }
+    }
+
+    /// Steps of a warp whose loads are on their way at once: as many as registers hold.
+    pub const fn ahead(self) -> u32 {
+        match self {
+            Thin::Tiny | Thin::Square => 2,
+            Thin::Small => 4,
+            Thin::Medium => 3,
+            Thin::Wide | Thin::Tall => 1,
+        }
+    }
+
+    /// Blocks that share a multiprocessor.
+    pub const fn blocks(self) -> u32 {
+        2
+    }
+}
