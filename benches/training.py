@@ -12,6 +12,7 @@ Works, on one GPU:
     infer-f16               32 x (Linear 8192 + ReLU), batch 8,192, no gradients
     head                    linear 768 -> 50,304 and cross entropy, 16,384 rows, bf16, forward and backward
     adamw                   AdamW over 1 G parameters in 300 tensors, f32
+    adamw-8bit              the same with states of 8 bits, by bitsandbytes, where that is installed
 
 Weights have the variance that keeps activations as they are (2 / inputs). PyTorch is at its best: fused AdamW,
 `set_to_none`, expandable segments, and each work both eagerly and through torch.compile; the faster is its row, the row
@@ -113,14 +114,26 @@ def head(compiled):
     return step
 
 
-def adamw(compiled):
-    if compiled:
-        return None
-    parameters = [nn.Parameter(torch.randn(3_579_139, device="cuda")) for _ in range(300)]
-    for parameter in parameters:
-        parameter.grad = torch.randn_like(parameter)
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
-    return optimizer.step
+def adamw(make):
+    def of(compiled):
+        if compiled:
+            return None
+        parameters = [nn.Parameter(torch.randn(3_579_139, device="cuda")) for _ in range(300)]
+        for parameter in parameters:
+            parameter.grad = torch.randn_like(parameter)
+        return make(parameters).step
+
+    return of
+
+
+def fused(parameters):
+    return torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+
+
+def eight_bits(parameters):
+    import bitsandbytes
+
+    return bitsandbytes.optim.AdamW8bit(parameters, lr=1e-4)
 
 
 WORKS = {
@@ -130,7 +143,8 @@ WORKS = {
     "mlp-f32-checkpoint": mlp(False, 4),
     "infer-f16": infer,
     "head": head,
-    "adamw": adamw,
+    "adamw": adamw(fused),
+    "adamw-8bit": adamw(eight_bits),
 }
 
 
@@ -163,31 +177,43 @@ def measure(make, compiled):
         return {"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
 
 
-# Parts of the names of our rows that stand beside a work.
+# The group, and parts of the names, of our rows that stand beside a work.
 OURS = {
-    "mlp-f16": "f32 masters,stacked: + update in,stacked: + 8-bit",
-    "mlp-f16-checkpoint": "stacked: + checkpoint",
-    "mlp-f32": "each: update in",
-    "mlp-f32-checkpoint": "each: checkpoint",
-    "infer-f16": "inference",
-    "head": "cross entropy",
+    "mlp-f16": ("training", "f32 masters,stacked: + update in,stacked: + 8-bit"),
+    "mlp-f16-checkpoint": ("training", "stacked: + checkpoint"),
+    "mlp-f32": ("training", "each: update in"),
+    "mlp-f32-checkpoint": ("training", "each: checkpoint"),
+    "infer-f16": ("training", "inference"),
+    "head": ("training", "cross entropy"),
+    "adamw": ("multi", "adamw_"),
+    "adamw-8bit": ("multi", "codes"),
 }
 
 
 def ours(program, work):
-    """Bytes and seconds of our rows beside a work."""
+    """What our rows beside a work take."""
     if work not in OURS or not program:
         return {}
+    group, parts = OURS[work]
     with tempfile.TemporaryDirectory() as out:
-        arguments = ["--only", "training", "--device", "cuda", "--out", out, "--ops", OURS[work]]
+        arguments = ["--only", group, "--device", "cuda", "--out", out, "--ops", parts]
         subprocess.run(program + arguments, check=True, stdout=subprocess.DEVNULL)
         with open(os.path.join(out, "latest.json")) as f:
             figures = json.load(f)["figures"]
-    names = {"time": "seconds", "tensor peak": "peak", "workspace peak": "workspace", "reserved peak": "reserved"}
+    names = {
+        "time": "seconds",
+        "speed": "GB/s",
+        "tensor peak": "peak",
+        "workspace peak": "workspace",
+        "reserved peak": "reserved",
+    }
     rows = {}
     for figure in figures:
-        if figure["group"] == "training" and figure["metric"] in names:
-            rows.setdefault(figure["work"], {})[names[figure["metric"]]] = figure["median"]
+        if figure["group"] == group and figure["metric"] in names and figure["work"] != "device copy":
+            row = rows.setdefault(figure["work"], {})
+            row[names[figure["metric"]]] = figure["median"]
+            if figure["metric"] == "speed":
+                row["of copy"] = figure["median"] / figure["limit"]
     return rows
 
 
@@ -211,7 +237,14 @@ def main():
         gc.collect()
         torch.cuda.empty_cache()
         rows[work] = {"mode": best, **(working.get(best) or {}), "modes": modes, "ours": [before, ours(options.run, work)]}
-    result = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "rows": rows}
+    driver = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    result = {
+        "gpu": torch.cuda.get_device_name(),
+        "driver": subprocess.run(driver, check=False, capture_output=True, text=True).stdout.strip(),
+        "torch": torch.__version__,
+        "commit": os.environ.get("TAUT_COMMIT"),
+        "rows": rows,
+    }
     if options.out:
         with open(options.out, "w") as f:
             json.dump(result, f, indent=1)
@@ -223,7 +256,9 @@ def main():
         for name, first in before.items():
             times = [first["seconds"], after.get(name, first)["seconds"]]
             shown = ", ".join(f"{time * 1e3:.3f} ms ({time / row['seconds']:.3f}x)" for time in times)
-            print(f"    {name}: {first['peak'] / 1e9:.3f} GB, {shown}")
+            held = f"{(first['peak'] + first['workspace']) / 1e9:.3f} GB, " if "peak" in first else ""
+            speed = f", {first['of copy']:.3f} of a copy's speed" if "of copy" in first else ""
+            print(f"    {name}: {held}{shown}{speed}")
 
 
 if __name__ == "__main__":

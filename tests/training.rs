@@ -16,6 +16,7 @@ use taut_tests::{At, Check, Suite, fail, kind_of};
 pub(crate) fn trials(suite: &mut Suite) {
     suite.real("training::a_stopped_run_goes_on", a_stopped_run_goes_on);
     suite.real("training::update_in_backward_is_the_update", update_in_backward_is_the_update);
+    suite.real("training::learning_rates_of_the_device", learning_rates_of_the_device);
     suite.real("training::parts_of_a_batch_are_the_batch", parts_of_a_batch_are_the_batch);
     suite.real("training::infinite_gradients_change_nothing", infinite_gradients_change_nothing);
     suite.real("training::a_scale_comes_down_until_gradients_fit", a_scale_comes_down_until_gradients_fit);
@@ -152,6 +153,30 @@ fn update_in_backward_is_the_update(at: &At) -> Check {
         }
         prop_assert!(inside.values()? == after.values()?, "{}", dtype);
     }
+    Ok(())
+}
+
+/// A schedule that runs on the device: its learning rates are those of the host, to the bit, and nobody reads them.
+fn learning_rates_of_the_device(at: &At) -> Check {
+    let rates = [0.01f32, 0.005, 0.0025, 0.00125];
+    let mut runs = Vec::new();
+    for of_the_device in [false, true] {
+        seed::set(2);
+        let mut run = Run::new(&at.device, DType::BF16, States::Full)?;
+        let mut rate = Tensor::full([], f64::from(rates[0]), DType::F32, &at.device)?;
+        for (step, lr) in (0u64..).zip(rates) {
+            let loss = run.loss(step, 0..64)?;
+            match (of_the_device, step % 2) {
+                (false, 0) => loss.backward().and_then(|()| run.optimizer.step(lr))?,
+                (false, _) => run.optimizer.backward(loss, lr)?,
+                (true, 0) => loss.backward().and_then(|()| run.optimizer.step(&rate))?,
+                (true, _) => run.optimizer.backward(loss, &rate)?,
+            }
+            rate = rate.mul_scalar(0.5)?;
+        }
+        runs.push(run.values()?);
+    }
+    prop_assert!(runs[0] == runs[1]);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ const HELP: &str = "\
 taut-bench [GROUP].. [--quick] [--ops OP,..] [--timeline] [--device cpu|cuda] [--data DIR] [--out DIR]
 
 Groups: host, throughput, multi, products, memory, training, train, curve, model, encoder. Without one, all of them;
-`--only GROUP` names one too.
+`--only GROUP` names one too. `memory` measures `training` as well.
 --ops limits the throughput to the methods of these names: relu,sum,matmul; and lists, products, training and the encoder
 to rows with one of these in their name: '512 x 4096,TN'.
 --timeline shows for each work of the group memory what lived when: on the page, and in DIR/timeline/ as a trace that
@@ -103,7 +103,8 @@ fn run(options: Options) -> Outcome<()> {
         memory::encoder(&mut bench)?;
         pool::measure(&mut bench)?;
     }
-    if wanted(training::GROUP) {
+    // What techniques save of a step of training is the other half of what there is to say about memory.
+    if wanted(training::GROUP) || wanted(memory::GROUP) {
         training::measure(&mut bench)?;
     }
     if wanted(learn::GROUP) {

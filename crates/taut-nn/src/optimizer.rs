@@ -7,7 +7,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 use taut::{
-    DType, Device, Error, ErrorKind, Kind, Result, Tensor, multi,
+    DType, Device, Error, ErrorKind, Kind, Number, Result, Tensor, multi,
     optim::{self, Control, Rule, Step},
     scope,
 };
@@ -160,7 +160,8 @@ impl Optimizer {
         self.scale.as_ref().map_or(Ok(loss.clone()), |scale| scale.apply(loss))
     }
 
-    /// Changes every parameter that has a gradient, with this learning rate, and drops the gradients. If the gradients are
+    /// Changes every parameter that has a gradient, with this learning rate, a number of the host or, for a schedule that runs
+    /// on the device, a tensor with one element, and drops the gradients. If the gradients are
     /// clipped or scaled and one is not finite, nothing is changed; if they are neither, what follows from NaN is NaN: the
     /// weights that it is the gradient of, and their states.
     ///
@@ -169,7 +170,8 @@ impl Optimizer {
     /// [`Shared`](ErrorKind::Shared) if anyone holds a parameter, or a graph that no backward has been through,
     /// [`OutOfMemory`](ErrorKind::OutOfMemory) if there is no room for states that come from the host: nothing is changed then,
     /// and the gradients are gone.
-    pub fn step(&mut self, lr: f32) -> Result<()> {
+    pub fn step<'a>(&mut self, lr: impl Into<Number<'a>>) -> Result<()> {
+        let lr = lr.into();
         let _scope = scope("optimizer");
         let grads: Vec<Option<Tensor>> = self.slots.iter().map(|slot| slot.parameter.take_grad()).collect();
         let all: Vec<&Tensor> = grads.iter().flatten().collect();
@@ -216,7 +218,7 @@ impl Optimizer {
     /// [`Grad`](ErrorKind::Grad), before anything is done, if gradients are clipped or scaled: what follows from all of
     /// them comes too late, or if one is there from a backward before. As [`step`](Self::step); parameters that were changed
     /// by then stay changed.
-    pub fn backward(&mut self, loss: Tensor, lr: f32) -> Result<()> {
+    pub fn backward<'a>(&mut self, loss: Tensor, lr: impl Into<Number<'a>>) -> Result<()> {
         if self.max_norm.is_finite() || self.scale.is_some() {
             return Err(Error::grad(
                 "optimizer: a norm of all gradients, or a scale that follows from them, is not known inside of the backward; \
@@ -230,7 +232,7 @@ impl Optimizer {
             .enumerate()
             .map(|(i, slot)| (slot.parameter.tensor().grad_number(), i))
             .collect();
-        let (rule, slots, count) = (self.rule, &mut self.slots, &self.count);
+        let (rule, slots, count, lr) = (self.rule, &mut self.slots, &self.count, lr.into());
         let (last, mut turns) = (std::mem::take(&mut self.turns), Vec::new());
         let mut ahead: Option<usize> = None;
         let done = loss.backward_each(|number, grad| {
