@@ -15,6 +15,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("matmul::all_tile_borders", all_tile_borders);
     suite.real("matmul::wide_layers", wide_layers);
     suite.cuda("matmul::large_products", large_products);
+    suite.cuda("matmul::products_of_odd_rows", products_of_odd_rows);
     suite.real("matmul::batches_at_tile_borders", batches_at_tile_borders);
     suite.real("matmul::batches_in_any_order", batches_in_any_order);
     suite.real("matmul::many_tiny_products", many_tiny_products);
@@ -274,6 +275,50 @@ fn large_products(at: &At) -> Check {
         let grad =
             a.clone().matmul(&b)?.mul(&c.clone().gt_scalar(0.0)?.cast(DType::F32)?)?.add_scalar(0.0)?;
         same_tensors(&x.grad().expect("x has a gradient"), &half(&grad)?)?;
+    }
+    Ok(())
+}
+
+/// Rows that lie on no packs, and are many enough to be brought there: whole numbers, as above, with one factor or both, in
+/// rows or columns or far apart, in batches, with a common factor, with a bias.
+fn products_of_odd_rows(at: &At) -> Check {
+    let whole = |shape: &[usize], seed| -> taut::Result<Tensor> {
+        Tensor::uniform(shape, -3.5, 3.5, seed, DType::F32, &at.device)?.round()
+    };
+    for [m, n, k] in [[1001, 1111, 1237], [1024, 1111, 1240], [1001, 1112, 1240], [1000, 1112, 1237]] {
+        let (a, b, bias) = (whole(&[m, k], 1)?, whole(&[k, n], 2)?, whole(&[n], 3)?);
+        let sums = a.clone().matmul(&b)?;
+        for dtype in [DType::F16, DType::BF16] {
+            let half = |x: &Tensor| x.clone().cast(dtype);
+            let turned = |x: &Tensor| half(x)?.t()?.contiguous()?.t();
+            let apart = |x: &Tensor| -> taut::Result<Tensor> {
+                let pair = half(x)?.reshape([x.shape()[0], x.shape()[1], 1])?.broadcast_to([
+                    x.shape()[0],
+                    x.shape()[1],
+                    3,
+                ])?;
+                pair.contiguous()?.slice(2, 1..2)?.reshape(*x.shape())
+            };
+            let want = half(&sums)?;
+            for (a, b) in [
+                (half(&a)?, half(&b)?),
+                (turned(&a)?, half(&b)?),
+                (half(&a)?, turned(&b)?),
+                (apart(&a)?, turned(&b)?),
+            ] {
+                poison(&at.device, &[m * n * dtype.size()])?;
+                same_tensors(&a.matmul(&b)?, &want)?;
+            }
+            let layer = half(&a)?.linear_with(&turned(&b)?.t()?, Some(&half(&bias)?), Activation::Relu)?;
+            same_tensors(&layer, &half(&sums.clone().add(&bias)?.relu()?)?)?;
+            let (a3, b3) = (whole(&[3, m, k], 4)?, whole(&[3, k, n], 5)?);
+            same_tensors(&half(&a3)?.matmul(&half(&b3)?)?, &half(&a3.clone().matmul(&b3)?)?)?;
+            let common = half(&a)?.reshape([1, m, k])?.broadcast_to([3, m, k])?;
+            same_tensors(
+                &common.matmul(&half(&b3)?)?,
+                &half(&a.clone().reshape([1, m, k])?.broadcast_to([3, m, k])?.matmul(&b3)?)?,
+            )?;
+        }
     }
     Ok(())
 }

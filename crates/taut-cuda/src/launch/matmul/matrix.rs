@@ -19,7 +19,7 @@ pub(super) const MOST_PARTS: u64 = 64;
 const MOST_WORKSPACE: u64 = 32 << 20;
 
 /// Bytes that a multiprocessor gets from memory in a cycle, if all of them want some.
-const MEMORY_BYTES: u64 = 20;
+pub(super) const MEMORY_BYTES: u64 = 20;
 
 /// Bytes that a multiprocessor gets from memory in a cycle at most.
 const MOST_MEMORY_BYTES: u64 = 24;
@@ -29,8 +29,8 @@ pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
     let kernels =
         thin::candidates(products, dtype).into_iter().flatten().chain(candidates(products, dtype, card));
     let fits = kernels.filter(|kernel| kernel.shared_bytes() <= card.shared_bytes);
-    let best = fits.flat_map(|kernel| ways(kernel, products, dtype, card)).min_by_key(|(cycles, _)| *cycles);
-    best.map_or(Way { kernel: Kernel::MatmulAny(dtype), blocks: 0, parts: 1 }, |(_, way)| way)
+    let best = fits.flat_map(|kernel| ways(kernel, products, dtype, card)).min_by_key(|way| way.cycles);
+    best.unwrap_or(Way { kernel: Kernel::MatmulAny(dtype), blocks: 0, parts: 1, cycles: 0 })
 }
 
 /// The kernels that can compute the products, the largest tile first.
@@ -74,7 +74,7 @@ pub(super) fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize), le
 
 /// The ways to run a kernel, with the cycles that they should take: with `k` whole, and with as many parts as fill the
 /// card a whole number of times.
-fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl Iterator<Item = (u64, Way)> {
+fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl Iterator<Item = Way> {
     let Pace { blocks, busy, alone, ends } = pace(kernel);
     let (tile_m, tile_n) = kernel.extent();
     let (tile_m, tile_n) = (u64::from(tile_m), u64::from(tile_n));
@@ -102,7 +102,7 @@ fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl 
         let first = steps.div_ceil(parts) * (per_processor * busy).max(rounds * alone) + rounds * ends;
         let first = first.max(least + ends);
         let second = if parts > 1 { 5000 + parts * sums * 8 / (processors * 16) } else { 0 };
-        (first + second, Way { kernel, blocks: tiles, parts })
+        Way { kernel, blocks: tiles, parts, cycles: first + second }
     })
 }
 
@@ -134,7 +134,7 @@ fn pace(kernel: Kernel) -> Pace {
         Kernel::MatmulF32(_, Tile::Medium) => (4, 1900, 2500, 2500),
         Kernel::MatmulF32(_, Tile::Small) => (4, 1500, 1600, 2000),
         // `MatmulAny`: the only candidate where it is one.
-        _ => (4, 400, 900, 2000),
+        _ => (4, 1050, 4200, 4000),
     };
     Pace { blocks, busy, alone, ends }
 }

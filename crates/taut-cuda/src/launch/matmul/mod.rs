@@ -4,6 +4,7 @@
 mod boxes;
 mod lately;
 mod matrix;
+mod pitch;
 #[cfg(test)]
 mod tests;
 mod thin;
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{Arg, Card, Grid, Operand, Param, Stream};
 use matrix::STEP;
+use pitch::{ALIGNED, Pitched};
 use taut_core::{Activation, DType, Error, Layout, Onto, Products, Result};
 use taut_kernels::{
     Kernel, Major,
@@ -72,6 +74,10 @@ pub struct Choice {
     blocks: u64,
     /// The multiprocessors of the card.
     processors: u32,
+    /// Of workspace: sums of parts, before the factors that are brought there.
+    sums_bytes: u64,
+    /// The first factor and the second, where they are brought into the workspace.
+    pitched: [Option<Pitched>; 2],
     /// The extents and strides, as the kernels see them.
     product: Product,
 }
@@ -84,6 +90,8 @@ struct Way {
     blocks: u64,
     /// Of `k`.
     parts: u64,
+    /// That it should take: an estimate, 0 where there is no choice.
+    cycles: u64,
 }
 
 /// Chooses the kernel, its tile and the parts of `k`. The layouts have the same leading axes, and fit.
@@ -93,25 +101,21 @@ pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
     // A matrix by a column is a row by the transposed matrix: dst is as flat as before. Its one bias belongs to all.
     let turned = products.n == 1 && products.m != 1;
     let products = if turned { products.transposed() } else { products };
-    let [m, n, k, count] = [products.m, products.n, products.k, products.count()].map(|n| n as u64);
-    let [a_m, a_k] = products.a.map(|stride| stride as u64);
-    let [b_k, b_n] = products.b.map(|stride| stride as u64);
-    let mut product = Product {
-        m,
-        n,
-        k,
-        a_m,
-        a_k,
-        b_k,
-        b_n,
-        lanes: 1,
-        wide: u32::from(out == DType::F32),
-        ..Product::default()
-    };
-    let Way { kernel, blocks, parts } = match m {
+    let mut product = Product { lanes: 1, wide: u32::from(out == DType::F32), ..Product::default() };
+    let way = match products.m {
         1 => vector::choose(&products, dtype, card, &mut product),
         _ => lately::chosen(&products, dtype, card, || matrix::choose(&products, dtype, card)),
     };
+    let instead = match way.kernel {
+        Kernel::MatmulAny(_) => pitch::instead([a, b], dtype, card, &way),
+        _ => None,
+    };
+    let (products, way, pitched) = instead.unwrap_or((products, way, [None; 2]));
+    let Way { kernel, blocks, parts, .. } = way;
+    let [m, n, k, count] = [products.m, products.n, products.k, products.count()].map(|n| n as u64);
+    let [a_m, a_k] = products.a.map(|stride| stride as u64);
+    let [b_k, b_n] = products.b.map(|stride| stride as u64);
+    product = Product { m, n, k, a_m, a_k, b_k, b_n, ..product };
 
     let step = 4 * STEP;
     product.k_part = if parts > 1 {
@@ -122,7 +126,12 @@ pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
     let parts = k.div_ceil(product.k_part).max(1);
     product.splits = u32::try_from(parts).unwrap_or(u32::MAX);
     product.part_step = count * m * padded(n);
-    let workspace_bytes = if parts > 1 { parts * product.part_step * 4 } else { 0 };
+    let sums_bytes = if parts > 1 { parts * product.part_step * 4 } else { 0 };
+    let pitched_bytes: u64 = pitched.iter().flatten().map(|pitched| pitched.bytes(dtype)).sum();
+    let workspace_bytes = match pitched_bytes {
+        0 => sums_bytes,
+        _ => sums_bytes.next_multiple_of(ALIGNED) + pitched_bytes,
+    };
     let size = |dtype: DType| dtype.size() as u64;
     Choice {
         workspace_bytes,
@@ -139,6 +148,8 @@ pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
         batch: products.batch,
         blocks,
         processors: card.multiprocessors,
+        sums_bytes,
+        pitched,
         product,
     }
 }
@@ -172,8 +183,19 @@ pub fn matmul(
 ) -> Result<()> {
     let Some((_, numel)) = flat("matmul", &dst)? else { return Ok(()) };
     check(choice, &a, &b, &epilogue, &dst, numel)?;
-    let partial = partial(choice, workspace)?;
-    let (first, second) = if choice.turned { (b, a) } else { (a, b) };
+    let workspace = address(choice, workspace)?;
+    let partial = if choice.product.splits > 1 { workspace } else { 0 };
+    let mut free = workspace + choice.sums_bytes.next_multiple_of(ALIGNED);
+    let [first, second] = if choice.turned { [b, a] } else { [a, b] };
+    let mut brought = |factor, pitched: &Option<Pitched>| {
+        let Some(pitched) = pitched else { return Ok(factor) };
+        let address = free;
+        free += pitched.bytes(choice.dtype);
+        pitched.bring(stream, factor, address)?;
+        Ok(Operand { address, ..factor })
+    };
+    let first = brought(first, &choice.pitched[0])?;
+    let second = brought(second, &choice.pitched[1])?;
     let (activation, slope) = epilogue.activation.code();
     let (onto, onto_slope) = epilogue.onto.code();
     let whole = Product {
@@ -259,8 +281,8 @@ fn staying(kernel: Kernel, product: &Product, count: u64, processors: u32) -> Re
     Ok(Grid { shared_bytes: kernel.shared_bytes(), cluster, ..grid })
 }
 
-/// The address of the sums of parts, 0 if there is one part.
-fn partial(choice: &Choice, workspace: &Block) -> Result<u64> {
+/// The address of the workspace, 0 if none was planned.
+fn address(choice: &Choice, workspace: &Block) -> Result<u64> {
     if choice.workspace_bytes == 0 {
         return Ok(0);
     }

@@ -63,6 +63,41 @@ fn what_is_not_on_16_bytes_takes_any_strides() {
 }
 
 #[test]
+fn large_factors_of_odd_rows_are_brought_onto_packs() {
+    let (m, n, k) = (4097, 4095, 4099);
+    let bytes = |rows: usize, row: usize| {
+        ((((rows - 1) * row.next_multiple_of(8) + row) * 2) as u64).next_multiple_of(256)
+    };
+    for (a, a_major, a_bytes) in
+        [(layout(m, k), Major::K, bytes(m, k)), (transposed(m, k), Major::Outer, bytes(k, m))]
+    {
+        for (b, b_major, b_bytes) in
+            [(layout(k, n), Major::Outer, bytes(k, n)), (transposed(k, n), Major::K, bytes(n, k))]
+        {
+            let choice = plan(&a, &b, DType::F16);
+            assert_eq!(choice.kernel, Kernel::MatmulWgmma(DType::F16, [a_major, b_major], Tile::Large));
+            assert_eq!((choice.sums_bytes, choice.workspace_bytes), (0, a_bytes + b_bytes));
+            let other = plan_without(&a, &b, DType::F16).kernel;
+            assert_eq!(other, Kernel::Matmul(DType::F16, [a_major, b_major], Tile::Large));
+        }
+    }
+    // One of both, every element once, from where strides lie otherwise.
+    let whole = layout(4096, 4096);
+    let one = plan(&whole, &layout(4096, 4095), DType::BF16);
+    assert_eq!((one.pitched[0], one.workspace_bytes), (None, bytes(4096, 4095)));
+    let shape = Shape::new(&[64, 512, 4099]).unwrap();
+    let repeated = layout(512, 4099).broadcast_to(shape).unwrap();
+    let many = plan(&repeated, &batch(&[64, 4099, 512]), DType::F16);
+    assert_eq!((many.workspace_bytes, many.pitched[1]), (bytes(512, 4099), None));
+    let apart = batch(&[4096, 4096, 2]).sliced(2, 0..1).unwrap();
+    let apart = apart.reshaped(Shape::new(&[4096, 4096]).unwrap()).unwrap().unwrap();
+    assert_eq!(plan(&apart, &whole, DType::F16).workspace_bytes, 4096 * 4096 * 2);
+    // What would take too much.
+    let large = plan(&layout(16_384, 8191), &layout(8191, 4096), DType::F16);
+    assert_eq!((large.kernel, large.workspace_bytes), (Kernel::MatmulAny(DType::F16), 0));
+}
+
+#[test]
 fn few_tiles_split_a_long_k_within_limits() {
     for dtype in [DType::F16, DType::F32] {
         let choice = plan(&transposed(256, 65_536), &layout(65_536, 256), dtype);
@@ -75,7 +110,8 @@ fn few_tiles_split_a_long_k_within_limits() {
         assert_eq!((short.product.splits, short.workspace_bytes), (1, 0));
     }
     let odd = plan(&layout(72, 65_536), &layout(65_536, 10), DType::F16);
-    assert_eq!(odd.workspace_bytes, u64::from(odd.product.splits) * 72 * 16 * 4);
+    assert_eq!(odd.sums_bytes, u64::from(odd.product.splits) * 72 * 16 * 4);
+    assert_eq!(odd.workspace_bytes, odd.sums_bytes + 65_536 * 16 * 2);
 }
 
 #[test]
@@ -201,7 +237,11 @@ fn few_rows_that_lie_otherwise_take_the_other_kernels() {
     assert!(!is_thin(&transposed(16, 384), &b, DType::F16));
     // A part of a chunk, and rows that begin within one.
     assert!(!is_thin(&a.sliced(1, 0..380).unwrap(), &b.sliced(0, 0..380).unwrap(), DType::F16));
-    assert!(!is_thin(&a.sliced(1, 4..380).unwrap(), &b.sliced(0, 4..380).unwrap(), DType::F16));
+    let within = |end| [a.sliced(1, 4..end).unwrap(), b.sliced(0, 4..end).unwrap()];
+    let [short, long] = [within(60), within(380)];
+    assert!(!is_thin(&short[0], &short[1], DType::F16));
+    // Brought onto one, where that is worth it.
+    assert!(is_thin(&long[0], &long[1], DType::F16));
     assert!(is_thin(&a.sliced(1, 8..64).unwrap(), &b.sliced(0, 0..56).unwrap(), DType::F16));
     // What reads its operands too often.
     assert!(!is_thin(&layout(64, 4096), &transposed(4096, 4096), DType::F16));
