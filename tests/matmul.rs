@@ -240,14 +240,19 @@ fn wide_layers(at: &At) -> Check {
 /// Products and gradients that fill the card with the largest tiles and end beside them, in 16 bits: of whole numbers, which f32
 /// has no error for, so that the products of f32, checked above, are the reference.
 fn large_products(at: &At) -> Check {
-    const M: usize = 4000;
-    const N: usize = 4072;
-    const K: usize = 4088;
+    // Tiles that fill a card of 132 multiprocessors nearly four times, and once with a rest that is split along k.
+    for [m, n, k] in [[4000, 4072, 4088], [2048, 2112, 4096]] {
+        large_product(at, [m, n, k])?;
+    }
+    Ok(())
+}
+
+fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
     let whole = |shape: [usize; 2], seed| -> taut::Result<Tensor> {
         Tensor::uniform(shape, -3.5, 3.5, seed, DType::F32, &at.device)?.round()
     };
-    let (a, b, c) = (whole([M, K], 1)?, whole([K, N], 2)?, whole([M, N], 3)?);
-    let bias = whole([1, N], 4)?.reshape([N])?;
+    let (a, b, c) = (whole([m, k], 1)?, whole([k, n], 2)?, whole([m, n], 3)?);
+    let bias = whole([1, n], 4)?.reshape([n])?;
     for dtype in [DType::F16, DType::BF16] {
         let half = |x: &Tensor| x.clone().cast(dtype);
         let turned = |x: &Tensor| half(x)?.t()?.contiguous()?.t();
@@ -258,7 +263,7 @@ fn large_products(at: &At) -> Check {
             (half(&a)?, turned(&b)?),
             (turned(&a)?, turned(&b)?),
         ] {
-            poison(&at.device, &[M * N * dtype.size()])?;
+            poison(&at.device, &[m * n * dtype.size()])?;
             same_tensors(&a.matmul(&b)?, &half(&sums)?)?;
         }
         let weight = turned(&b)?.t()?;

@@ -1,7 +1,7 @@
 //! Which kernel computes products of matrices: a model of their times. Nothing is measured, so that equal problems
 //! always run alike.
 
-use super::{Way, thin, vector::on_packs};
+use super::{Tail, Way, thin, vector::on_packs};
 use crate::Card;
 use taut_core::{DType, Layout, Products};
 use taut_kernels::{Copies, Kernel, Major, Tile, args::PARTIAL_PACK, pack_len};
@@ -18,6 +18,9 @@ pub(super) const MOST_PARTS: u64 = 64;
 /// The most workspace that is worth a split.
 const MOST_WORKSPACE: u64 = 32 << 20;
 
+/// Cycles from the end of one kernel to the work of the next.
+const SECOND_LAUNCH: u64 = 3000;
+
 /// Bytes that a multiprocessor gets from memory in a cycle, if all of them want some.
 pub(super) const MEMORY_BYTES: u64 = 20;
 
@@ -30,7 +33,7 @@ pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
         thin::candidates(products, dtype).into_iter().flatten().chain(candidates(products, dtype, card));
     let fits = kernels.filter(|kernel| kernel.shared_bytes() <= card.shared_bytes);
     let best = fits.flat_map(|kernel| ways(kernel, products, dtype, card)).min_by_key(|way| way.cycles);
-    best.unwrap_or(Way { kernel: Kernel::MatmulAny(dtype), blocks: 0, parts: 1, cycles: 0 })
+    best.unwrap_or(Way { kernel: Kernel::MatmulAny(dtype), blocks: 0, parts: 1, tail: None, cycles: 0 })
 }
 
 /// The kernels that can compute the products, the largest tile first.
@@ -72,14 +75,15 @@ pub(super) fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize), le
     }
 }
 
-/// The ways to run a kernel, with the cycles that they should take: with `k` whole, and with as many parts as fill the
-/// card a whole number of times.
+/// The ways to run a kernel, with the cycles that they should take: with `k` whole, with as many parts as fill the card a
+/// whole number of times, and with parts of the last rows only.
 fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl Iterator<Item = Way> {
     let Pace { blocks, busy, alone, ends } = pace(kernel);
     let (tile_m, tile_n) = kernel.extent();
     let (tile_m, tile_n) = (u64::from(tile_m), u64::from(tile_n));
     let [m, n, k, count] = [products.m, products.n, products.k, products.count()].map(|n| n as u64);
-    let tiles = m.div_ceil(tile_m) * n.div_ceil(tile_n);
+    let (down, right) = (m.div_ceil(tile_m), n.div_ceil(tile_n));
+    let tiles = down * right;
     let all = (tiles * count).max(1);
     let steps = k.div_ceil(STEP);
     let processors = u64::from(card.multiprocessors).max(1);
@@ -88,22 +92,42 @@ fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl 
     let least = bytes / (processors * MEMORY_BYTES);
     let own = bytes / (all * steps.max(1)) / MOST_MEMORY_BYTES;
     let alone = if bytes > card.l2_bytes { alone.max(own) } else { alone };
-    // One more part costs m * n sums of every product, written and read again.
-    let sums = count * m * n.next_multiple_of(PARTIAL_PACK.into());
-    let most = (steps / STEPS_PER_PART).min(MOST_PARTS).min(MOST_WORKSPACE / (4 * sums).max(1)).max(1);
+    // The products of so many tiles, cut into parts of `k`.
+    let first = move |tiles: u64, parts: u64| {
+        let per_processor = (tiles * parts).div_ceil(processors);
+        let rounds = per_processor.div_ceil(blocks);
+        steps.div_ceil(parts) * (per_processor * busy).max(rounds * alone) + rounds * ends
+    };
+    // One more part costs the sums of every product, written and read again.
+    let sums = move |rows: u64| rows * n.next_multiple_of(PARTIAL_PACK.into());
+    let second = move |parts: u64, sums: u64| {
+        if parts > 1 { 5000 + parts * sums * 8 / (processors * 16) } else { 0 }
+    };
+    let most = move |sums: u64| {
+        (steps / STEPS_PER_PART).min(MOST_PARTS).min(MOST_WORKSPACE / (4 * sums).max(1)).max(1)
+    };
     // Blocks that stay take tiles one after the other: more rounds may be more even.
     let stays = matches!(kernel, Kernel::MatmulWgmma(..));
     let fullest = if stays && all * 2 >= processors { 2 * blocks } else { blocks };
-    let fills = if most == 1 { 0..=0 } else { 0..=fullest };
-    fills.map(move |fill| {
-        let parts = (processors * fill / all).clamp(1, most);
-        let per_processor = (all * parts).div_ceil(processors);
-        let rounds = per_processor.div_ceil(blocks);
-        let first = steps.div_ceil(parts) * (per_processor * busy).max(rounds * alone) + rounds * ends;
-        let first = first.max(least + ends);
-        let second = if parts > 1 { 5000 + parts * sums * 8 / (processors * 16) } else { 0 };
-        Way { kernel, blocks: tiles, parts, cycles: first + second }
-    })
+    let most_of_all = most(count * sums(m));
+    let fills = if most_of_all == 1 { 0..=0 } else { 0..=fullest };
+    let even = fills.map(move |fill| {
+        let parts = (processors * fill / all).clamp(1, most_of_all);
+        let cycles = first(all, parts).max(least + ends) + second(parts, count * sums(m));
+        Way { kernel, blocks: tiles, parts, tail: None, cycles }
+    });
+    // The rows of tiles that fill the card whole times; in pairs, if all are. The others are the tail.
+    let above = tiles / processors * processors / right.max(1);
+    let above = if down.is_multiple_of(2) { above / 2 * 2 } else { above };
+    let rest = (down - above) * right;
+    let tail = (stays && count == 1 && above > 0 && above < down).then(|| {
+        let sums = sums(m - above * tile_m);
+        let parts = (processors / rest.max(1)).clamp(1, most(sums));
+        let cycles = first(above * right, 1) + SECOND_LAUNCH + first(rest, parts) + second(parts, sums);
+        let tail = Some(Tail { first: above * tile_m, parts });
+        Way { kernel, blocks: tiles, parts: 1, tail, cycles: cycles.max(least + ends) }
+    });
+    even.chain(tail.filter(|way| way.tail.is_some_and(|tail| tail.parts > 1)))
 }
 
 /// How fast a kernel is. Cycles are estimates, and only their ratios matter.

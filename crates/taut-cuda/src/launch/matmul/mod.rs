@@ -78,6 +78,8 @@ pub struct Choice {
     sums_bytes: u64,
     /// The first factor and the second, where they are brought into the workspace.
     pitched: [Option<Pitched>; 2],
+    /// The last rows, where they are a product of their own.
+    tail: Option<Product>,
     /// The extents and strides, as the kernels see them.
     product: Product,
 }
@@ -90,8 +92,18 @@ struct Way {
     blocks: u64,
     /// Of `k`.
     parts: u64,
+    /// The rows whose `k` is in parts, where that of the others is whole.
+    tail: Option<Tail>,
     /// That it should take: an estimate, 0 where there is no choice.
     cycles: u64,
+}
+
+/// The last rows of a product: fewer tiles than the card takes at a time, with `k` in parts so that all of it has some.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Tail {
+    first: u64,
+    /// Of `k`.
+    parts: u64,
 }
 
 /// Chooses the kernel, its tile and the parts of `k`. The layouts have the same leading axes, and fit.
@@ -111,22 +123,20 @@ pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
         _ => None,
     };
     let (products, way, pitched) = instead.unwrap_or((products, way, [None; 2]));
-    let Way { kernel, blocks, parts, .. } = way;
+    let Way { kernel, blocks, parts, tail, .. } = way;
     let [m, n, k, count] = [products.m, products.n, products.k, products.count()].map(|n| n as u64);
     let [a_m, a_k] = products.a.map(|stride| stride as u64);
     let [b_k, b_n] = products.b.map(|stride| stride as u64);
     product = Product { m, n, k, a_m, a_k, b_k, b_n, ..product };
 
-    let step = 4 * STEP;
-    product.k_part = if parts > 1 {
-        k.div_ceil(parts).next_multiple_of(2 * STEP)
-    } else {
-        k.next_multiple_of(step).max(step)
-    };
-    let parts = k.div_ceil(product.k_part).max(1);
-    product.splits = u32::try_from(parts).unwrap_or(u32::MAX);
-    product.part_step = count * m * padded(n);
-    let sums_bytes = if parts > 1 { parts * product.part_step * 4 } else { 0 };
+    split(&mut product, count, parts);
+    let tail = tail.map(|tail| {
+        let mut below = Product { m: m - tail.first, ..product };
+        split(&mut below, 1, tail.parts);
+        below
+    });
+    let tail = tail.filter(|below| below.splits > 1);
+    let sums_bytes = sums_bytes(tail.as_ref().unwrap_or(&product));
     let pitched_bytes: u64 = pitched.iter().flatten().map(|pitched| pitched.bytes(dtype)).sum();
     let workspace_bytes = match pitched_bytes {
         0 => sums_bytes,
@@ -150,8 +160,26 @@ pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
         processors: card.multiprocessors,
         sums_bytes,
         pitched,
+        tail,
         product,
     }
+}
+
+/// Cuts `k` into at most so many parts.
+fn split(product: &mut Product, count: u64, parts: u64) {
+    let (k, step) = (product.k, 4 * STEP);
+    product.k_part = if parts > 1 {
+        k.div_ceil(parts).next_multiple_of(2 * STEP)
+    } else {
+        k.next_multiple_of(step).max(step)
+    };
+    product.splits = u32::try_from(k.div_ceil(product.k_part).max(1)).unwrap_or(u32::MAX);
+    product.part_step = count * product.m * padded(product.n);
+}
+
+/// Of the sums of all parts.
+fn sums_bytes(product: &Product) -> u64 {
+    if product.splits > 1 { u64::from(product.splits) * product.part_step * 4 } else { 0 }
 }
 
 /// The sums in a row of a part.
@@ -223,28 +251,53 @@ pub fn matmul(
             batch: Walk::new(&[*a_batch, *b_batch], 1),
             ..whole
         };
-        let count = number.numel() as u64;
-        let (product, kernel) = boxes::turned(&product, choice.kernel).unwrap_or((product, choice.kernel));
-        if let Kernel::MatmulWgmma(dtype, majors, _) = kernel {
-            let [a, b, dst] = boxes::of(stream, &product, dtype, majors, kernel)?;
-            let args = [Arg::new(&product), Arg::new(&a), Arg::new(&b), Arg::new(&dst)];
-            let blocks = staying(kernel, &product, count, choice.processors)?;
-            // SAFETY: as below, and the maps stand for the same operands.
-            return unsafe { stream.launch(kernel, blocks, args) };
-        }
-        // SAFETY: every other kernel of the family takes a `Product`. Its operands are those that the choice was made
-        // for, and the workspace holds the sums of each part: `partial` has seen to it.
-        unsafe { stream.launch(kernel, blocks(choice, count)?, [Arg::new(&product)]) }
+        let Some(tail) = &choice.tail else {
+            return multiply(stream, choice, &product, number.numel() as u64);
+        };
+        let first = product.m - tail.m;
+        multiply(stream, choice, &Product { m: first, ..product }, 1)?;
+        let Product { m, k_part, part_step, splits, .. } = *tail;
+        let below = Product {
+            a: product.a + first * product.a_m * choice.dtype.size() as u64,
+            dst: product.dst + first * product.n * choice.out.size() as u64,
+            partial: workspace,
+            m,
+            k_part,
+            part_step,
+            splits,
+            ..product
+        };
+        multiply(stream, choice, &below, 1)?;
+        reduce(stream, choice, &below)
     })?;
-    if whole.splits == 1 {
-        return Ok(());
+    match whole.splits {
+        1 => Ok(()),
+        _ => reduce(stream, choice, &Product { m: number.numel() as u64 * whole.m, ..whole }),
     }
+}
+
+/// Launches the first pass of so many products.
+fn multiply(stream: &Stream, choice: &Choice, product: &Product, count: u64) -> Result<()> {
+    let (product, kernel) = boxes::turned(product, choice.kernel).unwrap_or((*product, choice.kernel));
+    if let Kernel::MatmulWgmma(dtype, majors, _) = kernel {
+        let [a, b, dst] = boxes::of(stream, &product, dtype, majors, kernel)?;
+        let args = [Arg::new(&product), Arg::new(&a), Arg::new(&b), Arg::new(&dst)];
+        let blocks = staying(kernel, &product, count, choice.processors)?;
+        // SAFETY: as below, and the maps stand for the same operands.
+        return unsafe { stream.launch(kernel, blocks, args) };
+    }
+    // SAFETY: every other kernel of the family takes a `Product`. Its operands are those that the choice was made for, and the
+    // workspace holds what was planned: `address` has seen to it.
+    unsafe { stream.launch(kernel, blocks(choice, count)?, [Arg::new(&product)]) }
+}
+
+/// Launches the second pass, which adds the parts of all rows.
+fn reduce(stream: &Stream, choice: &Choice, rows: &Product) -> Result<()> {
     let kernel = Kernel::MatmulReduce(choice.dtype);
-    let rows = Product { m: number.numel() as u64 * whole.m, ..whole };
     let threads = rows.m * rows.n.div_ceil(4);
     let grid = grid([threads.div_ceil(kernel.threads().into()), 1], kernel.threads())?;
     // SAFETY: as above.
-    unsafe { stream.launch(kernel, grid, [Arg::new(&rows)]) }
+    unsafe { stream.launch(kernel, grid, [Arg::new(rows)]) }
 }
 
 /// The most products of one launch: those along `z` of the grid, or whose columns 32 bits count.

@@ -98,6 +98,23 @@ fn large_factors_of_odd_rows_are_brought_onto_packs() {
 }
 
 #[test]
+fn the_last_rows_are_split_where_they_would_leave_most_of_the_card_idle() {
+    // 16 x 9 tiles for 132 multiprocessors: 14 x 9, and 2 x 9 in 7 parts.
+    for (m, k) in [(2048, 7168), (2048, 4096), (2000, 7168)] {
+        let choice = plan(&layout(m, k), &transposed(k, 2112), DType::F16);
+        assert_eq!(choice.kernel, Kernel::MatmulWgmma(DType::F16, [Major::K, Major::K], Tile::Large));
+        let Some(tail) = choice.tail else { panic!("{m} x {k}: no tail") };
+        let rows = m as u64 - 14 * 128;
+        assert_eq!((choice.product.splits, tail.m, tail.splits), (1, rows, 7));
+        assert_eq!(tail.k_part % STEP, 0);
+        assert_eq!((tail.part_step, choice.workspace_bytes), (rows * 2112, 7 * rows * 2112 * 4));
+    }
+    for (m, n, k) in [(4096, 4096, 4096), (8192, 8192, 8192), (2048, 2112, 256), (128, 2112, 7168)] {
+        assert_eq!(plan(&layout(m, k), &transposed(k, n), DType::F16).tail, None, "{m} x {n} x {k}");
+    }
+}
+
+#[test]
 fn few_tiles_split_a_long_k_within_limits() {
     for dtype in [DType::F16, DType::F32] {
         let choice = plan(&transposed(256, 65_536), &layout(65_536, 256), dtype);
