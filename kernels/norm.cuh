@@ -31,17 +31,19 @@ struct Layer {
             #pragma unroll
             for (u32 l = 0; l < Chunk::kLen; ++l) sum += chunk.x[j][l] - origin;
         }
-        const f32 mean = __fdividef(sum, fmaxf(count, 1.0f));
+        // Squares of distances from what f32 makes of the mean, less what that is beside it.
+        const f32 mean = __fdividef(sum, fmaxf(count, 1.0f)), centre = origin + mean;
+        const f32 beside = (centre - origin) - mean;
         #pragma unroll
         for (u32 j = 0; j < Chunk::kUnits; ++j) {
             if (!chunk.has(j)) continue;
             #pragma unroll
             for (u32 l = 0; l < Chunk::kLen; ++l) {
-                const f32 apart = chunk.x[j][l] - origin - mean;
+                const f32 apart = chunk.x[j][l] - centre;
                 squares += apart * apart;
             }
         }
-        return {count, mean, squares};
+        return {count, mean, fmaf(-count * beside, beside, squares)};
     }
 
     static __device__ Prescription prescribe(Moment total, f32, f32 eps) {

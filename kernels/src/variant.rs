@@ -117,7 +117,7 @@ impl PackedPart {
 /// Which threads share a row, and whether they hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RowPart {
-    /// Up to a warp, a unit each.
+    /// Up to a warp, of which each thread has few units.
     Short,
     /// A warp, which holds the row.
     Warp,
@@ -174,11 +174,16 @@ impl RowPart {
     /// leave no register over: held elements, and their places where units are single.
     pub const fn units(self, len: usize, streams: usize) -> usize {
         let held = if len > 1 { 32 / len } else { 16 };
+        // Eight packs of f32 are too many beside what a warp has to do for several rows.
+        let by_warp = match held / streams {
+            _ if len == 1 => held / 2,
+            0..4 => held / streams,
+            _ => 4,
+        };
         match self {
-            RowPart::Short if len > 1 => 1,
-            RowPart::Short => 4,
-            RowPart::Warp => held / 2,
             RowPart::Rush => 1,
+            RowPart::Short => by_warp / 2,
+            RowPart::Warp => by_warp,
             RowPart::Block | RowPart::Columns => held / streams,
             RowPart::Staged | RowPart::Cluster | RowPart::Long | RowPart::LongColumns => held / 2 / streams,
         }
@@ -187,7 +192,8 @@ impl RowPart {
     /// Threads of a block at most.
     pub const fn most_threads(self, len: usize) -> u32 {
         match self {
-            RowPart::Short | RowPart::Warp => THREADS,
+            RowPart::Short => THREADS,
+            RowPart::Warp => THREADS / 2,
             RowPart::Staged | RowPart::Cluster => MOST_THREADS / 2,
             _ if len > 1 => MOST_THREADS,
             _ => MOST_THREADS / 2,

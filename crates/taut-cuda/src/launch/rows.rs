@@ -123,11 +123,13 @@ fn row(rows: usize, units: usize, len: usize, streams: usize, staging: Staging<'
     let holds = |part: RowPart, threads: usize| units <= threads * part.units(len, streams);
     let most = |part: RowPart| part.most_threads(len) as usize;
     let group = |part, side| {
-        let threads = THREADS as usize;
+        let threads = most(part);
         Team { part, threads, side, teams: threads / side }
     };
     if holds(RowPart::Short, WARP) {
-        return group(RowPart::Short, units.next_power_of_two().min(WARP));
+        // Single units of neighbouring threads lie side by side.
+        let each = if len > 1 { RowPart::Short.units(len, streams) } else { 1 };
+        return group(RowPart::Short, units.div_ceil(each).next_power_of_two().min(WARP));
     }
     if holds(RowPart::Warp, WARP) {
         return group(RowPart::Warp, WARP);
@@ -209,8 +211,10 @@ mod tests {
         for (n, part, threads) in [
             (8, RowPart::Short, 256),
             (256, RowPart::Short, 256),
-            (512, RowPart::Warp, 256),
-            (1024, RowPart::Block, 32),
+            (512, RowPart::Short, 256),
+            (768, RowPart::Warp, 128),
+            (1024, RowPart::Warp, 128),
+            (2048, RowPart::Block, 64),
             (4096, RowPart::Block, 128),
             (16_384, RowPart::Block, 512),
             (32_768, RowPart::Block, 1024),
