@@ -52,19 +52,17 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_rows(const _
     u64 done = 0;
     if (p.packed & 1) {
         const u64 packs = depth / kLen;
-        u64 i = first;
-        for (; i + (kAhead - 1) * p.lanes < packs; i += kAhead * p.lanes) {
+        for (u64 i = first; i < packs; i += kAhead * p.lanes) {
             Pack<T, kLen> pack[kAhead];
             #pragma unroll
-            for (u32 j = 0; j < kAhead; ++j) pack[j] = load<kLen, Cache::Skip>(b + (i + j * p.lanes) * kLen);
+            for (u32 j = 0; j < kAhead; ++j) {
+                if (i + j * p.lanes < packs) pack[j] = load<kLen, Cache::Skip>(b + (i + j * p.lanes) * kLen);
+            }
             #pragma unroll
             for (u32 j = 0; j < kAhead; ++j) {
                 const u64 at = (i + j * p.lanes) * kLen;
-                sum = dot(sum, pack[j], a + at * p.a_k, p.a_k, p.packed & 2);
+                if (i + j * p.lanes < packs) sum = dot(sum, pack[j], a + at * p.a_k, p.a_k, p.packed & 2);
             }
-        }
-        for (; i < packs; i += p.lanes) {
-            sum = dot(sum, load<kLen, Cache::Skip>(b + i * kLen), a + i * kLen * p.a_k, p.a_k, p.packed & 2);
         }
         done = packs * kLen;
     }

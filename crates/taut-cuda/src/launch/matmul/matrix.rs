@@ -22,10 +22,13 @@ const MOST_WORKSPACE: u64 = 32 << 20;
 const SECOND_LAUNCH: u64 = 3000;
 
 /// Bytes that a multiprocessor gets from memory in a cycle, if all of them want some.
-pub(super) const MEMORY_BYTES: u64 = 20;
+pub(super) const MEMORY_BYTES: u64 = 18;
+
+/// The same where they come in tiles, whose rows are short.
+const TILE_MEMORY_BYTES: u64 = 14;
 
 /// Bytes that a multiprocessor gets from memory in a cycle at most.
-const MOST_MEMORY_BYTES: u64 = 24;
+const MOST_MEMORY_BYTES: u64 = 52;
 
 /// The way that should be the fastest; of equals the one with larger tiles and fewer parts.
 pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
@@ -53,11 +56,10 @@ fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
             let pair = if pair.contains(&Copies::Any) { [Copies::Any; 2] } else { pair };
             Tile::ALL.map(|tile| Kernel::MatmulF32(pair, tile)).into()
         }
-        [Some(a), Some(b)] => {
-            let wgmma = Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
-            let wgmma = wgmma.into_iter().filter(|_| is_hopper && in_boxes(products, [a, b]));
-            wgmma.chain(Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile))).collect()
+        [Some(a), Some(b)] if is_hopper && in_boxes(products, [a, b]) => {
+            Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile)).into()
         }
+        [Some(a), Some(b)] => Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)).into(),
         _ => vec![Kernel::MatmulAny(dtype)],
     }
 }
@@ -75,8 +77,8 @@ pub(super) fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize), le
     }
 }
 
-/// The ways to run a kernel, with the cycles that they should take: with `k` whole, with as many parts as fill the card a
-/// whole number of times, and with parts of the last rows only.
+/// The ways to run a kernel, with the cycles that they should take: with `k` whole, in up to as many parts as fill the card,
+/// and with parts of the last rows only.
 fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl Iterator<Item = Way> {
     let Pace { blocks, busy, alone, ends } = pace(kernel);
     let (tile_m, tile_n) = kernel.extent();
@@ -89,7 +91,8 @@ fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl 
     let processors = u64::from(card.multiprocessors).max(1);
     // No way is faster than its factors come, and no block faster than its own part of those that no cache holds.
     let bytes = count * (m + n) * k * dtype.size() as u64;
-    let least = bytes / (processors * MEMORY_BYTES);
+    let is_thin = matches!(kernel, Kernel::MatmulThin(..));
+    let least = bytes / (processors * if is_thin { MEMORY_BYTES } else { TILE_MEMORY_BYTES });
     let own = bytes / (all * steps.max(1)) / MOST_MEMORY_BYTES;
     let alone = if bytes > card.l2_bytes { alone.max(own) } else { alone };
     // The products of so many tiles, cut into parts of `k`.
@@ -101,7 +104,7 @@ fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl 
     // One more part costs the sums of every product, written and read again.
     let sums = move |rows: u64| rows * n.next_multiple_of(PARTIAL_PACK.into());
     let second = move |parts: u64, sums: u64| {
-        if parts > 1 { 5000 + parts * sums * 8 / (processors * 16) } else { 0 }
+        if parts > 1 { 6000 + parts * sums * 8 / (processors * 20) } else { 0 }
     };
     let most = move |sums: u64| {
         (steps / STEPS_PER_PART).min(MOST_PARTS).min(MOST_WORKSPACE / (4 * sums).max(1)).max(1)
@@ -109,10 +112,8 @@ fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl 
     // Blocks that stay take tiles one after the other: more rounds may be more even.
     let stays = matches!(kernel, Kernel::MatmulWgmma(..));
     let fullest = if stays && all * 2 >= processors { 2 * blocks } else { blocks };
-    let most_of_all = most(count * sums(m));
-    let fills = if most_of_all == 1 { 0..=0 } else { 0..=fullest };
-    let even = fills.map(move |fill| {
-        let parts = (processors * fill / all).clamp(1, most_of_all);
+    let most_of_all = (processors * fullest / all).clamp(1, most(count * sums(m)));
+    let even = (1..=most_of_all).map(move |parts| {
         let cycles = first(all, parts).max(least + ends) + second(parts, count * sums(m));
         Way { kernel, blocks: tiles, parts, tail: None, cycles }
     });
@@ -145,12 +146,9 @@ pub(super) struct Pace {
 fn pace(kernel: Kernel) -> Pace {
     let (blocks, busy, alone, ends) = match kernel {
         Kernel::MatmulThin(_, thin) => return thin::pace(thin),
-        Kernel::MatmulWgmma(_, [Major::K, _], Tile::Large) => (1, 640, 640, 6500),
-        Kernel::MatmulWgmma(_, _, Tile::Large) => (1, 690, 690, 6500),
-        Kernel::MatmulWgmma(_, [Major::K, _], Tile::Medium) => (2, 350, 440, 4000),
-        Kernel::MatmulWgmma(_, _, Tile::Medium) => (2, 420, 500, 4000),
-        Kernel::MatmulWgmma(_, [Major::K, Major::K], Tile::Small) => (2, 190, 220, 4000),
-        Kernel::MatmulWgmma(_, _, Tile::Small) => (2, 280, 330, 4000),
+        Kernel::MatmulWgmma(_, _, Tile::Large) => (1, 520, 520, 5700),
+        Kernel::MatmulWgmma(_, _, Tile::Medium) => (2, 290, 310, 4400),
+        Kernel::MatmulWgmma(_, _, Tile::Small) => (2, 195, 195, 2800),
         Kernel::Matmul(_, _, Tile::Large) => (1, 1000, 1050, 4000),
         Kernel::Matmul(_, _, Tile::Medium) => (2, 560, 800, 3500),
         Kernel::Matmul(_, _, Tile::Small) => (4, 200, 450, 2000),

@@ -147,6 +147,10 @@ fn vectors_stream_the_matrix_as_it_lies() {
     assert_eq!(column.kernel, Kernel::Matvec(DType::F16, Major::K));
     let Product { m, n, packed, lanes, .. } = column.product;
     assert_eq!((m, n, packed, lanes, column.product.splits), (1, 4096, 3, 32, 1));
+    // Three packs for each thread of a warp would leave a load of four unused.
+    let short = plan(&layout(50_304, 768), &layout(768, 1), DType::F16);
+    assert_eq!((short.product.lanes, short.blocks), (8, 50_304 / 32));
+    assert_eq!(plan(&layout(1024, 768), &layout(768, 1), DType::F16).product.lanes, 32);
     let odd = plan(&layout(100, 5), &layout(5, 1), DType::F32);
     assert_eq!((odd.product.packed, odd.product.lanes, odd.blocks), (2, 8, 4));
     let dot = plan(&layout(1, 1 << 20), &layout(1 << 20, 1), DType::F32);
@@ -216,8 +220,8 @@ fn few_rows_or_columns_take_kernels_of_their_own() {
     for (m, n, k, thin, blocks) in [
         (16, 384, 384, Thin::Tiny, 48),
         (2, 24, 8, Thin::Tiny, 3),
-        (16, 1536, 384, Thin::Small, 96),
-        (16, 4096, 4096, Thin::Medium, 128),
+        (16, 1536, 384, Thin::Tiny, 192),
+        (16, 4096, 4096, Thin::Small, 256),
         (16, 50_304, 768, Thin::Wide, 786),
         (64, 1536, 384, Thin::Square, 96),
         (8192, 10, 768, Thin::Tall, 128),

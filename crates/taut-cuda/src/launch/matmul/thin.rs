@@ -8,7 +8,10 @@ use taut_kernels::{Kernel, Major, Thin};
 const FEW: usize = 64;
 
 /// Bytes that a multiprocessor gets from L2 in a cycle.
-const L2_BYTES: u64 = 32;
+const L2_BYTES: u64 = 36;
+
+/// Cycles that a warp takes for a step whose operands are there.
+const STEP_OF_WARP: u64 = 700;
 
 /// Cycles from a load to what it brings, while other loads are on their way.
 const LATENCY: u64 = 800;
@@ -34,7 +37,7 @@ pub(super) fn pace(thin: Thin) -> Pace {
     Pace {
         blocks: thin.blocks().into(),
         busy: step_bytes / L2_BYTES,
-        alone: LATENCY / u64::from(thin.warps() * thin.ahead()),
+        alone: (STEP_OF_WARP + LATENCY / u64::from(thin.ahead())) / u64::from(thin.warps()),
         ends: 1500 + LATENCY,
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn choose(products: &Products, dtype: DType, card: &Card, product: &m
             (b_k == 1 || k <= 1) && on_packs(&batch[1], pack) && (b_n.is_multiple_of(pack) || n == 1);
         product.packed = u32::from(packed) + 2 * u32::from(a_k == 1 && on_packs(&batch[0], pack));
         let loads = if packed { k.div_ceil(pack) } else { k };
-        product.lanes = if loads >= 32 { 32 } else { (loads as u32).max(1).next_power_of_two() };
+        product.lanes = lanes(loads, n * products.count(), card);
         (Major::K, u64::from(256 / product.lanes), 1024)
     };
     let n = n as u64;
@@ -27,6 +27,20 @@ pub(super) fn choose(products: &Products, dtype: DType, card: &Card, product: &m
     let processors = u64::from(card.multiprocessors);
     let parts = (4 * processors / blocks.max(1)).min(2 * processors).min(k as u64 / least).max(1);
     Way { kernel: Kernel::Matvec(dtype, major), blocks: n.div_ceil(covers), parts, tail: None, cycles: 0 }
+}
+
+/// Loads of a thread that are on their way at once: `kAhead` in the source.
+const AHEAD: usize = 4;
+
+/// Threads that share a column of so many loads: up to a warp, of those that leave no part of the card without a column the
+/// ones whose last loads are the fullest.
+fn lanes(loads: usize, columns: usize, card: &Card) -> u32 {
+    let warp = loads.clamp(1, 32).next_power_of_two();
+    let fills = |&lanes: &usize| columns * lanes >= 4 * 256 * card.multiprocessors as usize || lanes == warp;
+    let taken = |&lanes: &usize| loads.next_multiple_of(AHEAD * lanes);
+    // Of equals the first, which is the most.
+    let few = [warp, warp / 2, warp / 4].into_iter().filter(|&lanes| lanes >= 8 || lanes == warp);
+    few.filter(fills).min_by_key(taken).unwrap_or(warp) as u32
 }
 
 /// Whether the factors of all products begin at multiples of `len` elements.
