@@ -11,26 +11,26 @@ impl Arena {
     /// Makes a part of a free range live, and returns its node.
     #[inline]
     pub(super) fn occupy(&mut self, gap: u32, block: Range<u64>) -> u32 {
-        self.unlist(gap);
         let Some(used) = self.ranges.used(gap) else { return gap };
-        let (start, end) = (self.ranges.start(gap), self.ranges.end(gap));
+        let (free, next) = (self.ranges.range(gap), self.ranges.next(gap));
+        self.unlist(gap, free.clone(), next);
         // All of the gap first, then what is left of it on both sides.
         self.ranges.occupy(gap);
         let mut node = gap;
-        if start < block.start {
+        if free.start < block.start {
             node = self.ranges.insert_after(gap, block.start);
             self.ranges.free(gap, Used { end: used.end.min(block.start), ..used });
+            self.list(gap, free.start..block.start, node);
         }
-        if block.end < end {
+        if block.end < free.end {
             let rest = self.ranges.insert_after(node, block.end);
             self.ranges.free(rest, used);
-            self.settle(rest);
+            self.list(rest, block.end..free.end, next);
         }
-        if node != gap {
-            self.settle(gap);
+        if self.in_page(block.end) == 0 {
+            self.note(self.page(block.end) - 1, node);
         }
-        self.settle(node);
-        let (whole, pages) = (self.whole_pages(&(start..end)), self.pages_of(&block));
+        let (whole, pages) = (self.whole_pages(&free), self.pages_of(&block));
         self.pages.touch(pages.start.max(whole.start)..pages.end.min(whole.end));
         self.live_bytes += block.end - block.start;
         node
@@ -39,51 +39,46 @@ impl Arena {
     /// Makes a live range free, and joins it with its neighbours.
     #[inline]
     pub(super) fn vacate(&mut self, node: u32, streams: u64) {
-        let block = self.ranges.start(node)..self.ranges.end(node);
-        let (prev, next) = (self.ranges.prev(node), self.ranges.next(node));
-        let (mut joined, mut used) = (node, Used { streams, end: block.end });
+        let block = self.ranges.range(node);
+        let (prev, mut next) = (self.ranges.prev(node), self.ranges.next(node));
+        let (mut joined, mut free, mut used) = (node, block.clone(), Used { streams, end: block.end });
         if let Some(above) = self.ranges.used(next) {
-            self.unlist(next);
-            self.ranges.remove(next);
+            let (node, range) = (next, self.ranges.range(next));
+            (free.end, next) = (range.end, self.ranges.next(node));
+            self.unlist(node, range, next);
+            self.ranges.remove(node);
             used = Used { streams: used.streams | above.streams, end: used.end.max(above.end) };
         }
         if let Some(below) = self.ranges.used(prev) {
-            self.unlist(prev);
+            free.start = self.ranges.start(prev);
+            self.unlist(prev, free.start..block.start, node);
             self.ranges.remove(node);
             used.streams |= below.streams;
             joined = prev;
         }
         self.ranges.free(joined, used);
-        self.settle(joined);
-        let around = self.ranges.start(joined)..self.ranges.end(joined);
-        let (whole, pages) = (self.whole_pages(&around), self.pages_of(&block));
+        let (whole, pages) = (self.whole_pages(&free), self.pages_of(&block));
+        self.list(joined, free, next);
         self.pages.untouch(pages.start.max(whole.start)..pages.end.min(whole.end));
         self.live_bytes -= block.end - block.start;
     }
 
-    /// Enters a range where it is looked for.
+    /// Enters a free range, before `next`, where it is looked for. The one at the top is in no bin.
     #[inline]
-    fn settle(&mut self, node: u32) {
-        let (start, end) = (self.ranges.start(node), self.ranges.end(node));
-        if !self.ranges.is_free(node) {
-            if self.in_page(end) == 0 {
-                self.note(self.page(end) - 1, node);
-            }
-            return;
+    fn list(&mut self, node: u32, range: Range<u64>, next: u32) {
+        if self.page(range.start) < self.page(range.end) {
+            self.note(self.page(range.start), node);
         }
-        if self.page(start) < self.page(end) {
-            self.note(self.page(start), node);
-        }
-        if self.ranges.next(node) != END {
-            self.bins.insert(Key::new(start..end, node));
+        if next != END {
+            self.bins.insert(Key::new(range, node));
         }
     }
 
-    /// Takes a free range out of the bins. The one at the top is in none.
+    /// Takes a free range, before `next`, out of the bins.
     #[inline]
-    fn unlist(&mut self, node: u32) {
-        if self.ranges.next(node) != END {
-            self.bins.remove(Key::new(self.ranges.start(node)..self.ranges.end(node), node));
+    fn unlist(&mut self, node: u32, range: Range<u64>, next: u32) {
+        if next != END {
+            self.bins.remove(Key::new(range, node));
         }
     }
 

@@ -1,5 +1,7 @@
 //! Live and free ranges, a list in the order of their addresses that covers the whole span.
 
+use std::ops::Range;
+
 /// The end of the span, which stands as a live range of no length before the first and behind the last.
 pub(super) const END: u32 = 0;
 
@@ -11,7 +13,9 @@ pub(super) struct Ranges {
     unused: Vec<u32>,
 }
 
+/// Half a line of the cache, and never a part of two.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 struct Node {
     start: u64,
     /// Of a free range. [`LIVE`] marks a live one.
@@ -52,6 +56,12 @@ impl Ranges {
     #[inline]
     pub(super) fn end(&self, node: u32) -> u64 {
         self.start(self.next(node))
+    }
+
+    #[inline]
+    pub(super) fn range(&self, node: u32) -> Range<u64> {
+        let Node { start, next, .. } = self.nodes[node as usize];
+        start..self.start(next)
     }
 
     #[inline]
