@@ -6,7 +6,7 @@ use taut::{
     Budget, DType, Device, Error, ErrorKind, Result, Tensor,
     memory::{PhantomBacking, Pool, StreamId},
 };
-use taut_replay::{Event, Family, Pass, among, events, made, pass, quantile, rate};
+use taut_replay::{Event, Family, Pass, among, beside, events, made, pass, quantile, rate};
 
 /// Reserved over requested bytes that a trace should not exceed.
 const MOST_RATIO: f64 = 1.01;
@@ -20,8 +20,14 @@ const MOST_SECONDS: [f64; 2] = [100e-9, 1e-6];
 /// What the first op should take of a card beyond the context.
 const MOST_FIRST_BYTES: f64 = 6e6;
 
-/// Live blocks beside which the pool is measured.
-const LIVE: [usize; 3] = [10, 1_000, 100_000];
+/// Live blocks among which the pool is measured: any of them is freed.
+const AMONG: [usize; 3] = [10, 1_000, 100_000];
+
+/// Live blocks beside which traces are replayed: the fewest, and the most.
+const BESIDE: [usize; 2] = [10, 1_000_000];
+
+/// How much longer an allocation and its free should take beside the most blocks than beside the fewest.
+const MOST_GROWTH: f64 = 2.0;
 
 const THREADS: usize = 8;
 
@@ -32,7 +38,7 @@ const THREADS: usize = 8;
 /// Those of the pools and of the device; [`Device`](ErrorKind::Device) if a budget that can not be enough is.
 pub fn measure(bench: &mut Bench) -> Result<()> {
     let cuda = usize::from(bench.device.is_cuda());
-    bench.group(GROUP, Family::ALL.len() + LIVE.len() + 2 + cuda, |bench, progress| {
+    bench.group(GROUP, Family::ALL.len() + AMONG.len() + 3 + cuda, |bench, progress| {
         // First, while nothing else holds the card.
         if bench.device.is_cuda() {
             progress.step("the first op");
@@ -46,12 +52,16 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
             bench.add(figures);
             progress.advance(1);
         }
-        for live in LIVE {
+        for live in AMONG {
             progress.step(&format!("{live} live blocks"));
             let times = among(&phantom(), live, &sizes(), if bench.quick { 20_000 } else { 200_000 })?;
             bench.add(pair_times(&format!("pool: beside {} blocks", number(live as f64)), "plan", &[times]));
             progress.advance(1);
         }
+        progress.step("a trace beside many blocks");
+        let figures = growth(bench)?;
+        bench.add(figures);
+        progress.advance(1);
         progress.step("threads");
         let figures = threads(bench)?;
         bench.add(figures);
@@ -147,6 +157,20 @@ fn sizes() -> Vec<u64> {
         _ => None,
     });
     sizes.collect()
+}
+
+/// What a trace costs beside few blocks, and beside many.
+fn growth(bench: &Bench) -> Result<Vec<Figure>> {
+    let (text, sizes) = (made(Family::Serving, 0), sizes());
+    let figures = |live: usize| -> Result<Vec<Figure>> {
+        let pairs = |_| Ok(beside(&phantom(), live, &sizes, text.as_bytes())?.pairs);
+        let runs = (0..if bench.quick { 1 } else { 3 }).map(pairs).collect::<Result<Vec<_>>>()?;
+        Ok(pair_times(&format!("pool: a trace beside {} blocks", number(live as f64)), "plan", &runs))
+    };
+    let (few, many) = (figures(BESIDE[0])?, figures(BESIDE[1])?);
+    let names = [GROUP, "pool: a trace beside many blocks and few", "plan", "alloc + free, ratio"];
+    let growth = Figure::new(names, "", vec![many[0].median / few[0].median]).limit(MOST_GROWTH);
+    Ok(few.into_iter().chain(many).chain([growth]).collect())
 }
 
 /// How often blocks are taken and given back in a second: by one thread, and by several on the same pool.

@@ -1,6 +1,6 @@
 //! What the pool costs beside many live blocks, and under many threads.
 
-use crate::{Event, clock, events, nanoseconds};
+use crate::{Event, Pass, clock, events, nanoseconds, pass};
 use std::{
     collections::HashMap,
     sync::Barrier,
@@ -14,6 +14,8 @@ const SITE: Site = Site::new("load", Kind::Activations);
 /// The times of `pairs` frees and allocations in turn among `live` blocks, in nanoseconds, sorted: a pair frees any one
 /// block, and allocates the next of `sizes`, which come again and again. What comes before, until no block is left of the
 /// first ones, is not timed.
+///
+/// No program frees in such an order, and no cache holds what the next pair needs: not even the block that is freed.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -29,18 +31,9 @@ const SITE: Site = Site::new("load", Kind::Activations);
 ///
 /// [`Value`](taut_memory::ErrorKind::Value) without a block or a size, and those of the pool.
 pub fn among(pool: &Pool, live: usize, sizes: &[u64], pairs: usize) -> Result<Vec<u64>> {
-    if live == 0 || sizes.is_empty() {
-        let given = format!("load: {live} live blocks of {} sizes: expected at least 1 of each", sizes.len());
-        return Err(Error::new(ErrorKind::Value, given));
-    }
     let clock = clock();
-    let mut sizes = sizes.iter().copied().cycle();
+    let (mut blocks, mut sizes) = (fill(pool, live, sizes)?, sizes.iter().copied().cycle());
     let mut take = || pool.allocate(sizes.next().unwrap_or(0), StreamId::COMPUTE, SITE);
-    let mut blocks = (0..live).map(|_| take().map(Some)).collect::<Result<Vec<Option<Block>>>>()?;
-    for block in &mut blocks {
-        *block = None;
-        *block = Some(take()?);
-    }
     let (mut times, mut state) = (Vec::with_capacity(pairs), 1u64);
     for _ in 0..pairs {
         // Any block, by the high bits of a linear congruence.
@@ -55,6 +48,43 @@ pub fn among(pool: &Pool, live: usize, sizes: &[u64], pairs: usize) -> Result<Ve
     }
     times.sort_unstable();
     Ok(times)
+}
+
+/// The second pass over a trace beside `live` blocks of `sizes`, which stay, with gaps between them.
+///
+/// ```
+/// use std::sync::Arc;
+/// use taut_memory::{PhantomBacking, Pool};
+///
+/// let pool = Pool::new(Arc::new(PhantomBacking::new(1 << 40, 0)));
+/// let pass = taut_replay::beside(&pool, 10, &[4096, 512, 70_000], b"+,0,4096\n-,0\n")?;
+/// assert_eq!((pass.pairs.len(), pass.calls.commits), (1, 0));
+/// # Ok::<(), taut_memory::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`among`] and [`pass`].
+pub fn beside(pool: &Pool, live: usize, sizes: &[u64], text: &[u8]) -> Result<Pass> {
+    let _blocks = fill(pool, live, sizes)?;
+    pass(pool, text)?;
+    pass(pool, text)
+}
+
+/// So many blocks of `sizes`, which come again and again, each in the place of a first one or elsewhere.
+fn fill(pool: &Pool, live: usize, sizes: &[u64]) -> Result<Vec<Option<Block>>> {
+    if live == 0 || sizes.is_empty() {
+        let given = format!("load: {live} live blocks of {} sizes: expected at least 1 of each", sizes.len());
+        return Err(Error::new(ErrorKind::Value, given));
+    }
+    let mut sizes = sizes.iter().copied().cycle();
+    let mut take = || pool.allocate(sizes.next().unwrap_or(0), StreamId::COMPUTE, SITE);
+    let mut blocks = (0..live).map(|_| take().map(Some)).collect::<Result<Vec<Option<Block>>>>()?;
+    for block in &mut blocks {
+        *block = None;
+        *block = Some(take()?);
+    }
+    Ok(blocks)
 }
 
 /// Pairs of an allocation and its free in a second, of all `threads` together: each replays the trace on the same pool,
