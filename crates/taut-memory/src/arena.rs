@@ -134,12 +134,15 @@ impl Arena {
     }
 
     /// Takes the best place for a block of `bytes`, a multiple of [`ALIGN_BYTES`](crate::ALIGN_BYTES) and not 0, at
-    /// once, if that is ready, below the last live byte, and used by no other streams than these (a bit for each).
-    /// Returns it with its offset. Most often it can.
+    /// once, if that is ready, no view comes before it, and no other streams than these (a bit for each) use it. Returns it
+    /// with its offset. Most often it can.
     #[inline]
-    pub(crate) fn take_gap(&mut self, bytes: u64, streams: u64) -> Option<(Place, u64)> {
-        let gap = self.bins.best(bytes).filter(|_| self.pages.is_plain())?;
-        let (node, start) = (gap.node(), gap.start());
+    pub(crate) fn take_ready(&mut self, bytes: u64, streams: u64) -> Option<(Place, u64)> {
+        if !self.pages.is_plain() {
+            return None;
+        }
+        let gap = self.bins.best(bytes).map(|key| (key.node(), key.start()));
+        let (node, start) = gap.or_else(|| self.behind(bytes))?;
         let used = self.ranges.used(node)?;
         if used.streams & !streams != 0 && start < used.end {
             return None;
@@ -222,6 +225,16 @@ impl Arena {
 }
 
 impl Arena {
+    /// The place behind the last live byte, in pages that all have memory below, if it is ready and there is no view for
+    /// such a block.
+    #[inline]
+    fn behind(&self, bytes: u64) -> Option<(u32, u64)> {
+        let node = self.ranges.top()?;
+        let start = self.ranges.start(node);
+        let ready = self.byte(self.pages.committed()).saturating_sub(start) >= bytes;
+        (ready && self.views.of(bytes).is_empty()).then_some((node, start))
+    }
+
     /// The place in one range: the best fit below the last live byte, or behind it; with its offsets, and whether it is
     /// below.
     fn near(&self, bytes: u64) -> Option<(Plan, Range<u64>, bool)> {

@@ -13,7 +13,7 @@ impl Inner {
     #[inline]
     pub(crate) fn find(&self, state: &mut State, bytes: u64, stream: StreamId) -> Option<(Place, u64)> {
         let bytes = bytes.checked_next_multiple_of(ALIGN_BYTES).filter(|&bytes| bytes > 0)?;
-        state.arena.take_gap(bytes, 1 << stream.0)
+        state.arena.take_ready(bytes, 1 << stream.0)
     }
 
     /// Finds, commits and takes the place of a block of `bytes`, and returns it with its offset. What has no byte has no

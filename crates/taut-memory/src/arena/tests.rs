@@ -47,9 +47,10 @@ impl Model {
     /// Takes a block as the pool does.
     fn take(&mut self, units: u64, stream: u64, most_pages: u64) -> Result<Live, Full> {
         let bytes = units * UNIT;
-        let gap = self.best_fit(units);
-        if let Some((place, offset)) = self.arena.take_gap(bytes, 1 << stream) {
-            assert_eq!(Some(offset / UNIT), gap, "not the best fit");
+        let (gap, behind, views) = (self.best_fit(units), self.behind(), self.arena.views.of(bytes).to_vec());
+        if let Some((place, offset)) = self.arena.take_ready(bytes, 1 << stream) {
+            assert_eq!(offset / UNIT, gap.unwrap_or(behind), "not the best fit");
+            assert!(gap.is_some() || views.is_empty(), "a view was left out");
             return Ok(self.enter(place, offset, units, stream, 1 << stream));
         }
         let plan = self.arena.plan(bytes, most_pages)?;
@@ -135,6 +136,11 @@ impl Model {
         let begins = |from: &usize| room(*from) > 0 && (*from == 0 || self.units[*from - 1].live);
         let fits = (0..top).filter(begins).filter(|&from| room(from) as u64 >= units);
         fits.min_by_key(|&from| (room(from), from)).map(|from| from as u64)
+    }
+
+    /// The unit behind the last live one.
+    fn behind(&self) -> u64 {
+        self.units.iter().rposition(|unit| unit.live).map_or(0, |top| top as u64 + 1)
     }
 
     /// The fewest pages that must be committed for a block, by trying every two ends of pages.
