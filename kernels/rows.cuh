@@ -255,8 +255,13 @@ template <u32 kLength, u32 kCount, typename TeamOf, Hold kHolds, u32 kThreadsAtM
     static constexpr u32 kLen = kLength, kUnits = kCount, kMost = kThreadsAtMost;
     static constexpr bool kHold = kHolds != Hold::Nothing;
     using Team = TeamOf;
+#if __CUDA_ARCH__ >= 1000
+    static constexpr u32 kSpare = kMost < kThreads;  // its code for rows that share a block takes some registers more
+#else
+    static constexpr u32 kSpare = 0;
+#endif
     // What leaves a thread 64 registers, or 128 where units are single elements: their places take registers too.
-    static constexpr u32 kBlocks = kMostThreads / (kLen > 1 ? 1 : 2) / kMost;
+    static constexpr u32 kBlocks = kMostThreads / (kLen > 1 ? 1 : 2) / kMost - kSpare;
 
     // What all threads of the team have found.
     template <typename Line> static __device__ __forceinline__ auto run(const Line& line, const Team& team, u64 units) {

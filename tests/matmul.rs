@@ -15,7 +15,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("matmul::all_tile_borders", all_tile_borders);
     suite.real("matmul::wide_layers", wide_layers);
     suite.cuda("matmul::large_products", large_products);
-    suite.cuda("matmul::products_of_odd_rows", products_of_odd_rows);
+    suite.real("matmul::products_of_odd_rows", products_of_odd_rows);
     suite.real("matmul::batches_at_tile_borders", batches_at_tile_borders);
     suite.real("matmul::batches_in_any_order", batches_in_any_order);
     suite.real("matmul::many_tiny_products", many_tiny_products);
@@ -247,12 +247,14 @@ fn large_products(at: &At) -> Check {
     Ok(())
 }
 
+/// Whole numbers from -4 to 4.
+fn whole_numbers(at: &At, shape: &[usize], seed: u64) -> taut::Result<Tensor> {
+    Tensor::uniform(shape, -3.5, 3.5, seed, DType::F32, &at.device)?.round()
+}
+
 fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
-    let whole = |shape: [usize; 2], seed| -> taut::Result<Tensor> {
-        Tensor::uniform(shape, -3.5, 3.5, seed, DType::F32, &at.device)?.round()
-    };
-    let (a, b, c) = (whole([m, k], 1)?, whole([k, n], 2)?, whole([m, n], 3)?);
-    let bias = whole([1, n], 4)?.reshape([n])?;
+    let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
+    let (a, b, c, bias) = (whole(&[m, k], 1)?, whole(&[k, n], 2)?, whole(&[m, n], 3)?, whole(&[n], 4)?);
     for dtype in [DType::F16, DType::BF16] {
         let half = |x: &Tensor| x.clone().cast(dtype);
         let turned = |x: &Tensor| half(x)?.t()?.contiguous()?.t();
@@ -287,24 +289,19 @@ fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
 /// Rows that lie on no packs, and are many enough to be brought there: whole numbers, as above, with one factor or both, in
 /// rows or columns or far apart, in batches, with a common factor, with a bias.
 fn products_of_odd_rows(at: &At) -> Check {
-    let whole = |shape: &[usize], seed| -> taut::Result<Tensor> {
-        Tensor::uniform(shape, -3.5, 3.5, seed, DType::F32, &at.device)?.round()
-    };
+    let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
     for [m, n, k] in [[1001, 1111, 1237], [1024, 1111, 1240], [1001, 1112, 1240], [1000, 1112, 1237]] {
         let (a, b, bias) = (whole(&[m, k], 1)?, whole(&[k, n], 2)?, whole(&[n], 3)?);
+        let (many_a, many_b) = (whole(&[3, m, k], 4)?, whole(&[3, k, n], 5)?);
+        let common = |a: Tensor| a.reshape([1, m, k])?.broadcast_to([3, m, k]);
         let sums = a.clone().matmul(&b)?;
         for dtype in [DType::F16, DType::BF16] {
             let half = |x: &Tensor| x.clone().cast(dtype);
             let turned = |x: &Tensor| half(x)?.t()?.contiguous()?.t();
-            let apart = |x: &Tensor| -> taut::Result<Tensor> {
-                let pair = half(x)?.reshape([x.shape()[0], x.shape()[1], 1])?.broadcast_to([
-                    x.shape()[0],
-                    x.shape()[1],
-                    3,
-                ])?;
-                pair.contiguous()?.slice(2, 1..2)?.reshape(*x.shape())
+            let apart = |x: &Tensor| {
+                let thrice = half(x)?.reshape([m, k, 1])?.broadcast_to([m, k, 3])?.contiguous()?;
+                thrice.slice(2, 1..2)?.reshape([m, k])
             };
-            let want = half(&sums)?;
             for (a, b) in [
                 (half(&a)?, half(&b)?),
                 (turned(&a)?, half(&b)?),
@@ -312,17 +309,14 @@ fn products_of_odd_rows(at: &At) -> Check {
                 (apart(&a)?, turned(&b)?),
             ] {
                 poison(&at.device, &[m * n * dtype.size()])?;
-                same_tensors(&a.matmul(&b)?, &want)?;
+                same_tensors(&a.matmul(&b)?, &half(&sums)?)?;
             }
             let layer = half(&a)?.linear_with(&turned(&b)?.t()?, Some(&half(&bias)?), Activation::Relu)?;
             same_tensors(&layer, &half(&sums.clone().add(&bias)?.relu()?)?)?;
-            let (a3, b3) = (whole(&[3, m, k], 4)?, whole(&[3, k, n], 5)?);
-            same_tensors(&half(&a3)?.matmul(&half(&b3)?)?, &half(&a3.clone().matmul(&b3)?)?)?;
-            let common = half(&a)?.reshape([1, m, k])?.broadcast_to([3, m, k])?;
-            same_tensors(
-                &common.matmul(&half(&b3)?)?,
-                &half(&a.clone().reshape([1, m, k])?.broadcast_to([3, m, k])?.matmul(&b3)?)?,
-            )?;
+            let want = half(&many_a.clone().matmul(&many_b)?)?;
+            same_tensors(&half(&many_a)?.matmul(&half(&many_b)?)?, &want)?;
+            let want = half(&common(a.clone())?.matmul(&many_b)?)?;
+            same_tensors(&common(half(&a)?)?.matmul(&half(&many_b)?)?, &want)?;
         }
     }
     Ok(())
