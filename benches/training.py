@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Training in PyTorch, the peer of our own group `training`: bytes and time of a step.
 
-    python3 benches/training.py [--out FILE.json] [--works mlp-f16,adamw] [--run PROGRAM..]
+    python3 benches/training.py [--out FILE.json] [--works mlp-f16,adamw] [--turns N] [--run PROGRAM..]
 
 Works, on one GPU:
 
-    mlp-f16, mlp-f32        16 x (Linear 4096 + ReLU), batch 16,384, mean of squares, AdamW: f16 by autocast and GradScaler
-                            (x given in f16), or exact f32
-    mlp-f16-checkpoint, mlp-f32-checkpoint
+    mlp-f16, mlp-bf16, mlp-f32
+                            16 x (Linear 4096 + ReLU), batch 16,384, mean of squares, AdamW: f16 by autocast and GradScaler
+                            or bf16 by autocast (x given in 16 bits), or exact f32
+    mlp-f16-checkpoint, mlp-bf16-checkpoint, mlp-f32-checkpoint
                             the same through checkpoint_sequential in 4 segments
     infer-f16               32 x (Linear 8192 + ReLU), batch 8,192, no gradients
     head                    linear 768 -> 50,304 and cross entropy, 16,384 rows, bf16, forward and backward
@@ -22,8 +23,9 @@ holds both.
     peak        torch.cuda.max_memory_allocated of a step, weights, states and inputs included
     reserved    torch.cuda.max_memory_reserved of it
 
---run (the last option) calls our program, taut-bench, for its rows of each work, once before PyTorch and once after, and
-prints both with ratios.
+--run (the last option) calls our program, taut-bench, for its rows of each work, before PyTorch and after it, and prints
+what it says with ratios. With --turns N it is PyTorch's turn N times and ours N + 1 times, alternately, and a row of
+PyTorch's is the median of its turns.
 """
 
 import argparse
@@ -58,14 +60,16 @@ def chain(layers, width, dtype=torch.float32):
 
 
 def mlp(half, segments):
+    """half: the dtype of autocast, or None."""
+
     def make(compiled):
         model = chain(LAYERS, WIDTH)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-        scaler = torch.amp.GradScaler("cuda", enabled=half)
-        x = torch.randn(BATCH, WIDTH, device="cuda", dtype=torch.float16 if half else torch.float32)
+        scaler = torch.amp.GradScaler("cuda", enabled=half is torch.float16)
+        x = torch.randn(BATCH, WIDTH, device="cuda", dtype=half or torch.float32)
 
         def loss_of(x):
-            with torch.autocast("cuda", torch.float16, enabled=half):
+            with torch.autocast("cuda", half or torch.float16, enabled=half is not None):
                 y = checkpoint_sequential(model, segments, x, use_reentrant=False) if segments else model(x)
             return y.float().square().mean() if half else y.square().mean()
 
@@ -137,10 +141,12 @@ def eight_bits(parameters):
 
 
 WORKS = {
-    "mlp-f16": mlp(True, 0),
-    "mlp-f16-checkpoint": mlp(True, 4),
-    "mlp-f32": mlp(False, 0),
-    "mlp-f32-checkpoint": mlp(False, 4),
+    "mlp-f16": mlp(torch.float16, 0),
+    "mlp-f16-checkpoint": mlp(torch.float16, 4),
+    "mlp-bf16": mlp(torch.bfloat16, 0),
+    "mlp-bf16-checkpoint": mlp(torch.bfloat16, 4),
+    "mlp-f32": mlp(None, 0),
+    "mlp-f32-checkpoint": mlp(None, 4),
     "infer-f16": infer,
     "head": head,
     "adamw": adamw(fused),
@@ -179,8 +185,10 @@ def measure(make, compiled):
 
 # The group, and parts of the names, of our rows that stand beside a work.
 OURS = {
-    "mlp-f16": ("training", "f32 masters,stacked: + update in,stacked: + 8-bit"),
-    "mlp-f16-checkpoint": ("training", "stacked: + checkpoint"),
+    "mlp-f16": ("training", "each: f16"),
+    "mlp-f16-checkpoint": ("training", "each: the same and checkpoint"),
+    "mlp-bf16": ("training", "stacked: bf16,stacked: + update in,stacked: + 8-bit"),
+    "mlp-bf16-checkpoint": ("training", "stacked: + checkpoint"),
     "mlp-f32": ("training", "each: update in"),
     "mlp-f32-checkpoint": ("training", "each: checkpoint"),
     "infer-f16": ("training", "inference"),
@@ -217,10 +225,25 @@ def ours(program, work):
     return rows
 
 
+def median_of(turns):
+    """The rows of a mode, as one."""
+    working = [row for row in turns if row and "seconds" in row]
+    if not working:
+        return turns[0]
+    seconds = [row["seconds"] for row in working]
+    return {
+        "seconds": statistics.median(seconds),
+        "turns": seconds,
+        "peak": max(row["peak"] for row in working),
+        "reserved": max(row["reserved"] for row in working),
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out")
     parser.add_argument("--works", default=",".join(WORKS))
+    parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--run", nargs=argparse.REMAINDER, default=[])
     options = parser.parse_args()
     if not torch.cuda.is_available():
@@ -228,15 +251,18 @@ def main():
     torch.manual_seed(1)
     rows = {}
     for work in options.works.split(","):
-        before = ours(options.run, work)
-        modes = {"eager": measure(WORKS[work], False), "compile": measure(WORKS[work], True)}
+        own, turns = [ours(options.run, work)], []
+        for _ in range(options.turns):
+            turns.append([measure(WORKS[work], compiled) for compiled in (False, True)])
+            gc.collect()
+            torch.cuda.empty_cache()
+            own.append(ours(options.run, work))
+        modes = {mode: median_of(rows) for mode, rows in zip(("eager", "compile"), zip(*turns))}
         modes = {mode: row for mode, row in modes.items() if row}
         working = {mode: row for mode, row in modes.items() if "seconds" in row}
         best = min(working, key=lambda mode: working[mode]["seconds"]) if working else None
         print(f"  {work:20} {json.dumps(modes)}", file=sys.stderr, flush=True)
-        gc.collect()
-        torch.cuda.empty_cache()
-        rows[work] = {"mode": best, **(working.get(best) or {}), "modes": modes, "ours": [before, ours(options.run, work)]}
+        rows[work] = {"mode": best, **(working.get(best) or {}), "modes": modes, "ours": own}
     driver = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     result = {
         "gpu": torch.cuda.get_device_name(),
@@ -252,9 +278,8 @@ def main():
         if not row["mode"]:
             continue
         print(f"{work}: PyTorch {row['peak'] / 1e9:.3f} GB {row['seconds'] * 1e3:.3f} ms, {row['mode']}")
-        before, after = row["ours"]
-        for name, first in before.items():
-            times = [first["seconds"], after.get(name, first)["seconds"]]
+        for name, first in row["ours"][0].items():
+            times = [own.get(name, first)["seconds"] for own in row["ours"]]
             shown = ", ".join(f"{time * 1e3:.3f} ms ({time / row['seconds']:.3f}x)" for time in times)
             held = f"{(first['peak'] + first['workspace']) / 1e9:.3f} GB, " if "peak" in first else ""
             speed = f", {first['of copy']:.3f} of a copy's speed" if "of copy" in first else ""

@@ -92,53 +92,53 @@ template <typename T> struct Plain {
     }
 };
 
-// T beside the f32 that it is rounded from.
-template <typename T> struct Master {
+// The f32 that a weight of 16 bits is rounded from, and what makes the weight whole: 16 bits more.
+
+// Of bf16: the lower half of the f32, of which the weight is the upper one, rounded to the nearest, half away from 0. The
+// lower half tells whether it was rounded up.
+__device__ __forceinline__ f32 join(bf16 weight, u16 rest) {
+    return __uint_as_float((u32(weight.bits) - (rest >> 15)) << 16 | rest);
+}
+
+__device__ __forceinline__ void split(f32 y, bf16& weight, u16& rest) {
+    // One NaN: rounded up, others would be a number.
+    const u32 bits = y == y ? __float_as_uint(y) : 0x7fc00000u;
+    weight.bits = u16((bits + 0x8000) >> 16);
+    rest = u16(bits);
+}
+
+// Of f16: the difference in units of 2^-15 of the weight's ulp, which is 2^(exponent - 25), also where there is no first bit.
+// Exact from 2^-15 on, to the nearest 2^-39 below, and 0 beside what is infinite.
+__device__ __forceinline__ u32 exponent(f16 weight) { return max(weight.bits >> 10 & 31u, 1u); }
+
+__device__ __forceinline__ f32 join(f16 weight, u16 rest) {
+    const f32 unit = __uint_as_float((exponent(weight) + 127 - 40) << 23);
+    return fmaf(f32(short(rest)), unit, to_f32(weight));
+}
+
+__device__ __forceinline__ void split(f32 y, f16& weight, u16& rest) {
+    weight = from_f32<f16>(y);
+    const u32 of = exponent(weight);
+    const f32 units = __uint_as_float((127 + 40 - of) << 23);
+    rest = of == 31 ? u16(0) : u16(__float2int_rn((y - to_f32(weight)) * units));
+}
+
+template <typename T> struct Planes {
     using First = T;
-    using Second = f32;
-    static constexpr u32 kOperands = 2;
-    Pack<f32, kLen> x;
-
-    template <bool kWhole> __device__ void read(const Chunk& chunk, u32 i, u32 count) {
-        x = load_some<kWhole>(chunk.operand<f32>(1) + i, count);
-    }
-    __device__ f32 get(u32 l) const { return x.lane[l]; }
-    __device__ void set(u32 l, f32 y) { x.lane[l] = y; }
-    template <bool kWhole> __device__ void write(const Chunk& chunk, u32 i, u32 count) const {
-        Pack<T, kLen> seen;
-        #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) seen.lane[l] = from_f32<T>(x.lane[l]);
-        store_some<kWhole>(chunk.operand<T>(0) + i, seen, count);
-        store_some<kWhole>(chunk.operand<f32>(1) + i, x, count);
-    }
-};
-
-// The f32 in two planes of 16 bits: its lower half, and its upper half rounded to the nearest, half away from 0, which is
-// the weight in bf16. The lower half tells whether the upper was rounded up.
-struct Planes {
-    using First = bf16;
     using Second = u16;
     static constexpr u32 kOperands = 2;
-    Pack<bf16, kLen> high;
-    Pack<u16, kLen> low;
+    Pack<T, kLen> weight;
+    Pack<u16, kLen> rest;
 
     template <bool kWhole> __device__ void read(const Chunk& chunk, u32 i, u32 count) {
-        high = load_some<kWhole>(chunk.operand<bf16>(0) + i, count);
-        low = load_some<kWhole>(chunk.operand<u16>(1) + i, count);
+        weight = load_some<kWhole>(chunk.operand<T>(0) + i, count);
+        rest = load_some<kWhole>(chunk.operand<u16>(1) + i, count);
     }
-    __device__ f32 get(u32 l) const {
-        const u32 upper = u32(high.lane[l].bits) - (low.lane[l] >> 15);
-        return __uint_as_float(upper << 16 | low.lane[l]);
-    }
-    __device__ void set(u32 l, f32 y) {
-        // One NaN: rounded up, others would be a number.
-        const u32 bits = y == y ? __float_as_uint(y) : 0x7fc00000u;
-        high.lane[l].bits = u16((bits + 0x8000) >> 16);
-        low.lane[l] = u16(bits);
-    }
+    __device__ f32 get(u32 l) const { return join(weight.lane[l], rest.lane[l]); }
+    __device__ void set(u32 l, f32 y) { split(y, weight.lane[l], rest.lane[l]); }
     template <bool kWhole> __device__ void write(const Chunk& chunk, u32 i, u32 count) const {
-        store_some<kWhole>(chunk.operand<bf16>(0) + i, high, count);
-        store_some<kWhole>(chunk.operand<u16>(1) + i, low, count);
+        store_some<kWhole>(chunk.operand<T>(0) + i, weight, count);
+        store_some<kWhole>(chunk.operand<u16>(1) + i, rest, count);
     }
 };
 

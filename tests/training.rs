@@ -16,6 +16,10 @@ use taut_tests::{At, Check, Suite, fail, kind_of};
 pub(crate) fn trials(suite: &mut Suite) {
     suite.real("training::a_stopped_run_goes_on", a_stopped_run_goes_on);
     suite.real("training::update_in_backward_is_the_update", update_in_backward_is_the_update);
+    suite.real(
+        "training::inside_of_the_backward_gradients_stand_alone",
+        inside_of_the_backward_gradients_stand_alone,
+    );
     suite.real("training::learning_rates_of_the_device", learning_rates_of_the_device);
     suite.real("training::parts_of_a_batch_are_the_batch", parts_of_a_batch_are_the_batch);
     suite.real("training::infinite_gradients_change_nothing", infinite_gradients_change_nothing);
@@ -104,10 +108,10 @@ impl Run {
     }
 }
 
-/// The master of a bf16 parameter is planes of bytes.
+/// The master of a parameter of 16 bits is bytes.
 fn is_planes(name: &str, weights: &Weights) -> bool {
     let of = name.strip_suffix(".master").and_then(|name| weights.get(name).ok());
-    of.is_some_and(|entry| entry.stored() == taut_nn::Stored::BF16)
+    of.is_some_and(|entry| [taut_nn::Stored::F16, taut_nn::Stored::BF16].contains(&entry.stored()))
 }
 
 /// Ten steps are the same to the bit as five, a save, a new process as it were, and five more: with all states.
@@ -141,17 +145,55 @@ fn a_stopped_run_goes_on(at: &At) -> Check {
 
 /// Inside of the backward or after it: the same weights, to the bit.
 fn update_in_backward_is_the_update(at: &At) -> Check {
-    for dtype in [DType::F32, DType::BF16] {
-        seed::set(2);
-        let mut after = Run::new(&at.device, dtype, States::Full)?;
-        after.steps(0..5)?;
-        seed::set(2);
-        let mut inside = Run::new(&at.device, dtype, States::Full)?;
+    for (dtype, scale) in [(DType::F32, None), (DType::BF16, None), (DType::F16, Some(1024.0))] {
+        let run = || {
+            seed::set(2);
+            let mut run = Run::new(&at.device, dtype, States::Full)?;
+            if let Some(scale) = scale {
+                run.optimizer = run.optimizer.with_loss_scale(scale)?;
+            }
+            Ok::<Run, Error>(run)
+        };
+        let mut after = run()?;
+        for step in 0..5 {
+            after.optimizer.scaled(after.loss(step, 0..64)?)?.backward()?;
+            after.optimizer.step(0.01)?;
+        }
+        let mut inside = run()?;
         for step in 0..5 {
             let loss = inside.loss(step, 0..64)?;
             inside.optimizer.backward(loss, 0.01)?;
         }
         prop_assert!(inside.values()? == after.values()?, "{}", dtype);
+    }
+    Ok(())
+}
+
+/// With a scale, inside of the backward, a parameter whose gradient is not finite stays, another changes, and the scale is halved.
+fn inside_of_the_backward_gradients_stand_alone(at: &At) -> Check {
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        let layer = Mlp::new(&Builder::random(3, dtype, &at.device), &[4, 2], Activation::Identity)?;
+        layer.train()?;
+        let optimizer = Optimizer::new(Rule::AdamW(AdamW::default()), &layer, States::Full)?;
+        let mut run = optimizer.with_loss_scale(1024.0)?;
+        let [weight, bias] = layer.parameters()[..] else { return Err(fail("two parameters")) };
+        let values = |x: &Parameter| x.tensor().detach().cast(DType::F32)?.to_vec::<f32>();
+        let numbers = |run: &Optimizer| -> Result<Vec<f32>> {
+            let states =
+                run.states()?.into_iter().filter(|(name, _)| name.contains("step") || name == "loss_scale");
+            states.map(|(_, x)| x.item::<f32>()).collect()
+        };
+        let mut before = [values(weight)?, values(bias)?];
+        // Gradients: of the weight the input, of the bias 1.
+        for (input, numbers_after) in [(f64::INFINITY, [1.0, 512.0, 0.0]), (2.0, [2.0, 512.0, 1.0])] {
+            let x = Tensor::full([1, 4], input, dtype, &at.device)?;
+            run.backward(layer.forward(x)?.sum(&[])?, 0.01)?;
+            let after = [values(weight)?, values(bias)?];
+            prop_assert_eq!(after[0] != before[0], input.is_finite(), "{} by {}", dtype, input);
+            prop_assert!(after[1].iter().zip(&before[1]).all(|(a, b)| a < b), "{} by {}", dtype, input);
+            prop_assert_eq!(numbers(&run)?, numbers_after);
+            before = after;
+        }
     }
     Ok(())
 }

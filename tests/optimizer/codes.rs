@@ -134,7 +134,10 @@ pub(super) fn train_as_f32_does(at: &At) -> Check {
     };
     let full = run(Kept::Plain(DType::F32), false)?;
     prop_assert!(full[199] < 0.02 * full[0], "{} of {}", full[199], full[0]);
-    for (kept, codes) in [(Kept::Plain(DType::F32), true), (Kept::Planes, true), (Kept::Planes, false)] {
+    let [f16, bf16] = [DType::F16, DType::BF16].map(Kept::Planes);
+    for (kept, codes) in
+        [(Kept::Plain(DType::F32), true), (bf16, true), (bf16, false), (f16, true), (f16, false)]
+    {
         for (step, (a, b)) in run(kept, codes)?.into_iter().zip(&full).enumerate() {
             let off = (a - b).abs() / full[0];
             prop_assert!(off < 0.01, "{:?}, codes {}: step {}: {} beside {}", kept, codes, step, a, b);

@@ -116,19 +116,15 @@ impl Optimizer {
 pub enum Kept {
     /// Alone.
     Plain(DType),
-    /// f16 beside f32.
-    Master,
-    /// bf16 beside lower halves.
-    Planes,
+    /// f16 or bf16, beside what makes it f32.
+    Planes(DType),
 }
 
 impl Kept {
     /// The dtype of the weight.
     pub fn dtype(self) -> DType {
         match self {
-            Kept::Plain(dtype) => dtype,
-            Kept::Master => DType::F16,
-            Kept::Planes => DType::BF16,
+            Kept::Plain(dtype) | Kept::Planes(dtype) => dtype,
         }
     }
 }
@@ -190,8 +186,7 @@ impl Parameter {
         let param = upload(&floats, &[n], dtype, device)?;
         let master = match kept {
             Kept::Plain(_) => None,
-            Kept::Master => Some(upload(&floats, &[n], DType::F32, device)?),
-            Kept::Planes => Some(Tensor::zeros([2 * n], DType::U8, device)?),
+            Kept::Planes(_) => Some(Tensor::zeros([2 * n], DType::U8, device)?),
         };
         let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
         let state = |_| {
@@ -215,12 +210,16 @@ impl Parameter {
     pub fn weights(&self) -> Result<Vec<f64>> {
         match (&self.master, self.param.dtype()) {
             (None, _) => Ok(crate::download(&self.param)?.into_iter().map(Value::float).collect()),
-            (Some(low), DType::BF16) => {
-                let (high, low) = (self.param.to_vec::<taut::bf16>()?, low.to_vec::<u8>()?);
-                let halves = low.chunks(2).map(|l| u16::from_le_bytes([l[0], l[1]]));
-                Ok(high.iter().zip(halves).map(|(h, l)| joined(h.to_bits(), l).into()).collect())
+            (Some(master), dtype) => {
+                let rests = master.to_vec::<u8>()?;
+                let rests = rests.chunks(2).map(|x| u16::from_le_bytes([x[0], x[1]]));
+                if dtype == DType::BF16 {
+                    let weights = self.param.to_vec::<taut::bf16>()?;
+                    return Ok(weights.iter().zip(rests).map(|(h, l)| of_halves(h.to_bits(), l)).collect());
+                }
+                let weights = self.param.to_vec::<taut::f16>()?;
+                Ok(weights.into_iter().zip(rests).map(|(w, r)| of_units(w, r as i16)).collect())
             }
-            (Some(master), _) => Ok(master.to_vec::<f32>()?.into_iter().map(f64::from).collect()),
         }
     }
 
@@ -239,8 +238,14 @@ impl Parameter {
     }
 }
 
-/// The f32 of two planes, as it is documented.
-fn joined(high: u16, low: u16) -> f32 {
-    let upper = high.wrapping_sub(low >> 15);
-    f32::from_bits(u32::from(upper) << 16 | u32::from(low))
+/// The master of bf16, as it is documented.
+fn of_halves(h: u16, l: u16) -> f64 {
+    let upper = h.wrapping_sub(l >> 15);
+    f32::from_bits(u32::from(upper) << 16 | u32::from(l)).into()
+}
+
+/// The master of f16, as it is documented.
+fn of_units(w: taut::f16, r: i16) -> f64 {
+    let e = i32::from(w.to_bits() >> 10 & 31).max(1);
+    w.to_f64() + f64::from(r) * 2f64.powi(e - 40)
 }

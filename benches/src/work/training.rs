@@ -90,11 +90,13 @@ const PLAIN: Way = Way {
 
 const BF16: Way = Way { name: "bf16, f32 masters", dtype: DType::BF16, ..PLAIN };
 
+const F16: Way = Way { name: "f16, f32 masters", dtype: DType::F16, ..PLAIN };
+
 const CHECKPOINT: Way = Way { in_backward: true, states: States::Codes, segments: 4, ..BF16 };
 
 impl Way {
     /// Plain f32, and each technique alone.
-    pub const EACH: [Way; 16] = [
+    pub const EACH: [Way; 18] = [
         PLAIN,
         Way { name: "outputs held to the end of the step", outputs: Outputs::Held, ..PLAIN },
         Way { name: "activations by themselves, in place", outputs: Outputs::InPlace, ..PLAIN },
@@ -110,7 +112,14 @@ impl Way {
         Way { name: "saved tensors on the host", saved_on_host: true, ..PLAIN },
         Way { name: "states on the host", states_on_host: true, ..PLAIN },
         BF16,
-        Way { name: "f16, f32 masters", dtype: DType::F16, ..PLAIN },
+        F16,
+        Way {
+            name: "f16, 8-bit states, update in backward",
+            in_backward: true,
+            states: States::Codes,
+            ..F16
+        },
+        Way { name: "the same and checkpoint, 4 segments", dtype: DType::F16, ..CHECKPOINT },
     ];
 
     /// Techniques one after the other, the free ones first.

@@ -15,8 +15,8 @@ use taut::{
 /// An optimizer of some parameters: one launch for all of them, in place.
 ///
 /// What a step needs as numbers, how many there were, and whether a gradient was infinite, stays on the device: nothing waits.
-/// 16-bit parameters get a master, so that steps that are too small for them add up: beside bf16 2 bytes for each element,
-/// the lower half of the f32 whose upper half the parameter is; beside f16 4.
+/// 16-bit parameters get a master, so that steps that are too small for them add up: 2 bytes beside each element, which
+/// make it the f32 that it is rounded from.
 ///
 /// ```
 /// use taut::{Activation, DType, Device, Tensor, optim::{AdamW, Rule}};
@@ -138,7 +138,8 @@ impl Optimizer {
     }
 
     /// With losses [scaled](Self::scaled), so that small gradients of f16 do not vanish: by `scale` at first, by half of it
-    /// from a step on whose gradients were not finite, which is not done, and by twice that after 2,000 steps without.
+    /// from a step on whose gradients were not finite, which is not done, and by twice that after 2,000 steps without. Within
+    /// [`backward`](Self::backward) each parameter goes by its own gradient.
     ///
     /// Source: Micikevicius et al., "Mixed precision training", 2018.
     ///
@@ -209,22 +210,27 @@ impl Optimizer {
     }
 
     /// [`Tensor::backward`] of `loss`, in which each parameter is changed, with this learning rate, as soon as its gradient is
-    /// whole: not all gradients exist together.
+    /// whole: not all gradients exist together. `loss` is as it is, also where this [scales](Self::scaled) it: then a
+    /// parameter whose gradient is not finite is not changed, and others are; the step counts.
     ///
     /// Source: Lv et al., "Full parameter fine-tuning for large language models with limited resources", 2023.
     ///
     /// # Errors
     ///
-    /// [`Grad`](ErrorKind::Grad), before anything is done, if gradients are clipped or scaled: what follows from all of
-    /// them comes too late, or if one is there from a backward before. As [`step`](Self::step); parameters that were changed
-    /// by then stay changed.
+    /// [`Grad`](ErrorKind::Grad), before anything is done, if gradients are clipped: the norm of all of them comes too late,
+    /// or if one is there from a backward before. As [`step`](Self::step); parameters that were changed by then stay changed,
+    /// and the scale is as it was.
     pub fn backward<'a>(&mut self, loss: Tensor, lr: impl Into<Number<'a>>) -> Result<()> {
-        if self.max_norm.is_finite() || self.scale.is_some() {
+        if self.max_norm.is_finite() {
             return Err(Error::grad(
-                "optimizer: a norm of all gradients, or a scale that follows from them, is not known inside of the backward; \
-                 use `step`",
+                "optimizer: the norm of all gradients is not known inside of the backward; use `step`",
             ));
         }
+        let loss = self.scaled(loss)?;
+        let inverse = self.scale.as_ref().map(LossScale::inverse).transpose()?;
+        // The sum of all norms: not finite where one is not.
+        let mut norms =
+            inverse.is_some().then(|| Tensor::zeros([], DType::F32, self.device())).transpose()?;
         optim::advance_(&mut self.count, None, None)?;
         let places: BTreeMap<Option<u64>, usize> = self
             .slots
@@ -238,6 +244,14 @@ impl Optimizer {
         let done = loss.backward_each(|number, grad| {
             let Some(&i) = places.get(&Some(number)) else { return Ok(()) };
             let control = Control::new(lr, count);
+            let norm = inverse.is_some().then(|| multi::norm(&[&grad])).transpose()?;
+            let control = match (&inverse, &norm, norms.take()) {
+                (Some(inverse), Some(norm), Some(before)) => {
+                    norms = Some(before.add(norm)?);
+                    Control { grad_scale: inverse.into(), norm: Some(norm), ..control }
+                }
+                _ => control,
+            };
             if !slots[i].place.is_host() {
                 return apply(rule, std::iter::once((&mut slots[i], &grad)), &control);
             }
@@ -251,7 +265,11 @@ impl Optimizer {
         });
         self.slots.iter_mut().for_each(|slot| slot.place.forget());
         self.turns = turns;
-        done
+        done?;
+        match (&mut self.scale, &norms) {
+            (Some(scale), Some(norms)) => scale.follow(norms),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses a step for which a parameter can not be changed, or there is no room for the states that come from the host.

@@ -43,11 +43,8 @@ impl Held<Tensor> {
     pub(crate) fn new(x: &Tensor, rule: Rule, states: States) -> Result<Held<Tensor>> {
         let zeros = |n: usize, dtype| Tensor::zeros([n], dtype, x.device())?.with_kind(Kind::Optimizer);
         let n = x.numel();
-        let master = match x.dtype() {
-            DType::BF16 => Some(zeros(2 * n, DType::U8)?),
-            DType::F16 => Some(x.clone().detach().cast(DType::F32)?.with_kind(Kind::Optimizer)?),
-            _ => None,
-        };
+        let is_short = matches!(x.dtype(), DType::F16 | DType::BF16);
+        let master = is_short.then(|| zeros(2 * n, DType::U8)).transpose()?;
         let moment = |_| {
             if states == States::Codes && n >= LEAST_CODED && x.dtype() != DType::F64 {
                 let largest = zeros(n.div_ceil(CODE_BLOCK), DType::F32)?;

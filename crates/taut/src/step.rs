@@ -10,7 +10,7 @@ pub struct Step<'a> {
     pub param: &'a mut Tensor,
     /// Its gradient: of the dtype of the parameter, or f32.
     pub grad: &'a Tensor,
-    /// Beside f16 an f32; beside bf16 u8, two for each element, on an even byte. None beside others.
+    /// Beside f16 and bf16 u8, two for each element, on an even byte; see [`optim`](crate::optim). None beside others.
     pub master: Option<&'a mut Tensor>,
     /// The mean of gradients, if the optimizer keeps one.
     pub first: Option<Moment<'a>>,

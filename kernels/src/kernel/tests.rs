@@ -75,8 +75,9 @@ fn expressions_read_as_the_sources_name_them() {
     assert_eq!(exact.expression(), "matmul_f32<Copies::Rows, Copies::Packs, 16, 8>");
     let cast = Kernel::Multi(Multi::Cast, [DType::BF16, DType::F32], Capacity::Small);
     assert_eq!(cast.expression(), "multi_cast<f32, bf16, 448>");
-    let step = Kernel::Optimizer(Update::AdamW, Weight::Planes, DType::BF16, true, Capacity::Large);
-    assert_eq!(step.expression(), "optimizer<AdamW, Planes, bf16, true, 4031>");
+    let step =
+        Kernel::Optimizer(Update::AdamW, Weight::Planes(DType::BF16), DType::BF16, true, Capacity::Large);
+    assert_eq!(step.expression(), "optimizer<AdamW, Planes<bf16>, bf16, true, 4031>");
     let thin = Kernel::MatmulThin(DType::F16, Thin::Medium);
     assert_eq!(thin.expression(), "matmul_thin<f16, Thin<16, 32, 8, 3, 2>>");
 }

@@ -35,10 +35,8 @@ impl Capacity {
 pub enum Weight {
     /// As elements of this dtype.
     Plain(DType),
-    /// As f16, beside the f32 that they are rounded from.
-    Master,
-    /// As bf16, beside the lower halves of the f32 that they are rounded from.
-    Planes,
+    /// As elements of this dtype, of 16 bits, beside the 16 bits that make them the f32 they are rounded from.
+    Planes(DType),
 }
 
 impl Weight {
@@ -47,16 +45,14 @@ impl Weight {
         Weight::Plain(DType::F32),
         Weight::Plain(DType::F16),
         Weight::Plain(DType::BF16),
-        Weight::Master,
-        Weight::Planes,
+        Weight::Planes(DType::F16),
+        Weight::Planes(DType::BF16),
     ];
 
     /// The dtype that is seen.
     pub const fn dtype(self) -> DType {
         match self {
-            Weight::Plain(dtype) => dtype,
-            Weight::Master => DType::F16,
-            Weight::Planes => DType::BF16,
+            Weight::Plain(dtype) | Weight::Planes(dtype) => dtype,
         }
     }
 
@@ -69,8 +65,7 @@ impl Weight {
     pub(crate) fn type_name(self) -> String {
         match self {
             Weight::Plain(dtype) => format!("Plain<{dtype}>"),
-            Weight::Master => "Master<f16>".to_owned(),
-            Weight::Planes => "Planes".to_owned(),
+            Weight::Planes(dtype) => format!("Planes<{dtype}>"),
         }
     }
 
@@ -79,10 +74,10 @@ impl Weight {
             Weight::Plain(DType::F32) => 0,
             Weight::Plain(DType::F16) => 1,
             Weight::Plain(DType::BF16) => 2,
-            Weight::Master => 3,
-            Weight::Planes => 4,
+            Weight::Planes(DType::F16) => 3,
+            Weight::Planes(DType::BF16) => 4,
             // Of others there is no kernel.
-            Weight::Plain(_) => 7,
+            Weight::Plain(_) | Weight::Planes(_) => 7,
         }
     }
 }

@@ -46,7 +46,7 @@ pub enum Moment<'a> {
 pub struct Item<'a> {
     /// What is changed: f32, f16 or bf16.
     pub param: Operand<'a>,
-    /// Beside f16 the f32 that it is rounded from; beside bf16 the lower halves of that, two u8 for each element.
+    /// What makes f16 or bf16 the f32 that it is rounded from: two u8 for each element.
     pub master: Option<Operand<'a>>,
     /// The gradient: of the dtype of the parameter, or f32.
     pub grad: Operand<'a>,
@@ -135,8 +135,7 @@ fn entry(rule: Rule, i: usize, item: &Item<'_>) -> Result<(Key, Entry<MOST>)> {
     let Item { param, master, grad, moments } = item;
     let weight = match (param.dtype, master) {
         (dtype, None) => Weight::Plain(dtype),
-        (DType::F16, Some(_)) => Weight::Master,
-        (DType::BF16, Some(_)) => Weight::Planes,
+        (dtype @ (DType::F16 | DType::BF16), Some(_)) => Weight::Planes(dtype),
         (dtype, Some(_)) => {
             return Err(Error::dtype(format!("{name}: parameter {i}: {dtype} has no master")));
         }
@@ -155,11 +154,7 @@ fn entry(rule: Rule, i: usize, item: &Item<'_>) -> Result<(Key, Entry<MOST>)> {
 
     let numel = param.layout.numel();
     let mut operands = vec![(param, numel, param.dtype)];
-    match (weight, master) {
-        (Weight::Planes, Some(low)) => operands.push((low, 2 * numel, DType::U8)),
-        (_, Some(master)) => operands.push((master, numel, DType::F32)),
-        _ => {}
-    }
+    operands.extend(master.iter().map(|master| (master, 2 * numel, DType::U8)));
     operands.push((grad, numel, grad.dtype));
     for moment in moments {
         match moment {
@@ -184,8 +179,8 @@ fn entry(rule: Rule, i: usize, item: &Item<'_>) -> Result<(Key, Entry<MOST>)> {
         *address = operand.pointer();
     }
     // Elements of a plane have two bytes, those of its tensor one.
-    if weight == Weight::Planes && address[1] % 2 == 1 {
-        return Err(Error::shape(format!("{name}: parameter {i}: the lower halves begin at an odd byte")));
+    if master.is_some() && address[1] % 2 == 1 {
+        return Err(Error::shape(format!("{name}: parameter {i}: the master begins at an odd byte")));
     }
     Ok((key, Entry { address, numel: numel as u64 }))
 }

@@ -81,7 +81,7 @@ pub(super) fn narrow_bf16(src: &[f32], dst: &mut [bf16]) {
 
 /// Bits of f16 as f32, without loss. NaN becomes quiet.
 #[inline(always)]
-fn from_f16(x: u16) -> f32 {
+pub(super) fn from_f16(x: u16) -> f32 {
     let sign = u32::from(x & 0x8000) << 16;
     let magnitude = u32::from(x & 0x7fff) << 13;
     let normal = magnitude + (112 << 23);

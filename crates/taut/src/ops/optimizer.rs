@@ -4,12 +4,15 @@
 //! to step, which may stand on the device, so that nothing waits for it: a norm that is not finite, or a flag, makes the
 //! whole step a no-op there. States begin as zeros.
 //!
-//! Beside 16-bit parameters a master can be kept, which takes up what they are too coarse for:
+//! Beside 16-bit parameters a master can be kept, which takes up what they are too coarse for: what makes each the f32 that it
+//! is rounded from, 16 bits, as `u8`, two for each element, which begin as zeros. A parameter takes 4 bytes in all.
 //!
-//! - Beside bf16 the lower halves of the f32 that it is the upper half of, as `u8`, two for each element, which begin as zeros:
-//!   4 bytes for a parameter in all. The parameter is the master rounded to the nearest, halves away from 0. As bits, with `h`
-//!   of the parameter and `l` of the lower half, the master is `(h - (l >> 15)) << 16 | l`, exactly.
-//! - Beside f16 the f32 that it is rounded from, which begins as a cast of the parameter.
+//! - Beside bf16 `l`, the lower half of the f32. The parameter is the f32 rounded to the nearest, halves away from 0. As bits,
+//!   with `h` of the parameter, the f32 is `(h - (l >> 15)) << 16 | l`, exactly.
+//! - Beside f16 `r`, a signed number of units of 2^-15 of the parameter's ulp: the f32 is `w + r 2^(e - 40)`, with `e` the
+//!   exponent of the parameter `w` as its bits say it, but at least 1. That is exact for all that f16 holds from 2^-15 on, and
+//!   to the nearest multiple of 2^-39 below. The parameter is the f32 rounded to the nearest, ties to even; what is infinite
+//!   in f16 stays so.
 //!
 //! Moments are f32, or take a quarter of that: codes of 8 bits with one f32 for each [`CODE_BLOCK`] of them, the largest
 //! magnitude there (Dettmers, Lewis, Shleifer and Zettlemoyer, "8-bit optimizers via block-wise quantization", 2021). They are
@@ -239,10 +242,9 @@ fn check(rule: Rule, i: usize, step: &Step<'_>, device: &Device) -> Result<()> {
     fits("gradient", step.grad, numel, &[param.dtype(), DType::F32])?;
     match (param.dtype(), step.master.as_deref()) {
         (_, None) => {}
-        (DType::F16, Some(master)) => fits("master", master, numel, &[DType::F32])?,
-        (DType::BF16, Some(low)) => {
-            fits("master", low, 2 * numel, &[DType::U8])?;
-            if low.layout().offset() % 2 == 1 {
+        (DType::F16 | DType::BF16, Some(master)) => {
+            fits("master", master, 2 * numel, &[DType::U8])?;
+            if master.layout().offset() % 2 == 1 {
                 return Err(Error::shape(format!("{name}: master {i}: it begins at an odd byte")));
             }
         }

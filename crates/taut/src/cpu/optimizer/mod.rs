@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use half::{bf16, f16};
 use rayon::prelude::*;
 use rules::{Real, Update};
-use states::{Kept, Master, join, split};
+use states::{Halves, Kept, Master, Planes, Units};
 use taut_core::{DType, Error, Result, Rule};
 
 /// A parameter with all that a step needs of it: flat operands, as [`optim::Step`](crate::optim::Step) describes them.
@@ -73,8 +73,10 @@ where
     let grad = item.grad.layout.flat().unwrap_or_default();
     let master = match &mut item.master {
         None => Master::None,
-        Some(master) if master.dtype == DType::F32 => Master::Full(master.flat::<f32>()?),
-        Some(low) => Master::Low(bytemuck::cast_slice_mut(low.flat::<u8>()?)),
+        Some(rests) => {
+            let rests = bytemuck::cast_slice_mut(rests.flat::<u8>()?);
+            if item.param.dtype == DType::F16 { Master::Units(rests) } else { Master::Halves(rests) }
+        }
     };
     let mut rest = Part {
         param: item.param.flat::<T>()?,
@@ -134,12 +136,14 @@ impl<'a, T: Scalar<Acc: Real + From<G::Acc>>, G: Scalar> Part<'a, T, G, T::Acc> 
     /// The weights from `start` on.
     fn load(&self, start: usize, p: &mut [T::Acc]) {
         let at = start..start + p.len();
+        let weights = &self.param[at.clone()];
         match &self.master {
-            Master::None => T::widen(&self.param[at], p),
-            Master::Full(master) => p.iter_mut().zip(&master[at]).for_each(|(p, &x)| *p = x.into()),
-            Master::Low(low) => {
-                let high: &[u16] = bytemuck::cast_slice(&self.param[at.clone()]);
-                p.iter_mut().zip(high.iter().zip(&low[at])).for_each(|(p, (&h, &l))| *p = join(h, l).into());
+            Master::None => T::widen(weights, p),
+            Master::Halves(rests) => {
+                vectorized(joined::<Halves, _>(bytemuck::cast_slice(weights), &rests[at], p))
+            }
+            Master::Units(rests) => {
+                vectorized(joined::<Units, _>(bytemuck::cast_slice(weights), &rests[at], p))
             }
         }
     }
@@ -147,17 +151,35 @@ impl<'a, T: Scalar<Acc: Real + From<G::Acc>>, G: Scalar> Part<'a, T, G, T::Acc> 
     /// The other way.
     fn store(&mut self, start: usize, p: &[T::Acc]) {
         let at = start..start + p.len();
+        let weights = &mut self.param[at.clone()];
         match &mut self.master {
-            Master::None => T::narrow(p, &mut self.param[at]),
-            Master::Full(master) => {
-                T::narrow(p, &mut self.param[at.clone()]);
-                master[at].iter_mut().zip(p).for_each(|(x, p)| *x = p.narrow());
+            Master::None => T::narrow(p, weights),
+            Master::Halves(rests) => {
+                vectorized(split::<Halves, _>(p, bytemuck::cast_slice_mut(weights), &mut rests[at]));
             }
-            Master::Low(low) => {
-                let high: &mut [u16] = bytemuck::cast_slice_mut(&mut self.param[at.clone()]);
-                let planes = high.iter_mut().zip(&mut low[at]);
-                planes.zip(p).for_each(|((h, l), p)| (*h, *l) = split(p.narrow()));
+            Master::Units(rests) => {
+                vectorized(split::<Units, _>(p, bytemuck::cast_slice_mut(weights), &mut rests[at]));
             }
+        }
+    }
+}
+
+#[inline(always)]
+fn joined<P: Planes, A: Real>(weights: &[u16], rests: &[u16], p: &mut [A]) -> impl FnOnce() {
+    #[inline(always)]
+    move || {
+        for (p, (&weight, &rest)) in p.iter_mut().zip(weights.iter().zip(rests)) {
+            *p = P::join(weight, rest).into();
+        }
+    }
+}
+
+#[inline(always)]
+fn split<P: Planes, A: Real>(p: &[A], weights: &mut [u16], rests: &mut [u16]) -> impl FnOnce() {
+    #[inline(always)]
+    move || {
+        for (p, (weight, rest)) in p.iter().zip(weights.iter_mut().zip(rests)) {
+            (*weight, *rest) = P::split(p.narrow());
         }
     }
 }
