@@ -19,7 +19,8 @@ Weights have the variance that keeps activations as they are (2 / inputs). PyTor
 `set_to_none`, expandable segments, and each work both eagerly and through torch.compile; the faster is its row, the row
 holds both.
 
-    seconds     the median of steps, each timed by events
+    seconds     the median of steps, each timed by events: those of a second, and five at least, after a second that is
+                not timed, in which the card comes down to a clock that it can hold; our own are timed alike
     peak        torch.cuda.max_memory_allocated of a step, weights, states and inputs included
     reserved    torch.cuda.max_memory_reserved of it
 
@@ -36,6 +37,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
@@ -43,7 +45,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint_sequential
 
-STEPS, WARM = 10, 4
+WARM, STEPS, SECONDS = 4, 5, 1.0
 LAYERS, WIDTH, BATCH = 16, 4096, 16384
 
 
@@ -165,9 +167,13 @@ def measure(make, compiled):
         for _ in range(WARM):
             step()
         torch.cuda.synchronize()
+        start = time.perf_counter()
+        while time.perf_counter() - start < SECONDS:
+            step()
+            torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
-        times = []
-        for _ in range(STEPS):
+        times, began = [], time.perf_counter()
+        while len(times) < STEPS or time.perf_counter() - began < SECONDS:
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
             step()

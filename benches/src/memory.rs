@@ -36,14 +36,50 @@ pub struct Run {
     pub timeline: Option<Timeline>,
 }
 
+/// How often a work is repeated, after the first time.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeat {
+    /// At first so long without being timed, until the clock of the device is one that it can hold.
+    pub warm: Duration,
+    /// Then so long,
+    pub timed: Duration,
+    /// and at least so often.
+    pub least: usize,
+}
+
+impl From<usize> for Repeat {
+    fn from(least: usize) -> Repeat {
+        Repeat { warm: Duration::ZERO, timed: Duration::ZERO, least }
+    }
+}
+
+impl Repeat {
+    /// The times that `once` says.
+    pub fn times(self, mut once: impl FnMut() -> Result<Duration>) -> Result<Vec<Duration>> {
+        let start = Instant::now();
+        while start.elapsed() < self.warm {
+            once()?;
+        }
+        let (start, mut times) = (Instant::now(), Vec::new());
+        while times.len() < self.least || start.elapsed() < self.timed {
+            times.push(once()?);
+        }
+        Ok(times)
+    }
+}
+
 /// Runs `work` on a device of its own and on a plan of it, and refuses a plan that is not right to the byte.
 ///
 /// `work` makes its weights when it is called, and returns what repeats.
-pub fn measure<F>(device: &Device, repetitions: usize, work: impl Fn(&Device) -> Result<F>) -> Result<Run>
+pub fn measure<F>(
+    device: &Device,
+    repeats: impl Into<Repeat>,
+    work: impl Fn(&Device) -> Result<F>,
+) -> Result<Run>
 where
     F: Fn(&Device) -> Result<()>,
 {
-    measure_from(device, repetitions, |device| {
+    measure_from(device, repeats, |device| {
         let repeat = work(device)?;
         Ok((|_: &Device| Ok(()), move |device: &Device, ()| repeat(device)))
     })
@@ -52,7 +88,7 @@ where
 /// [`measure`] of a work whose repetitions begin with what it makes before its time starts.
 pub fn measure_from<I, M, F>(
     device: &Device,
-    repetitions: usize,
+    repeats: impl Into<Repeat>,
     work: impl Fn(&Device) -> Result<(M, F)>,
 ) -> Result<Run>
 where
@@ -65,15 +101,14 @@ where
     repeat(&real, make(&real)?)?;
     real.synchronize()?;
     let (stats, host, timeline) = (real.stats(), real.host_stats(), real.pool().take_timeline());
-    let mut times = Vec::new();
-    for _ in 0..repetitions {
+    let times = repeats.into().times(|| {
         let input = make(&real)?;
         real.synchronize()?;
         let start = Instant::now();
         repeat(&real, input)?;
         real.synchronize()?;
-        times.push(start.elapsed());
-    }
+        Ok(start.elapsed())
+    })?;
 
     let plan = Device::plan(real.spec());
     let (make, repeat) = work(&plan)?;

@@ -3,7 +3,7 @@
 use crate::{
     Bench,
     figures::Figure,
-    memory::{self, Run, same_host, same_peaks},
+    memory::{self, Repeat, Run, same_host, same_peaks},
     page::{Plot, Section},
     timeline,
     work::{
@@ -30,7 +30,11 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         (false, false) => Config::CPU,
         (false, true) => Config::QUICK,
     };
-    let steps = if bench.quick { 2 } else { 8 };
+    let repeat = match (bench.device.is_cuda(), bench.quick) {
+        (_, true) => Repeat::from(2),
+        (false, false) => Repeat::from(8),
+        (true, false) => Repeat { warm: Duration::from_secs(1), timed: Duration::from_secs(1), least: 5 },
+    };
     let name = format!("MLP {} x {}, batch {}, AdamW", config.layers, config.width, config.batch);
     let tables = [("each", &Way::EACH[..]), ("stacked", &Way::STACKED[..])];
     let ways: Vec<(&str, Way)> =
@@ -46,7 +50,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         for (table, way) in ways {
             let work = row(&name, table, &way);
             progress.step(&work);
-            let run = run(&bench.device, config, way, steps)?;
+            let run = run(&bench.device, config, way, repeat)?;
             let own = (run.stats.peak_tensor_bytes as f64, median(&run.times));
             if way == Way::EACH[0] {
                 plain = Some(own);
@@ -65,7 +69,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         }
         for (work, run) in peers {
             progress.step(&work);
-            let run = run(&bench.device, steps)?;
+            let run = run(&bench.device, repeat)?;
             memory::tell(bench, GROUP, &work, run);
             progress.advance(1);
         }
@@ -78,8 +82,8 @@ fn row(config: &str, table: &str, way: &Way) -> String {
     format!("{config}, {table}: {}", way.name)
 }
 
-/// A work beside those of [`Way`], on a device and for some steps.
-type Peer = Box<dyn Fn(&Device, usize) -> Result<Run>>;
+/// A work beside those of [`Way`], on a device.
+type Peer = Box<dyn Fn(&Device, Repeat) -> Result<Run>>;
 
 /// Inference without gradients, whose input is there when its time begins.
 fn inference(bench: &Bench) -> (String, Peer) {
@@ -89,8 +93,8 @@ fn inference(bench: &Bench) -> (String, Peer) {
         (false, true) => mlp::Config::QUICK,
     };
     let work = format!("inference, MLP {} x {}, batch {}, f16", config.layers, config.width, config.batch);
-    let run = move |device: &Device, steps| {
-        memory::measure_from(device, steps, |device| {
+    let run = move |device: &Device, repeat: Repeat| {
+        memory::measure_from(device, repeat, |device| {
             let work = Rc::new(mlp::Work::new(config, Technique::Half, device)?);
             let made = Rc::clone(&work);
             Ok((move |device: &Device| made.input(0, device), move |_: &Device, x| work.forward(x).map(drop)))
@@ -113,8 +117,8 @@ fn head(bench: &Bench) -> (String, Peer) {
         (false, true) => [256, 64, 2048],
     };
     let work = format!("linear {width} to {classes} with cross entropy, {rows} rows, bf16");
-    let run = move |device: &Device, steps| {
-        memory::measure(device, steps, |device| {
+    let run = move |device: &Device, repeat: Repeat| {
+        memory::measure(device, repeat, |device| {
             let normal = |shape: [usize; 2], std| Tensor::normal(shape, 0.0, std, 1, DType::BF16, device);
             let weight = normal([classes, width], 0.02)?.require_grad()?;
             let x = normal([rows, width], 1.0)?.with_kind(Kind::Input)?.require_grad()?;
@@ -130,8 +134,8 @@ fn head(bench: &Bench) -> (String, Peer) {
     (work, Box::new(run))
 }
 
-/// Some steps of one way: peaks of the first two, which are those that a plan foretold, and the times of the others.
-fn run(device: &Device, config: Config, way: Way, steps: usize) -> Result<Run> {
+/// Steps of one way: peaks of the first two, which are those that a plan foretold, and the times of the others.
+fn run(device: &Device, config: Config, way: Way, repeat: Repeat) -> Result<Run> {
     let warm = |device: &Device| -> Result<Work> {
         let mut work = Work::new(config, way, device)?;
         (0..WARM).try_for_each(|_| work.step())?;
@@ -146,13 +150,12 @@ fn run(device: &Device, config: Config, way: Way, steps: usize) -> Result<Run> {
     warm(&plan)?;
     same_peaks(&plan.stats(), &stats)?;
     same_host(&plan.host_stats(), &host)?;
-    let mut times = Vec::new();
-    for _ in 0..steps {
+    let times = repeat.times(|| {
         let start = Instant::now();
         work.step()?;
         real.synchronize()?;
-        times.push(start.elapsed());
-    }
+        Ok(start.elapsed())
+    })?;
     Ok(Run { stats, host, times, timeline })
 }
 
