@@ -17,7 +17,7 @@ const TENSORS: usize = 300;
 #[derive(Clone, Copy)]
 struct Kept {
     dtype: DType,
-    /// Whether a bf16 parameter has the lower half of its master beside it.
+    /// Whether a parameter of 16 bits has its master beside it.
     planes: bool,
     codes: bool,
 }
@@ -32,7 +32,7 @@ type Call = Box<dyn FnMut() -> Result<()>>;
 type Make = fn(&[usize], &Device) -> Result<Call>;
 
 /// Names, the bytes that are moved for each element, and what makes the call.
-const ROWS: [(&str, f64, Make); 14] = [
+const ROWS: [(&str, f64, Make); 15] = [
     ("scale_ f32", 8.0, |sizes, device| scale(DType::F32, sizes, device)),
     ("scale_ bf16", 4.0, |sizes, device| scale(DType::BF16, sizes, device)),
     ("axpy_ f32", 12.0, |sizes, device| axpy(DType::F32, sizes, device)),
@@ -52,6 +52,7 @@ const ROWS: [(&str, f64, Make); 14] = [
     }),
     ("adamw_ f32", 28.0, |sizes, device| adamw(F32, sizes, device)),
     ("adamw_ bf16, planes", 26.0, |sizes, device| adamw(PLANES, sizes, device)),
+    ("adamw_ f16, planes", 26.0, |sizes, device| adamw(Kept { dtype: DType::F16, ..PLANES }, sizes, device)),
     ("adamw_ f32, codes", 16.0 + LARGEST, |sizes, device| adamw(Kept { codes: true, ..F32 }, sizes, device)),
     ("adamw_ bf16, planes, codes", 14.0 + LARGEST, |sizes, device| {
         adamw(Kept { codes: true, ..PLANES }, sizes, device)

@@ -30,11 +30,9 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         (false, false) => Config::CPU,
         (false, true) => Config::QUICK,
     };
-    let repeat = match (bench.device.is_cuda(), bench.quick) {
-        (_, true) => Repeat::from(2),
-        (false, false) => Repeat::from(8),
-        (true, false) => Repeat { warm: Duration::from_secs(1), timed: Duration::from_secs(1), least: 5 },
-    };
+    let seconds = if bench.device.is_cuda() && !bench.quick { 1.0 } else { 0.1 };
+    let long = Duration::from_secs_f64(seconds);
+    let repeat = Repeat { warm: long, timed: long, least: if bench.quick { 2 } else { 5 } };
     let name = format!("MLP {} x {}, batch {}, AdamW", config.layers, config.width, config.batch);
     let tables = [("each", &Way::EACH[..]), ("stacked", &Way::STACKED[..])];
     let ways: Vec<(&str, Way)> =
