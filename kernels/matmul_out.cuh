@@ -1,5 +1,5 @@
 // matmul_out.cuh: the way of a warpgroup's sums from its registers to dst: bias, activation, and what dst holds, in boxes of
-// the copy engine where it can take them.
+// the copy engine where it can take them; else as matmul_rows.cuh does it.
 #pragma once
 #include "hopper.cuh"
 #include "matmul.cuh"
@@ -7,7 +7,7 @@
 // Of 64 x 64 elements.
 constexpr u32 kBoxBytes = 64 * 64 * 2;
 
-// How dst is stored: without the copy engine, or by it in elements of T or of f32. The twin of goes_in_boxes in
+// How all of a launch is stored: without the copy engine, or by it in elements of T or of f32. The twin of goes_in_boxes in
 // crates/taut-cuda/src/launch/matmul/boxes.rs.
 enum class Out { Directly, Boxes, WideBoxes };
 
@@ -26,44 +26,6 @@ struct Work {
 // Sums of a thread that are stored at a time: 64 rows and 64 columns of a warpgroup.
 constexpr u32 kChunk = 32;
 constexpr u32 kBlocks = kChunk / 4;  // of 8 columns
-
-// Where a lane's part of a chunk lies in dst or in partial sums: two rows, 8 below one another, and in each of them two
-// neighbours of each block of columns.
-template <typename Out> struct Window {
-    Out* to;      // the first of all
-    u64 stride;   // of rows
-    u32 rows;     // 0, 1 or 2 that exist
-    u32 cols;     // columns from the first on that exist
-
-    // f(a pair of the chunk, its place, whether both of it exist), for what exists.
-    template <typename F> __device__ __forceinline__ void each(f32 (&x)[kChunk], F f) const {
-        #pragma unroll
-        for (u32 h = 0; h < 2; ++h) {
-            #pragma unroll
-            for (u32 b = 0; b < kBlocks; ++b) {
-                if (h < rows && 8 * b < cols) f(&x[4 * b + 2 * h], to + 8 * h * stride + 8 * b, 8 * b + 1 < cols);
-            }
-        }
-    }
-
-    // Both of a pair may be stored, and lie on the bytes of a pair.
-    __device__ __forceinline__ void store_pairs(f32 (&x)[kChunk]) const {
-        each(x, [&](f32* pair, Out* at, bool) {
-            store(at, Pack<Out, 2>{from_f32<Out>(pair[0]), from_f32<Out>(pair[1])});
-        });
-    }
-
-    __device__ __forceinline__ void store_elements(f32 (&x)[kChunk], const Product& p) const {
-        each(x, [&](f32* pair, Out* at, bool both) {
-            if (p.onto) {
-                pair[0] = join(p, pair[0], to_f32(at[0]));
-                if (both) pair[1] = join(p, pair[1], to_f32(at[1]));
-            }
-            at[0] = from_f32<Out>(pair[0]);
-            if (both) at[1] = from_f32<Out>(pair[1]);
-        });
-    }
-};
 
 // Calls f(number, chunk) for each chunk of 64 rows and 64 columns. Registers have no index: each chunk is copied to where
 // one piece of code is for all, and back.
@@ -284,25 +246,3 @@ template <typename T, typename S> struct Outlet {
         }
     }
 };
-
-// Stores what does not lie on packs, or is not of type T.
-template <typename T, u32 kGroups, u32 kSums>
-__device__ __forceinline__ void store_directly(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u64 row0) {
-    constexpr u32 kAcross = kSums / kChunk;
-    const u32 lane = threadIdx.x % 32;
-    each_chunk(sums, [&](u32 i, f32 (&x)[kChunk]) {
-        const u64 row = row0 + i / kAcross * 64 + threadIdx.x / 32 % 4 * 16 + lane / 4;
-        const u64 col = work.tile.n0 + i % kAcross * 64 + lane % 4 * 2;
-        const u32 cols = left_of(p.n, col, 64), rows = (row < p.m) + (row + 8 < p.m);
-        const u64 at = work.product * p.m + row;
-        if (p.partial) {
-            const u64 stride = partial_stride(p);
-            f32* to = p.partial + work.part * p.part_step + at * stride + col;
-            Window<f32>{to, stride, rows, cols}.store_pairs(x);
-        } else if (p.wide) {
-            Window<f32>{static_cast<f32*>(p.dst) + at * p.n + col, p.n, rows, cols}.store_elements(x, p);
-        } else {
-            Window<T>{static_cast<T*>(p.dst) + at * p.n + col, p.n, rows, cols}.store_elements(x, p);
-        }
-    });
-}

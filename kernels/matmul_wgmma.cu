@@ -18,7 +18,7 @@
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu. Where the copy engine adds to f32, what is below 2^-126 counts as zero.
 // Bound by   tensor cores for large m, n and k; 2 * m * n * k operations.
-#include "matmul_out.cuh"
+#include "matmul_rows.cuh"
 
 // Elements along k in a stage: rows of 128 bytes.
 constexpr u32 kStep = 64;
@@ -161,8 +161,10 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const bool has_bias = p.bias && !p.partial;
     const Out out = out_of(p);
     const bool turned = S::kPairs && p.turned;
-    Outlet<T, S> outlet{dst_map, p.turned, ring_at + S::kStages * S::kBytes + group * S::kOutBytes,
-                        empty + 8 * (S::kStages + 2 * group)};
+    const u32 boxes = ring_at + S::kStages * S::kBytes + group * S::kOutBytes;
+    const u32 staged = boxes + threadIdx.x / 32 % 4 * kStagedBytes;  // of a warp, in launches without boxes
+    static_assert(4 * kStagedBytes <= S::kOutBytes);
+    Outlet<T, S> outlet{dst_map, p.turned, boxes, empty + 8 * (S::kStages + 2 * group)};
     // A stage is free where it is, and where the other half of b comes from.
     const auto leave = [&](u32 barrier) {
         if (threadIdx.x % 32 != 0) return;
@@ -220,7 +222,9 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         }
         if (has_bias) bias.add_to(sums);
         if (!p.partial) activate_all<T>(p, sums);
-        if (out == Out::Directly) store_directly<T>(p, sums, work, row0);
+        if (p.partial) store_partial(p, sums, work, row0);
+        else if (out == Out::Directly && p.wide) store_rows<f32>(p, sums, work, row0, staged);
+        else if (out == Out::Directly) store_rows<T>(p, sums, work, row0, staged);
         else if (out == Out::WideBoxes) outlet.send_wide(p, sums, work, row0);
         else if (p.onto) outlet.template send<true, false>(p, sums, work, row0);
         else outlet.template send<false, false>(p, sums, work, row0);

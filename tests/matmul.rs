@@ -16,6 +16,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("matmul::wide_layers", wide_layers);
     suite.cuda("matmul::large_products", large_products);
     suite.real("matmul::products_of_odd_rows", products_of_odd_rows);
+    suite.real("matmul::results_on_no_pack", results_on_no_pack);
     suite.real("matmul::batches_at_tile_borders", batches_at_tile_borders);
     suite.real("matmul::batches_in_any_order", batches_in_any_order);
     suite.real("matmul::many_tiny_products", many_tiny_products);
@@ -240,8 +241,9 @@ fn wide_layers(at: &At) -> Check {
 /// Products and gradients that fill the card with the largest tiles and end beside them, in 16 bits: of whole numbers, which f32
 /// has no error for, so that the products of f32, checked above, are the reference.
 fn large_products(at: &At) -> Check {
-    // Tiles that fill a card of 132 multiprocessors nearly four times, and once with a rest that is split along k.
-    for [m, n, k] in [[4000, 4072, 4088], [2048, 2112, 4096]] {
+    // Tiles that fill a card of 132 multiprocessors nearly four times, and once with a rest that is split along k; and results
+    // whose rows begin on no pack, or within a word.
+    for [m, n, k] in [[4000, 4072, 4088], [2048, 2112, 4096], [4001, 4071, 1032], [4001, 4074, 1032]] {
         large_product(at, [m, n, k])?;
     }
     Ok(())
@@ -273,7 +275,11 @@ fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
         same_tensors(&layer, &half(&sums.clone().add(&bias)?.relu()?)?)?;
         let mut sum = half(&c)?;
         sum.add_linear_(&half(&a)?, &weight, None)?;
-        same_tensors(&sum, &half(&sums.add(&c)?)?)?;
+        let joined = sums.add(&c)?;
+        same_tensors(&sum, &half(&joined)?)?;
+        let mut wide = c.copy()?;
+        wide.addmm_(&half(&a)?, &half(&b)?)?;
+        same_tensors(&wide, &joined)?;
 
         // The gradient before a relu, over its output.
         let x = half(&c)?.require_grad()?;
@@ -317,6 +323,51 @@ fn products_of_odd_rows(at: &At) -> Check {
             same_tensors(&half(&many_a)?.matmul(&half(&many_b)?)?, &want)?;
             let want = half(&common(a.clone())?.matmul(&many_b)?)?;
             same_tensors(&common(half(&a)?)?.matmul(&half(&many_b)?)?, &want)?;
+        }
+    }
+    Ok(())
+}
+
+/// Factors on packs whose results begin on none, or on an element that no pack begins with: whole numbers, as above, with bias
+/// and activation, onto what is there in 16 bits and in f32, as a gradient, in batches, and in parts of a long `k`.
+fn results_on_no_pack(at: &At) -> Check {
+    let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
+    for [m, n, k] in [[641, 1111, 136], [193, 1106, 72], [130, 257, 264], [70, 65, 4104], [257, 264, 72]] {
+        let (a, w, bias) = (whole(&[m, k], 1)?, whole(&[n, k], 2)?, whole(&[n], 3)?);
+        let (many_a, many_w) = (whole(&[3, m, k], 4)?, whole(&[3, n, k], 5)?);
+        let sums = a.clone().matmul(&w.clone().t()?)?;
+        let many = many_a.clone().matmul(&many_w.clone().t()?)?;
+        for (dtype, lead) in [(DType::F16, 0), (DType::F16, 1), (DType::BF16, 3)] {
+            let half = |x: &Tensor| x.clone().cast(dtype);
+            let (x, weight) = (half(&a)?, half(&w)?);
+            let layer = x.clone().linear_with(&weight, Some(&half(&bias)?), Activation::Relu)?;
+            same_tensors(&layer, &half(&sums.clone().add(&bias)?.relu()?)?)?;
+            same_tensors(&half(&many_a)?.matmul(&half(&many_w)?.t()?)?, &half(&many)?)?;
+
+            let beneath = |shape: &[usize], dtype| {
+                let numel: usize = shape.iter().product();
+                whole(&[lead + numel], 6)?.cast(dtype)?.slice(0, lead..lead + numel)?.reshape(shape)
+            };
+            let joined = sums.clone().add(&beneath(&[m, n], DType::F32)?)?;
+            for out in [dtype, DType::F32] {
+                let mut sum = beneath(&[m, n], out)?;
+                sum.addmm_(&x, &weight.clone().t()?)?;
+                same_tensors(&sum, &joined.clone().cast(out)?)?;
+                let mut sum = beneath(&[3, m, n], out)?;
+                sum.addmm_(&half(&many_a)?, &half(&many_w)?.t()?)?;
+                same_tensors(&sum, &many.clone().add(&beneath(&[3, m, n], DType::F32)?)?.cast(out)?)?;
+            }
+            let mut sum = beneath(&[m, n], dtype)?;
+            sum.add_linear_(&x, &weight, Some(&half(&bias)?))?;
+            same_tensors(&sum, &half(&joined.add(&bias)?)?)?;
+
+            // The gradient before a relu, over its output.
+            let before = beneath(&[m, n], dtype)?.require_grad()?;
+            let y = before.clone().relu()?.matmul(&weight)?;
+            y.mul(&x)?.sum(&[])?.backward()?;
+            let passes = beneath(&[m, n], DType::F32)?.gt_scalar(0.0)?.cast(DType::F32)?;
+            let grad = sums.clone().mul(&passes)?.add_scalar(0.0)?;
+            same_tensors(&before.grad().expect("it has a gradient"), &half(&grad)?)?;
         }
     }
     Ok(())
