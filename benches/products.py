@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Products by PyTorch (cuBLASLt) at the shapes of the group `products`: graph-timed, on operands that no cache holds.
+"""Products by PyTorch (cuBLASLt) at the shapes of the group `products`: graph-timed, on operands that no cache holds, with
+rests that keep the card from its limit of power, as there.
 
     python3 benches/products.py [latest.json]
 
@@ -10,10 +11,12 @@ Needs PyTorch with a CUDA card.
 import json
 import re
 import sys
+import time
 
 import torch
 
 ROTATED = 256 << 20
+REST = 10  # times as long as a repetition
 
 
 def shapes(path):
@@ -50,12 +53,14 @@ def seconds(count, m, n, k, lie):
             torch.matmul(*sets[i % len(sets)])
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     times = []
-    for _ in range(6):
+    for _ in range(8):
         start.record()
         graph.replay()
         end.record()
         end.synchronize()
-        times.append(start.elapsed_time(end) * 1e-3 / calls)
+        elapsed = start.elapsed_time(end) * 1e-3
+        times.append(elapsed / calls)
+        time.sleep(REST * elapsed)
     return sorted(times[1:])[len(times[1:]) // 2]
 
 

@@ -85,6 +85,9 @@ fn cases(bench: &Bench) -> Vec<Case> {
 /// Operands of so many bytes no cache holds.
 const ROTATED: usize = 256 << 20;
 
+/// How much longer than it works a card rests before the next repetition: neither its power nor its heat is the limit then.
+const REST: u32 = 10;
+
 /// Measures every case: some milliseconds of products in one graph, each on other operands.
 ///
 /// # Errors
@@ -117,6 +120,9 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
             for _ in 0..=repetitions {
                 let elapsed = timer.time(|| graph.again().map(drop))?;
                 seconds.push(elapsed.as_secs_f64() / calls as f64);
+                if device.is_cuda() {
+                    std::thread::sleep(elapsed * REST);
+                }
             }
             let seconds = seconds.split_off(1);
             let rates = seconds.iter().map(|time| 1e-12 * flops / time).collect();
