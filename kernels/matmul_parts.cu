@@ -18,9 +18,11 @@ template <u32 kM_, u32 kN_, u32 kStages_> struct Shape {
     static constexpr u32 kM = kM_, kN = kN_, kStages = kStages_;
     static constexpr u32 kABytes = kM * kStep * 2, kBytes = (kM + kN) * kStep * 2;
     static constexpr u32 kMultiply = kM / 64 * 128, kThreads = kMultiply + 32, kWarps = kMultiply / 32;
-    // Of sums: what is added to 512 bytes lets the eight rows that a warp writes at a time meet all banks.
+    // Warps take all columns of a row, or a half of them, 4 to a lane.
+    static constexpr u32 kHalves = kN / 128;
+    // Of sums: what is added to a multiple of 128 bytes lets the eight rows that a warp writes at a time meet all banks.
     static constexpr u32 kRowBytes = kN * sizeof(f32) + 32;
-    static_assert(kN == 128 && (kM == 64 || kM == 128) && kM * kRowBytes <= kStages * kBytes);
+    static_assert((kM == 64 || kM == 128) && kWarps % kHalves == 0 && kM * kRowBytes <= kStages * kBytes);
 };
 
 // Columns that a lane adds up, and rows that it stores together.
@@ -30,7 +32,7 @@ using Run = Pack<f32, kCols>;
 // Adds up rows of all blocks, those before `end`, and puts the sums where the block's own part was: that is this thread's
 // alone, and registers have no index. Everything is on its way before any of it is added.
 template <typename S, u32 kParts> __device__ __forceinline__ void add_up(u32 at, u32 first_row, u32 end) {
-    constexpr u32 kStepRows = kParts * S::kWarps, kRows = (S::kM + kStepRows - 1) / kStepRows;
+    constexpr u32 kStepRows = kParts * S::kWarps / S::kHalves, kRows = (S::kM + kStepRows - 1) / kStepRows;
     at += first_row * S::kRowBytes;
     u32 there[kParts];
     #pragma unroll
@@ -141,7 +143,8 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     }
 
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, rows_at = warp / 4 * 64;
-    const u64 col = tile.n0 + lane * kCols;
+    const u32 first_col = warp % S::kHalves * 128 + lane * kCols;
+    const u64 col = tile.n0 + first_col;
     const u32 cols = left_of(p.n, col, kCols);
     f32 term[kCols] = {};
     if (p.bias) load_bias<T>(term, p, col, cols);
@@ -180,9 +183,9 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     cluster_meet();
 
     // The warps of all blocks take rows in turn.
-    const u32 first_row = part * S::kWarps + warp, step_rows = parts * S::kWarps;
+    const u32 first_row = (part * S::kWarps + warp) / S::kHalves, step_rows = parts * S::kWarps / S::kHalves;
     const u32 end = left_of(p.m, tile.m0, S::kM);
-    const u32 at = ring_at + lane * 16;
+    const u32 at = ring_at + first_col * sizeof(f32);
     switch (parts) {
         case 2: add_up<S, 2>(at, first_row, end); break;
         case 3: add_up<S, 3>(at, first_row, end); break;
@@ -200,8 +203,9 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         u32 counts[kTogether];
         #pragma unroll
         for (u32 r = 0; r < kTogether; ++r) {
-            counts[r] = row + r * step_rows < end ? cols : 0;
-            const Run sum = bits_as<Run>(load_shared(at + (row + r * step_rows) * S::kRowBytes));
+            const u32 here = row + r * step_rows;
+            counts[r] = here < end ? cols : 0;
+            const Run sum = bits_as<Run>(load_shared(at + min(here, end - 1) * S::kRowBytes));
             #pragma unroll
             for (u32 i = 0; i < kCols; ++i) x[r][i] = sum.lane[i] + term[i];
         }

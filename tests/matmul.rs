@@ -269,6 +269,7 @@ fn few_tiles(at: &At) -> Check {
         [512, 384, 1536],
         [256, 1031, 4104],
         [384, 1024, 8200],
+        [500, 2111, 3080],
     ] {
         large_product(at, [m, n, k])?;
         result_from_any_element(at, [m, n, k])?;

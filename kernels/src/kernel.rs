@@ -46,7 +46,7 @@ pub enum Kernel {
     Matmul(DType, [Major; 2], Tile),
     /// `matmul_wgmma.cu`: the same on cards of 9.0.
     MatmulWgmma(DType, [Major; 2], Tile),
-    /// `matmul_parts.cu`: the same with `k` in parts, in medium or small tiles.
+    /// `matmul_parts.cu`: the same, with `k` in parts that a cluster adds up.
     MatmulParts(DType, [Major; 2], Tile),
     /// `matmul_any.cu`: 16-bit operands with any strides, in small tiles.
     MatmulAny(DType),
@@ -195,8 +195,7 @@ impl Kernel {
             for majors in Major::PAIRS {
                 all.extend(Tile::ALL.map(|tile| Kernel::Matmul(dtype, majors, tile)));
                 all.extend(Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, majors, tile)));
-                let small = [Tile::Medium, Tile::Small];
-                all.extend(small.map(|tile| Kernel::MatmulParts(dtype, majors, tile)));
+                all.extend(Tile::ALL.map(|tile| Kernel::MatmulParts(dtype, majors, tile)));
             }
             all.push(Kernel::MatmulAny(dtype));
             all.extend(Thin::ALL.map(|thin| Kernel::MatmulThin(dtype, thin)));

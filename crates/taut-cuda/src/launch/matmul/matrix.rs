@@ -68,7 +68,7 @@ fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
         }
         [Some(a), Some(b)] if is_hopper && in_boxes(products, [a, b]) => {
             let whole = Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
-            let parts = [Tile::Medium, Tile::Small].map(|tile| Kernel::MatmulParts(dtype, [a, b], tile));
+            let parts = Tile::ALL.map(|tile| Kernel::MatmulParts(dtype, [a, b], tile));
             whole.into_iter().chain(parts).collect()
         }
         [Some(a), Some(b)] => Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)).into(),
@@ -168,11 +168,11 @@ pub(super) struct Pace {
 fn pace(kernel: Kernel) -> Pace {
     let (blocks, busy, alone, ends) = match kernel {
         Kernel::MatmulThin(_, thin) => return thin::pace(thin),
-        Kernel::MatmulWgmma(_, _, Tile::Large) => (1, 520, 520, 5700),
-        Kernel::MatmulWgmma(_, _, Tile::Medium) | Kernel::MatmulParts(_, _, Tile::Medium) => {
-            (2, 290, 310, 4400)
-        }
-        Kernel::MatmulWgmma(_, _, Tile::Small) | Kernel::MatmulParts(..) => (2, 195, 195, 2800),
+        Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulParts(_, _, tile) => match tile {
+            Tile::Large => (1, 520, 520, 5700),
+            Tile::Medium => (2, 290, 310, 4400),
+            Tile::Small => (2, 195, 195, 2800),
+        },
         Kernel::Matmul(_, _, Tile::Large) => (1, 1000, 1050, 4000),
         Kernel::Matmul(_, _, Tile::Medium) => (2, 560, 800, 3500),
         Kernel::Matmul(_, _, Tile::Small) => (4, 200, 450, 2000),

@@ -302,6 +302,8 @@ fn few_tiles_have_their_parts_added_up_in_clusters() {
         (64, 4096, 4096, Tile::Small),
         (128, 1024, 1024, Tile::Small),
         (128, 2112, 7168, Tile::Small),
+        (384, 1024, 8200, Tile::Medium),
+        (512, 2112, 7168, Tile::Large),
         (65, 1031, 2056, Tile::Small),
     ] {
         let choice = plan(&layout(m, k), &transposed(k, n), DType::F16);
