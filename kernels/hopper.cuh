@@ -46,6 +46,10 @@ __device__ __forceinline__ void cluster_wait() {
     asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
 
+// The same in two halves: nobody gets past the second one before all have come to the first.
+__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
+__device__ __forceinline__ void cluster_await() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
+
 // The same, and what they wrote to shared memory before shows to all of them.
 __device__ __forceinline__ void cluster_meet() {
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
@@ -62,6 +66,14 @@ __device__ __forceinline__ u32 shared_address_in(u32 at, u32 rank) {
 __device__ __forceinline__ u32 load_shared_there(u32 at) {
     u32 x;
     asm volatile("ld.shared::cluster.u32 %0, [%1];" : "=r"(x) : "r"(at) : "memory");
+    return x;
+}
+
+// 16 bytes of it.
+__device__ __forceinline__ u32x4 load_shared_there_16(u32 at) {
+    u32x4 x;
+    asm volatile("ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x.a), "=r"(x.b), "=r"(x.c), "=r"(x.d) : "r"(at) : "memory");
     return x;
 }
 

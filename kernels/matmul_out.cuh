@@ -1,11 +1,7 @@
 // matmul_out.cuh: the way of a warpgroup's sums from its registers to dst: bias, activation, and what dst holds, in boxes of
 // the copy engine where it can take them; else as matmul_rows.cuh does it.
 #pragma once
-#include "hopper.cuh"
-#include "matmul.cuh"
-
-// Of 64 x 64 elements.
-constexpr u32 kBoxBytes = 64 * 64 * 2;
+#include "matmul_ring.cuh"
 
 // How all of a launch is stored: without the copy engine, or by it in elements of T or of f32. The twin of goes_in_boxes in
 // crates/taut-cuda/src/launch/matmul/boxes.rs.

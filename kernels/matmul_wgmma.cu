@@ -20,9 +20,6 @@
 // Bound by   tensor cores for large m, n and k; 2 * m * n * k operations.
 #include "matmul_rows.cuh"
 
-// Elements along k in a stage: rows of 128 bytes.
-constexpr u32 kStep = 64;
-
 // Tiles of kM x kN. The numbers come from Tile in src/variant.rs.
 template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static constexpr u32 kM = kM_, kN = kN_, kTeam = kTeam_, kStages = kStages_;
@@ -34,38 +31,6 @@ template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static_assert(kRows % 64 == 0 && (kTeam == 1 || kTeam == 2));
 };
 
-// How stages of an operand come: in boxes of 64 along k and kRows rows, or of 64 along both axes.
-template <Major kMajor, u32 kExtent, u32 kRows> struct Side {
-    static constexpr bool kOuter = kMajor == Major::Outer;
-    static constexpr u32 kNext = (kOuter ? 16 * 128 : 32) >> 4;  // 16 elements further along k, as factor_at counts
-    static constexpr u32 kBox = kOuter ? 64 : kRows, kBoxes = kExtent / kBox;
-    static_assert(kExtent % kBox == 0);
-
-    static __device__ __forceinline__ void fetch(u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {
-        each_box<kBoxes>(outer, k, [&](u32 i, u32 x, u32 y) {
-            copy_box(to + i * kBox * 128, map, x, y, product, barrier);
-        });
-    }
-
-    // One half or the other, to both blocks of a pair.
-    static __device__ __forceinline__
-    void fetch_half(u32 half, u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {
-        static_assert(kBoxes % 2 == 0);
-        const u32 first = half * (kBoxes / 2);
-        each_box<kBoxes / 2>(outer + first * kBox, k, [&](u32 i, u32 x, u32 y) {
-            copy_box_to_all(to + (first + i) * kBox * 128, map, x, y, product, barrier, 3);
-        });
-    }
-
-    template <u32 kCount, typename F> static __device__ __forceinline__ void each_box(u32 outer, u32 k, F f) {
-        #pragma unroll 1  // one thread has time, and the others need the registers
-        for (u32 i = 0; i < kCount; ++i) {
-            if constexpr (kOuter) f(i, outer + kBox * i, k);
-            else f(i, k, outer + kBox * i);
-        }
-    }
-};
-
 template <typename S> __device__ __forceinline__ Work work_at(const Product& p, u32 tiles, u32 index) {
     Work work;
     work.part = index / tiles % p.splits;
@@ -74,24 +39,6 @@ template <typename S> __device__ __forceinline__ Work work_at(const Product& p, 
     work.steps = u32((work.tile.depth + kStep - 1) / kStep);
     return work;
 }
-
-// The place in the ring, and the parity of the phase in which it is there.
-template <u32 kStages> struct Ring {
-    u32 stage = 0, parity = 0;
-
-    __device__ __forceinline__ void advance(u32 steps) {
-        stage += steps;
-        parity ^= stage / kStages & 1;
-        stage %= kStages;
-    }
-
-    __device__ __forceinline__ void next() {
-        if (++stage == kStages) {
-            stage = 0;
-            parity ^= 1;
-        }
-    }
-};
 
 template <typename T, Major kA, Major kB, typename S>
 __global__ void __launch_bounds__(384, 1)

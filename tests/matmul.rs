@@ -15,6 +15,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("matmul::all_tile_borders", all_tile_borders);
     suite.real("matmul::wide_layers", wide_layers);
     suite.cuda("matmul::large_products", large_products);
+    suite.cuda("matmul::few_tiles", few_tiles);
     suite.real("matmul::products_of_odd_rows", products_of_odd_rows);
     suite.real("matmul::results_on_no_pack", results_on_no_pack);
     suite.real("matmul::batches_at_tile_borders", batches_at_tile_borders);
@@ -254,6 +255,28 @@ fn whole_numbers(at: &At, shape: &[usize], seed: u64) -> taut::Result<Tensor> {
     Tensor::uniform(shape, -3.5, 3.5, seed, DType::F32, &at.device)?.round()
 }
 
+/// Likewise products of a long `k` whose few tiles leave most of a card idle: in parts that clusters of 2 to 8 blocks add up, as
+/// many steps to each or not, and ending within a step; alone, in batches, and onto results that begin on any element.
+fn few_tiles(at: &At) -> Check {
+    for [m, n, k] in [
+        [65, 1031, 2056],
+        [128, 2112, 1544],
+        [130, 257, 4104],
+        [129, 130, 1100],
+        [257, 264, 3080],
+        [100, 1000, 1032],
+        [200, 1106, 2056],
+        [512, 384, 1536],
+        [256, 1031, 4104],
+        [384, 1024, 8200],
+        [500, 2111, 3080],
+    ] {
+        large_product(at, [m, n, k])?;
+        result_from_any_element(at, [m, n, k])?;
+    }
+    Ok(())
+}
+
 fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
     let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
     let (a, b, c, bias) = (whole(&[m, k], 1)?, whole(&[k, n], 2)?, whole(&[m, n], 3)?, whole(&[n], 4)?);
@@ -331,44 +354,49 @@ fn products_of_odd_rows(at: &At) -> Check {
 /// Factors on packs whose results begin on none, or on an element that no pack begins with: whole numbers, as above, with bias
 /// and activation, onto what is there in 16 bits and in f32, as a gradient, in batches, and in parts of a long `k`.
 fn results_on_no_pack(at: &At) -> Check {
-    let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
     for [m, n, k] in [[641, 1111, 136], [193, 1106, 72], [130, 257, 264], [70, 65, 4104], [257, 264, 72]] {
-        let (a, w, bias) = (whole(&[m, k], 1)?, whole(&[n, k], 2)?, whole(&[n], 3)?);
-        let (many_a, many_w) = (whole(&[3, m, k], 4)?, whole(&[3, n, k], 5)?);
-        let sums = a.clone().matmul(&w.clone().t()?)?;
-        let many = many_a.clone().matmul(&many_w.clone().t()?)?;
-        for (dtype, lead) in [(DType::F16, 0), (DType::F16, 1), (DType::BF16, 3)] {
-            let half = |x: &Tensor| x.clone().cast(dtype);
-            let (x, weight) = (half(&a)?, half(&w)?);
-            let layer = x.clone().linear_with(&weight, Some(&half(&bias)?), Activation::Relu)?;
-            same_tensors(&layer, &half(&sums.clone().add(&bias)?.relu()?)?)?;
-            same_tensors(&half(&many_a)?.matmul(&half(&many_w)?.t()?)?, &half(&many)?)?;
+        result_from_any_element(at, [m, n, k])?;
+    }
+    Ok(())
+}
 
-            let beneath = |shape: &[usize], dtype| {
-                let numel: usize = shape.iter().product();
-                whole(&[lead + numel], 6)?.cast(dtype)?.slice(0, lead..lead + numel)?.reshape(shape)
-            };
-            let joined = sums.clone().add(&beneath(&[m, n], DType::F32)?)?;
-            for out in [dtype, DType::F32] {
-                let mut sum = beneath(&[m, n], out)?;
-                sum.addmm_(&x, &weight.clone().t()?)?;
-                same_tensors(&sum, &joined.clone().cast(out)?)?;
-                let mut sum = beneath(&[3, m, n], out)?;
-                sum.addmm_(&half(&many_a)?, &half(&many_w)?.t()?)?;
-                same_tensors(&sum, &many.clone().add(&beneath(&[3, m, n], DType::F32)?)?.cast(out)?)?;
-            }
-            let mut sum = beneath(&[m, n], dtype)?;
-            sum.add_linear_(&x, &weight, Some(&half(&bias)?))?;
-            same_tensors(&sum, &half(&joined.add(&bias)?)?)?;
+fn result_from_any_element(at: &At, [m, n, k]: [usize; 3]) -> Check {
+    let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
+    let (a, w, bias) = (whole(&[m, k], 1)?, whole(&[n, k], 2)?, whole(&[n], 3)?);
+    let (many_a, many_w) = (whole(&[3, m, k], 4)?, whole(&[3, n, k], 5)?);
+    let sums = a.clone().matmul(&w.clone().t()?)?;
+    let many = many_a.clone().matmul(&many_w.clone().t()?)?;
+    for (dtype, lead) in [(DType::F16, 0), (DType::F16, 1), (DType::BF16, 3)] {
+        let half = |x: &Tensor| x.clone().cast(dtype);
+        let (x, weight) = (half(&a)?, half(&w)?);
+        let layer = x.clone().linear_with(&weight, Some(&half(&bias)?), Activation::Relu)?;
+        same_tensors(&layer, &half(&sums.clone().add(&bias)?.relu()?)?)?;
+        same_tensors(&half(&many_a)?.matmul(&half(&many_w)?.t()?)?, &half(&many)?)?;
 
-            // The gradient before a relu, over its output.
-            let before = beneath(&[m, n], dtype)?.require_grad()?;
-            let y = before.clone().relu()?.matmul(&weight)?;
-            y.mul(&x)?.sum(&[])?.backward()?;
-            let passes = beneath(&[m, n], DType::F32)?.gt_scalar(0.0)?.cast(DType::F32)?;
-            let grad = sums.clone().mul(&passes)?.add_scalar(0.0)?;
-            same_tensors(&before.grad().expect("it has a gradient"), &half(&grad)?)?;
+        let beneath = |shape: &[usize], dtype| {
+            let numel: usize = shape.iter().product();
+            whole(&[lead + numel], 6)?.cast(dtype)?.slice(0, lead..lead + numel)?.reshape(shape)
+        };
+        let joined = sums.clone().add(&beneath(&[m, n], DType::F32)?)?;
+        for out in [dtype, DType::F32] {
+            let mut sum = beneath(&[m, n], out)?;
+            sum.addmm_(&x, &weight.clone().t()?)?;
+            same_tensors(&sum, &joined.clone().cast(out)?)?;
+            let mut sum = beneath(&[3, m, n], out)?;
+            sum.addmm_(&half(&many_a)?, &half(&many_w)?.t()?)?;
+            same_tensors(&sum, &many.clone().add(&beneath(&[3, m, n], DType::F32)?)?.cast(out)?)?;
         }
+        let mut sum = beneath(&[m, n], dtype)?;
+        sum.add_linear_(&x, &weight, Some(&half(&bias)?))?;
+        same_tensors(&sum, &half(&joined.add(&bias)?)?)?;
+
+        // The gradient before a relu, over its output.
+        let before = beneath(&[m, n], dtype)?.require_grad()?;
+        let y = before.clone().relu()?.matmul(&weight)?;
+        y.mul(&x)?.sum(&[])?.backward()?;
+        let passes = beneath(&[m, n], DType::F32)?.gt_scalar(0.0)?.cast(DType::F32)?;
+        let grad = sums.clone().mul(&passes)?.add_scalar(0.0)?;
+        same_tensors(&before.grad().expect("it has a gradient"), &half(&grad)?)?;
     }
     Ok(())
 }

@@ -57,6 +57,11 @@ impl Kernel {
                 let shape = format!("Shape<{m}, {n}, {}, {}>", team(tile), stages(tile));
                 format!("matmul_wgmma<{dtype}, Major::{a:?}, Major::{b:?}, {shape}>")
             }
+            Kernel::MatmulParts(dtype, [a, b], tile) => {
+                let (m, n) = self.extent();
+                let shape = format!("Shape<{m}, {n}, {}>", stages(tile));
+                format!("matmul_parts<{dtype}, Major::{a:?}, Major::{b:?}, {shape}>")
+            }
             Kernel::MatmulAny(dtype) => format!("matmul_any<{dtype}, {}>", self.shape(Tile::Small)),
             Kernel::MatmulThin(dtype, thin) => {
                 let ((m, n), warps, ahead, blocks) =
@@ -157,13 +162,14 @@ impl Kernel {
     /// Rows and columns of a tile of a product; 0 for all else.
     pub const fn extent(self) -> (u32, u32) {
         match self {
-            Kernel::MatmulWgmma(_, _, Tile::Small) => (64, 128),
+            Kernel::MatmulWgmma(_, _, Tile::Small) | Kernel::MatmulParts(_, _, Tile::Small) => (64, 128),
             // Blocks of 128 threads, with up to 128 sums each.
             Kernel::MatmulF32(_, Tile::Large) => (128, 128),
             Kernel::MatmulF32(_, Tile::Medium) => (64, 128),
-            Kernel::Matmul(_, _, tile) | Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulF32(_, tile) => {
-                tile.extent()
-            }
+            Kernel::Matmul(_, _, tile)
+            | Kernel::MatmulWgmma(_, _, tile)
+            | Kernel::MatmulParts(_, _, tile)
+            | Kernel::MatmulF32(_, tile) => tile.extent(),
             Kernel::MatmulAny(_) => Tile::Small.extent(),
             Kernel::MatmulThin(_, thin) => thin.extent(),
             _ => (0, 0),
@@ -186,6 +192,10 @@ impl Kernel {
                 // Two batches of boxes of 8 KiB of each of two warpgroups, and 1 KiB to begin on a multiple of that.
                 let out = 2 * 2 * (m / team(tile) / 64) * 8;
                 stages(tile) * 128 * (m + n) + (out + 1) * 1024
+            }
+            Kernel::MatmulParts(_, _, tile) => {
+                let (m, n) = self.extent();
+                stages(tile) * 128 * (m + n) + 1024
             }
             // Elements come by way of registers: more than 2 stages would hide nothing.
             Kernel::MatmulAny(_) => 2 * 64 * (64 + 64),
@@ -245,6 +255,8 @@ impl Kernel {
             Kernel::Matmul(_, _, tile) => tile,
             Kernel::MatmulAny(_) => Tile::Small,
             Kernel::MatmulWgmma(..) => return 384,
+            // A warpgroup for each 64 rows, and a warp that brings the operands.
+            Kernel::MatmulParts(..) => return self.extent().0 / 64 * 128 + 32,
             Kernel::MatmulF32(..) => return 128,
             Kernel::MatmulThin(_, thin) => return thin.warps() * 32,
             _ => return 256,
@@ -259,7 +271,7 @@ const fn team(tile: Tile) -> u32 {
     if matches!(tile, Tile::Large) { 2 } else { 1 }
 }
 
-/// Stages of `matmul_wgmma.cu`: as many as there is room for.
+/// Stages of `matmul_wgmma.cu` and `matmul_parts.cu`: as many as there is room for.
 const fn stages(tile: Tile) -> u32 {
     match tile {
         Tile::Large => 4,

@@ -46,6 +46,8 @@ pub enum Kernel {
     Matmul(DType, [Major; 2], Tile),
     /// `matmul_wgmma.cu`: the same on cards of 9.0.
     MatmulWgmma(DType, [Major; 2], Tile),
+    /// `matmul_parts.cu`: the same, with `k` in parts that a cluster adds up.
+    MatmulParts(DType, [Major; 2], Tile),
     /// `matmul_any.cu`: 16-bit operands with any strides, in small tiles.
     MatmulAny(DType),
     /// `matmul_thin.cu`: few rows or columns, 16-bit operands along `k`.
@@ -193,6 +195,7 @@ impl Kernel {
             for majors in Major::PAIRS {
                 all.extend(Tile::ALL.map(|tile| Kernel::Matmul(dtype, majors, tile)));
                 all.extend(Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, majors, tile)));
+                all.extend(Tile::ALL.map(|tile| Kernel::MatmulParts(dtype, majors, tile)));
             }
             all.push(Kernel::MatmulAny(dtype));
             all.extend(Thin::ALL.map(|thin| Kernel::MatmulThin(dtype, thin)));
@@ -282,6 +285,7 @@ impl Kernel {
             Kernel::Scan(..) => "scan.cu",
             Kernel::Matmul(..) => "matmul_mma.cu",
             Kernel::MatmulWgmma(..) => "matmul_wgmma.cu",
+            Kernel::MatmulParts(..) => "matmul_parts.cu",
             Kernel::MatmulAny(_) => "matmul_any.cu",
             Kernel::MatmulThin(..) => "matmul_thin.cu",
             Kernel::MatmulF32(..) => "matmul_f32.cu",
@@ -316,7 +320,7 @@ impl Kernel {
     /// The only compute capability that has the instructions of this file; `None`: any.
     pub const fn only_on(self) -> Option<(u32, u32)> {
         match self {
-            Kernel::MatmulWgmma(..) => Some((9, 0)),
+            Kernel::MatmulWgmma(..) | Kernel::MatmulParts(..) => Some((9, 0)),
             _ => None,
         }
     }
@@ -341,6 +345,9 @@ impl Kernel {
             }
             Kernel::MatmulWgmma(dtype, [a, b], tile) => {
                 [25, tile as usize, dtype as usize, a as usize * 2 + b as usize]
+            }
+            Kernel::MatmulParts(dtype, [a, b], tile) => {
+                [39, tile as usize, dtype as usize, a as usize * 2 + b as usize]
             }
             Kernel::MatmulAny(dtype) => [8, 0, dtype as usize, 0],
             Kernel::MatmulThin(dtype, thin) => [26, thin as usize, dtype as usize, 0],

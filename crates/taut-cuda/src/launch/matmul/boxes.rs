@@ -1,4 +1,4 @@
-//! The operands of `matmul_wgmma.cu` as boxes that the copy engine brings.
+//! The operands of `matmul_wgmma.cu` and `matmul_parts.cu` as boxes that the copy engine brings.
 
 use crate::{Param, Stream};
 use cudarc::driver::sys;
@@ -28,35 +28,38 @@ struct Factor {
     tile: u32,
 }
 
-/// The maps of both factors and of `dst`, as the source asks for them. For what lies outside of a factor zeros come; of
-/// `dst` it is dropped.
-pub(super) fn of(
+/// The maps of both factors, as the source asks for them. For what lies outside zeros come.
+pub(super) fn factors(
     stream: &Stream,
     product: &Product,
     dtype: DType,
     majors: [Major; 2],
     kernel: Kernel,
-) -> Result<[TensorMap; 3]> {
+) -> Result<[TensorMap; 2]> {
     let Product { a, b, m, n, k, a_m, a_k, b_k, b_n, ref batch, .. } = *product;
     let tile = kernel.extent();
     let of_b = if kernel.pairs() { tile.1 / 2 } else { tile.1 };
     let [a_step, b_step] = batch.stride.map(|strides| strides[0]);
     let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], tile: tile.0 };
     let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], tile: of_b };
-    let [a, b] = [a, b].map(|factor| {
+    let map = |factor: Factor| {
         let Factor { address, outer, k, step, major, tile } = factor;
         let (along, across, rows) = if major == Major::K { (k, outer, tile) } else { (outer, k, ROWS) };
         let products = if step == 0 { 1 } else { batch.numel };
         encode(stream, dtype, address, along.0, [across, (products, step)], rows)
-    });
-    let out = if product.wide == 0 { dtype } else { DType::F32 };
-    let dst = if goes_in_boxes(product) {
-        let (rows, row) = if product.turned == 0 { (m, n) } else { (n, m) };
-        encode(stream, out, product.dst, row, [(rows, row), (batch.numel, m * n)], ROWS)?
-    } else {
-        TensorMap::default() // stored without
     };
-    Ok([a?, b?, dst])
+    Ok([map(a)?, map(b)?])
+}
+
+/// That of `dst`. What lies outside is dropped.
+pub(super) fn results(stream: &Stream, product: &Product, dtype: DType) -> Result<TensorMap> {
+    if !goes_in_boxes(product) {
+        return Ok(TensorMap::default()); // stored without
+    }
+    let Product { dst, m, n, ref batch, wide, turned, .. } = *product;
+    let out = if wide == 0 { dtype } else { DType::F32 };
+    let (rows, row) = if turned == 0 { (m, n) } else { (n, m) };
+    encode(stream, out, dst, row, [(rows, row), (batch.numel, m * n)], ROWS)
 }
 
 /// The same products with the factors in turned roles, where `kernel` can turn the results back on their way out and needs

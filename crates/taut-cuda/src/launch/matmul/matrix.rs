@@ -21,6 +21,16 @@ const MOST_WORKSPACE: u64 = 32 << 20;
 /// Cycles from the end of one kernel to the work of the next.
 const SECOND_LAUNCH: u64 = 3000;
 
+/// Cycles in which the blocks of a cluster add up what they have of a tile, and those that each of them adds: an estimate.
+const CLUSTER: u64 = 1600;
+const CLUSTER_BLOCK: u64 = 250;
+
+/// Blocks of a cluster at most, on every card.
+const MOST_CLUSTER: u64 = 8;
+
+/// Multiprocessors come in groups of so many or a few more, and a cluster lies within one.
+const GROUP: u64 = 16;
+
 /// Bytes that a multiprocessor gets from memory in a cycle, if all of them want some.
 pub(super) const MEMORY_BYTES: u64 = 18;
 
@@ -57,7 +67,9 @@ fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
             Tile::ALL.map(|tile| Kernel::MatmulF32(pair, tile)).into()
         }
         [Some(a), Some(b)] if is_hopper && in_boxes(products, [a, b]) => {
-            Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile)).into()
+            let whole = Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
+            let parts = Tile::ALL.map(|tile| Kernel::MatmulParts(dtype, [a, b], tile));
+            whole.into_iter().chain(parts).collect()
         }
         [Some(a), Some(b)] => Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)).into(),
         _ => vec![Kernel::MatmulAny(dtype)],
@@ -78,7 +90,7 @@ pub(super) fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize), le
 }
 
 /// The ways to run a kernel, with the cycles that they should take: with `k` whole, in up to as many parts as fill the card,
-/// and with parts of the last rows only.
+/// in parts that a cluster adds up, and with parts of the last rows only.
 fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl Iterator<Item = Way> {
     let Pace { blocks, busy, alone, ends } = pace(kernel);
     let (tile_m, tile_n) = kernel.extent();
@@ -95,16 +107,21 @@ fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl 
     let least = bytes / (processors * if is_thin { MEMORY_BYTES } else { TILE_MEMORY_BYTES });
     let own = bytes / (all * steps.max(1)) / MOST_MEMORY_BYTES;
     let alone = if bytes > card.l2_bytes { alone.max(own) } else { alone };
+    let in_cluster = matches!(kernel, Kernel::MatmulParts(..));
     // The products of so many tiles, cut into parts of `k`.
     let first = move |tiles: u64, parts: u64| {
         let per_processor = (tiles * parts).div_ceil(processors);
         let rounds = per_processor.div_ceil(blocks);
-        steps.div_ceil(parts) * (per_processor * busy).max(rounds * alone) + rounds * ends
+        // Blocks of a cluster have whole stages.
+        let steps = if in_cluster { steps.div_ceil(2).div_ceil(parts) * 2 } else { steps.div_ceil(parts) };
+        steps * (per_processor * busy).max(rounds * alone) + rounds * ends
     };
     // One more part costs the sums of every product, written and read again.
     let sums = move |rows: u64| rows * n.next_multiple_of(PARTIAL_PACK.into());
-    let second = move |parts: u64, sums: u64| {
-        if parts > 1 { 6000 + parts * sums * 8 / (processors * 20) } else { 0 }
+    let second = move |parts: u64, sums: u64| match parts {
+        1 => 0,
+        _ if in_cluster => CLUSTER + parts * CLUSTER_BLOCK,
+        _ => 6000 + parts * sums * 8 / (processors * 20),
     };
     let most = move |sums: u64| {
         (steps / STEPS_PER_PART).min(MOST_PARTS).min(MOST_WORKSPACE / (4 * sums).max(1)).max(1)
@@ -112,8 +129,13 @@ fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl 
     // Blocks that stay take tiles one after the other: more rounds may be more even.
     let stays = matches!(kernel, Kernel::MatmulWgmma(..));
     let fullest = if stays && all * 2 >= processors { 2 * blocks } else { blocks };
-    let most_of_all = (processors * fullest / all).clamp(1, most(count * sums(m)));
-    let even = (1..=most_of_all).map(move |parts| {
+    let most_of_all = match in_cluster {
+        true => MOST_CLUSTER,
+        false => (processors * fullest / all).clamp(1, most(count * sums(m))),
+    };
+    // Clusters that the card holds at once take a tile each.
+    let exists = move |parts: &u64| !in_cluster || *parts > 1 && all <= processors / GROUP * (GROUP / parts);
+    let even = (1..=most_of_all).filter(exists).map(move |parts| {
         let cycles = first(all, parts).max(least + ends) + second(parts, count * sums(m));
         Way { kernel, blocks: tiles, parts, tail: None, cycles }
     });
@@ -146,9 +168,11 @@ pub(super) struct Pace {
 fn pace(kernel: Kernel) -> Pace {
     let (blocks, busy, alone, ends) = match kernel {
         Kernel::MatmulThin(_, thin) => return thin::pace(thin),
-        Kernel::MatmulWgmma(_, _, Tile::Large) => (1, 520, 520, 5700),
-        Kernel::MatmulWgmma(_, _, Tile::Medium) => (2, 290, 310, 4400),
-        Kernel::MatmulWgmma(_, _, Tile::Small) => (2, 195, 195, 2800),
+        Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulParts(_, _, tile) => match tile {
+            Tile::Large => (1, 520, 520, 5700),
+            Tile::Medium => (2, 290, 310, 4400),
+            Tile::Small => (2, 195, 195, 2800),
+        },
         Kernel::Matmul(_, _, Tile::Large) => (1, 1000, 1050, 4000),
         Kernel::Matmul(_, _, Tile::Medium) => (2, 560, 800, 3500),
         Kernel::Matmul(_, _, Tile::Small) => (4, 200, 450, 2000),

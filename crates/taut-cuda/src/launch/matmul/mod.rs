@@ -1,5 +1,5 @@
-//! Launches of `matmul_wgmma.cu`, `matmul_mma.cu`, `matmul_thin.cu`, `matmul_any.cu`, `matmul_f32.cu`
-//! and `matvec.cu`, and of `matmul_reduce.cu` where `k` is split.
+//! Launches of `matmul_wgmma.cu`, `matmul_parts.cu`, `matmul_mma.cu`, `matmul_thin.cu`, `matmul_any.cu`, `matmul_f32.cu`
+//! and `matvec.cu`, and of `matmul_reduce.cu` where `k` is split and no cluster adds up.
 
 mod boxes;
 mod lately;
@@ -72,6 +72,8 @@ pub struct Choice {
     batch: [Layout; 2],
     /// Blocks of one product and one part of `k`.
     blocks: u64,
+    /// Blocks of a cluster, which add up as many parts of `k`; 1 where none do.
+    cluster: u32,
     /// The multiprocessors of the card.
     processors: u32,
     /// Of workspace: sums of parts, before the factors that are brought there.
@@ -90,7 +92,7 @@ struct Way {
     kernel: Kernel,
     /// Blocks of one product and one part of `k`.
     blocks: u64,
-    /// Of `k`.
+    /// Of `k`: added up by a second pass, or by the blocks of a cluster.
     parts: u64,
     /// The rows whose `k` is in parts, where that of the others is whole.
     tail: Option<Tail>,
@@ -124,6 +126,11 @@ pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
     };
     let (products, way, pitched) = instead.unwrap_or((products, way, [None; 2]));
     let Way { kernel, blocks, parts, tail, .. } = way;
+    // Parts that a cluster adds up are none to the rest of the launch.
+    let (parts, cluster) = match kernel {
+        Kernel::MatmulParts(..) => (1, u32::try_from(parts).unwrap_or(1)),
+        _ => (parts, 1),
+    };
     let [m, n, k, count] = [products.m, products.n, products.k, products.count()].map(|n| n as u64);
     let [a_m, a_k] = products.a.map(|stride| stride as u64);
     let [b_k, b_n] = products.b.map(|stride| stride as u64);
@@ -157,6 +164,7 @@ pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
         turned,
         batch: products.batch,
         blocks,
+        cluster,
         processors: card.multiprocessors,
         sums_bytes,
         pitched,
@@ -280,11 +288,18 @@ pub fn matmul(
 fn multiply(stream: &Stream, choice: &Choice, product: &Product, count: u64) -> Result<()> {
     let (product, kernel) = boxes::turned(product, choice.kernel).unwrap_or((*product, choice.kernel));
     if let Kernel::MatmulWgmma(dtype, majors, _) = kernel {
-        let [a, b, dst] = boxes::of(stream, &product, dtype, majors, kernel)?;
+        let [a, b] = boxes::factors(stream, &product, dtype, majors, kernel)?;
+        let dst = boxes::results(stream, &product, dtype)?;
         let args = [Arg::new(&product), Arg::new(&a), Arg::new(&b), Arg::new(&dst)];
         let blocks = staying(kernel, &product, count, choice.processors)?;
         // SAFETY: as below, and the maps stand for the same operands.
         return unsafe { stream.launch(kernel, blocks, args) };
+    }
+    if let Kernel::MatmulParts(dtype, majors, _) = kernel {
+        let [a, b] = boxes::factors(stream, &product, dtype, majors, kernel)?;
+        let args = [Arg::new(&product), Arg::new(&a), Arg::new(&b)];
+        // SAFETY: likewise.
+        return unsafe { stream.launch(kernel, blocks(choice, count)?, args) };
     }
     // SAFETY: every other kernel of the family takes a `Product`. Its operands are those that the choice was made for, and the
     // workspace holds what was planned: `address` has seen to it.
@@ -316,6 +331,11 @@ fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
         Kernel::Matvec(_, Major::K) => ((n * count).div_ceil((threads / lanes).into()), 1),
         kernel @ Kernel::MatmulWgmma(..) => {
             return staying(kernel, &choice.product, count, choice.processors);
+        }
+        kernel @ Kernel::MatmulParts(..) => {
+            let cluster = choice.cluster;
+            let grid = grid([choice.blocks * count * u64::from(cluster), 1], threads)?;
+            return Ok(Grid { shared_bytes: kernel.shared_bytes(), cluster, ..grid });
         }
         _ => (choice.blocks, u32::try_from(count).unwrap_or(u32::MAX)),
     };

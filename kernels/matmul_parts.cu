@@ -1,0 +1,216 @@
+// matmul_parts.cu: products as in matmul_wgmma.cu of so few tiles that most of the card would have none: the blocks of a cluster
+// take one tile, each a part of k, and add up through each other's shared memory.
+//
+// One thread of a block starts bulk copies of both operands into a ring of stages; warpgroups of 64 rows each multiply. Every
+// block then lays its sums where the ring was, in rows; when all blocks have, each takes some of the rows, adds them up in the
+// order of the parts, so that the bits do not depend on who adds, and stores them.
+//
+// Launch     1-D, a cluster for each tile of each product; in clusters of 2 to 8, the parts of k, some of which may be empty;
+//            Shape::kThreads threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
+// Requires   a_map and b_map as in matmul_wgmma.cu; k at least 1.
+// Aliasing   dst apart from a, b and bias.
+// Numerics   as matmul_mma.cu.
+// Bound by   what L2 and memory bring; for short k, the latencies of copies and of the cluster.
+#include "matmul_ring.cuh"
+
+// Tiles of kM x kN. The numbers come from Tile in src/variant.rs.
+template <u32 kM_, u32 kN_, u32 kStages_> struct Shape {
+    static constexpr u32 kM = kM_, kN = kN_, kStages = kStages_;
+    static constexpr u32 kABytes = kM * kStep * 2, kBytes = (kM + kN) * kStep * 2;
+    static constexpr u32 kMultiply = kM / 64 * 128, kThreads = kMultiply + 32, kWarps = kMultiply / 32;
+    // Warps take all columns of a row, or a half of them, 4 to a lane.
+    static constexpr u32 kHalves = kN / 128;
+    // Of sums: what is added to a multiple of 128 bytes lets the eight rows that a warp writes at a time meet all banks.
+    static constexpr u32 kRowBytes = kN * sizeof(f32) + 32;
+    static_assert((kM == 64 || kM == 128) && kWarps % kHalves == 0 && kM * kRowBytes <= kStages * kBytes);
+};
+
+// Columns that a lane adds up, and rows that it stores together.
+constexpr u32 kCols = 4, kTogether = 2;
+using Run = Pack<f32, kCols>;
+
+// Adds up rows of all blocks, those before `end`, and puts the sums where the block's own part was: that is this thread's
+// alone, and registers have no index. Everything is on its way before any of it is added.
+template <typename S, u32 kParts> __device__ __forceinline__ void add_up(u32 at, u32 first_row, u32 end) {
+    constexpr u32 kStepRows = kParts * S::kWarps / S::kHalves, kRows = (S::kM + kStepRows - 1) / kStepRows;
+    at += first_row * S::kRowBytes;
+    u32 there[kParts];
+    #pragma unroll
+    for (u32 i = 0; i < kParts; ++i) there[i] = shared_address_in(at, i);
+    Run x[kRows][kParts];
+    #pragma unroll
+    for (u32 r = 0; r < kRows; ++r) {
+        if (first_row + r * kStepRows >= end) continue;
+        #pragma unroll
+        for (u32 i = 0; i < kParts; ++i) {
+            x[r][i] = bits_as<Run>(load_shared_there_16(there[i] + r * kStepRows * S::kRowBytes));
+        }
+    }
+    #pragma unroll
+    for (u32 r = 0; r < kRows; ++r) {
+        if (first_row + r * kStepRows >= end) continue;
+        #pragma unroll
+        for (u32 i = 1; i < kParts; ++i) {
+            #pragma unroll
+            for (u32 j = 0; j < kCols; ++j) x[r][0].lane[j] += x[r][i].lane[j];
+        }
+        store_shared(at + r * kStepRows * S::kRowBytes, bits_as<u32x4>(x[r][0]));
+    }
+}
+
+template <typename T> __device__ __forceinline__ void load_bias(f32 (&term)[kCols], const Product& p, u64 col, u32 cols) {
+    const T* bias = static_cast<const T*>(p.bias) + col * p.bias_n;
+    if (p.bias_n == 1) {
+        load_run(term, bias, cols);
+    } else {
+        #pragma unroll
+        for (u32 i = 0; i < kCols; ++i) term[i] = i < cols ? to_f32(bias[i * p.bias_n]) : 0.0f;
+    }
+}
+
+// Rows through the rest of the epilogue, the first of them to `at`, of each so many columns.
+template <typename Out>
+__device__ __forceinline__
+void store_together(const Product& p, f32 (&x)[kTogether][kCols], u64 at, u64 step, const u32 (&counts)[kTogether]) {
+    f32 all[kTogether * kCols];
+    #pragma unroll
+    for (u32 i = 0; i < kTogether * kCols; ++i) all[i] = x[i / kCols][i % kCols];
+    activate<Out>(all, p.activation, p.slope);
+    Out* to = static_cast<Out*>(p.dst) + at;
+    f32 old[kTogether][kCols];
+    #pragma unroll
+    for (u32 r = 0; r < kTogether; ++r) {
+        if (p.onto) load_run(old[r], to + r * step, counts[r]);
+    }
+    #pragma unroll
+    for (u32 r = 0; r < kTogether; ++r) {
+        #pragma unroll
+        for (u32 i = 0; i < kCols; ++i) {
+            const f32 sum = all[r * kCols + i];
+            x[r][i] = p.onto ? join(p, sum, old[r][i]) : sum;
+        }
+        store_run(to + r * step, x[r], counts[r]);
+    }
+}
+
+template <typename T, Major kA, Major kB, typename S>
+__global__ void __launch_bounds__(S::kThreads, 1)
+matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMap a_map,
+             const __grid_constant__ TensorMap b_map) {
+    using A = Side<kA, S::kM, S::kM>;
+    using B = Side<kB, S::kN, S::kN>;
+    extern __shared__ unsigned char shared[];
+    __shared__ u64 barriers[2 * S::kStages];
+    const u32 ring_at = (shared_address(shared) + 1023) & ~1023u;
+    u32 full = shared_address(barriers);
+    asm volatile("" : "+r"(full));  // else it is computed anew in each step
+    const u32 empty = full + 8 * S::kStages;
+
+    if (threadIdx.x == S::kMultiply) {
+        prefetch(a_map);
+        prefetch(b_map);
+        #pragma unroll 1
+        for (u32 i = 0; i < S::kStages; ++i) {
+            barrier_init(full + 8 * i, 1);
+            barrier_init(empty + 8 * i, S::kWarps);
+        }
+        barrier_init_fence();
+    }
+    __syncthreads();
+    follow();
+
+    const u32 parts = cluster_size(), part = cluster_rank();
+    const u32 tiles = tiles_of(p, S::kM, S::kN), index = blockIdx.x / parts, product = index / tiles;
+    const Tile tile = tile_at(p, S::kM, S::kN, index % tiles, 0);
+    const u32 all = u32((p.k + kStep - 1) / kStep);
+    const u32 first = all * part / parts, steps = all * (part + 1) / parts - first;
+    Ring<S::kStages> ring;
+
+    if (threadIdx.x >= S::kMultiply) {
+        // An operand that all products share has one place.
+        const u32 a_product = p.batch.stride[0][0] == 0 ? 0 : product;
+        const u32 b_product = p.batch.stride[1][0] == 0 ? 0 : product;
+        #pragma unroll 1
+        for (u32 step = 0; threadIdx.x == S::kMultiply && step < steps; ++step, ring.next()) {
+            const u32 barrier = full + 8 * ring.stage, to = ring_at + ring.stage * S::kBytes;
+            const u32 k = (first + step) * kStep;
+            barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
+            barrier_expect(barrier, S::kBytes);
+            A::fetch(to, a_map, u32(tile.m0), k, a_product, barrier);
+            B::fetch(to + S::kABytes, b_map, u32(tile.n0), k, b_product, barrier);
+        }
+        return;  // the others wait for what is on its way, and clusters do not wait for who has ended
+    }
+
+    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, rows_at = warp / 4 * 64;
+    const u32 first_col = warp % S::kHalves * 128 + lane * kCols;
+    const u64 col = tile.n0 + first_col;
+    const u32 cols = left_of(p.n, col, kCols);
+    f32 term[kCols] = {};
+    if (p.bias) load_bias<T>(term, p, col, cols);
+    const auto leave = [&](u32 barrier) {
+        if (lane == 0) barrier_arrive(barrier);
+    };
+    f32 sums[S::kN / 2] = {};  // those of an empty part, too
+    u32 used = empty;
+    #pragma unroll 1
+    for (u32 step = 0; step < steps; ++step, ring.next()) {
+        const u32 at = ring_at + ring.stage * S::kBytes;
+        const u64 a = factor_at<A::kOuter>(at + rows_at * 128, kBoxBytes);
+        const u64 b = factor_at<B::kOuter>(at + S::kABytes, kBoxBytes);
+        barrier_wait(full + 8 * ring.stage, ring.parity);
+        product_fence();
+        #pragma unroll
+        for (u32 i = 0; i < kStep / 16; ++i) {
+            multiply_group<T, A::kOuter, B::kOuter>(sums, a + i * A::kNext, b + i * B::kNext, true);
+        }
+        product_commit();
+        // The step before is done: its stage is free.
+        product_wait<1>();
+        if (step > 0) leave(used);
+        used = empty + 8 * ring.stage;
+    }
+    product_wait<0>();
+
+    // All copies have come, and when all warps are here nobody reads them any more.
+    if constexpr (S::kMultiply == 256) pair_wait(1);
+    else group_wait(1);
+    const u32 own = ring_at + (warp * 16 + lane / 4) * S::kRowBytes + lane % 4 * 8;
+    #pragma unroll
+    for (u32 i = 0; i < S::kN / 2; i += 2) {
+        store_shared_pair(own + i / 2 % 2 * 8 * S::kRowBytes + i / 4 * 32, sums[i], sums[i + 1]);
+    }
+    cluster_meet();
+
+    // The warps of all blocks take rows in turn.
+    const u32 first_row = (part * S::kWarps + warp) / S::kHalves, step_rows = parts * S::kWarps / S::kHalves;
+    const u32 end = left_of(p.m, tile.m0, S::kM);
+    const u32 at = ring_at + first_col * sizeof(f32);
+    switch (parts) {
+        case 2: add_up<S, 2>(at, first_row, end); break;
+        case 3: add_up<S, 3>(at, first_row, end); break;
+        case 4: add_up<S, 4>(at, first_row, end); break;
+        case 5: add_up<S, 5>(at, first_row, end); break;
+        case 6: add_up<S, 6>(at, first_row, end); break;
+        case 7: add_up<S, 7>(at, first_row, end); break;
+        default: add_up<S, 8>(at, first_row, end);
+    }
+    cluster_arrive();  // what the others have is read: the sums were stored
+    const u64 to = (product * p.m + tile.m0) * p.n + col;
+    #pragma unroll 1
+    for (u32 row = first_row; row < end; row += kTogether * step_rows) {
+        f32 x[kTogether][kCols];
+        u32 counts[kTogether];
+        #pragma unroll
+        for (u32 r = 0; r < kTogether; ++r) {
+            const u32 here = row + r * step_rows;
+            counts[r] = here < end ? cols : 0;
+            const Run sum = bits_as<Run>(load_shared(at + min(here, end - 1) * S::kRowBytes));
+            #pragma unroll
+            for (u32 i = 0; i < kCols; ++i) x[r][i] = sum.lane[i] + term[i];
+        }
+        if (p.wide) store_together<f32>(p, x, to + row * p.n, step_rows * p.n, counts);
+        else store_together<T>(p, x, to + row * p.n, step_rows * p.n, counts);
+    }
+    cluster_await();  // nobody ends whose memory is still read
+}

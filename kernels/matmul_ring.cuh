@@ -1,0 +1,60 @@
+// matmul_ring.cuh: how both operands of a product come by bulk copies, in a ring of stages that wgmma reads.
+#pragma once
+#include "hopper.cuh"
+#include "matmul.cuh"
+
+// Elements along k in a stage: rows of 128 bytes.
+constexpr u32 kStep = 64;
+
+// Of 64 x 64 elements.
+constexpr u32 kBoxBytes = 64 * 64 * 2;
+
+// How stages of an operand come: in boxes of 64 along k and kRows rows, or of 64 along both axes.
+template <Major kMajor, u32 kExtent, u32 kRows> struct Side {
+    static constexpr bool kOuter = kMajor == Major::Outer;
+    static constexpr u32 kNext = (kOuter ? 16 * 128 : 32) >> 4;  // 16 elements further along k, as factor_at counts
+    static constexpr u32 kBox = kOuter ? 64 : kRows, kBoxes = kExtent / kBox;
+    static_assert(kExtent % kBox == 0);
+
+    static __device__ __forceinline__ void fetch(u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {
+        each_box<kBoxes>(outer, k, [&](u32 i, u32 x, u32 y) {
+            copy_box(to + i * kBox * 128, map, x, y, product, barrier);
+        });
+    }
+
+    // One half or the other, to both blocks of a pair.
+    static __device__ __forceinline__
+    void fetch_half(u32 half, u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {
+        static_assert(kBoxes % 2 == 0);
+        const u32 first = half * (kBoxes / 2);
+        each_box<kBoxes / 2>(outer + first * kBox, k, [&](u32 i, u32 x, u32 y) {
+            copy_box_to_all(to + (first + i) * kBox * 128, map, x, y, product, barrier, 3);
+        });
+    }
+
+    template <u32 kCount, typename F> static __device__ __forceinline__ void each_box(u32 outer, u32 k, F f) {
+        #pragma unroll 1  // one thread has time, and the others need the registers
+        for (u32 i = 0; i < kCount; ++i) {
+            if constexpr (kOuter) f(i, outer + kBox * i, k);
+            else f(i, k, outer + kBox * i);
+        }
+    }
+};
+
+// The place in the ring, and the parity of the phase in which it is there.
+template <u32 kStages> struct Ring {
+    u32 stage = 0, parity = 0;
+
+    __device__ __forceinline__ void advance(u32 steps) {
+        stage += steps;
+        parity ^= stage / kStages & 1;
+        stage %= kStages;
+    }
+
+    __device__ __forceinline__ void next() {
+        if (++stage == kStages) {
+            stage = 0;
+            parity ^= 1;
+        }
+    }
+};
