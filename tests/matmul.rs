@@ -255,7 +255,7 @@ fn whole_numbers(at: &At, shape: &[usize], seed: u64) -> taut::Result<Tensor> {
     Tensor::uniform(shape, -3.5, 3.5, seed, DType::F32, &at.device)?.round()
 }
 
-/// Likewise products of a long `k` whose few tiles leave most of a card idle: in parts that clusters of 2 to 8 blocks add up, as
+/// Likewise products of a long `k` whose few tiles leave most of a card idle: in parts that clusters add up, as
 /// many steps to each or not, and ending within a step; alone, in batches, and onto results that begin on any element.
 fn few_tiles(at: &At) -> Check {
     for [m, n, k] in [

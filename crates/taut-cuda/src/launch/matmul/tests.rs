@@ -300,10 +300,9 @@ fn wide_tiles_turn_their_results_where_that_costs_nothing() {
 fn few_tiles_have_their_parts_added_up_in_clusters() {
     for (m, n, k, tile) in [
         (64, 4096, 4096, Tile::Small),
-        (128, 1024, 1024, Tile::Small),
         (128, 2112, 7168, Tile::Small),
+        (512, 384, 1536, Tile::Small),
         (384, 1024, 8200, Tile::Medium),
-        (512, 2112, 7168, Tile::Large),
         (65, 1031, 2056, Tile::Small),
     ] {
         let choice = plan(&layout(m, k), &transposed(k, n), DType::F16);
@@ -312,7 +311,7 @@ fn few_tiles_have_their_parts_added_up_in_clusters() {
         let (down, right) = choice.kernel.extent();
         let tiles = (m as u64).div_ceil(down.into()) * (n as u64).div_ceil(right.into());
         let Grid { blocks: [x, y, z], threads, cluster, .. } = blocks(&choice, 1).unwrap();
-        assert!((2..=8).contains(&cluster) && x <= 128, "{m} x {n} x {k}: {x} in clusters of {cluster}");
+        assert!((2..=6).contains(&cluster) && x <= 128, "{m} x {n} x {k}: {x} in clusters of {cluster}");
         assert_eq!((u64::from(x), y, z), (tiles * u64::from(cluster), 1, 1));
         assert_eq!(threads, choice.kernel.threads());
     }
@@ -320,7 +319,9 @@ fn few_tiles_have_their_parts_added_up_in_clusters() {
     let many = plan(&batch(&[4, 128, 2048]), &batch(&[4, 2048, 512]), DType::BF16);
     assert!(matches!(many.kernel, Kernel::MatmulParts(..)), "{:?}", many.kernel);
     assert_eq!(u64::from(blocks(&many, 4).unwrap().blocks[0]), 4 * many.blocks * u64::from(many.cluster));
-    for (m, n, k) in [(4096, 4096, 4096), (1024, 2048, 1024), (16, 4096, 4096), (128, 128, 64)] {
+    for (m, n, k) in
+        [(4096, 4096, 4096), (128, 1024, 1024), (64, 768, 50_304), (16, 4096, 4096), (128, 128, 64)]
+    {
         let choice = plan(&layout(m, k), &transposed(k, n), DType::F16);
         assert!(!matches!(choice.kernel, Kernel::MatmulParts(..)), "{m} x {n} x {k}");
         assert_eq!(choice.cluster, 1);
