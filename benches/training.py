@@ -20,7 +20,8 @@ Weights have the variance that keeps activations as they are (2 / inputs). PyTor
 holds both.
 
     seconds     the median of steps, each timed by events: those of a second, and five at least, after a second that is
-                not timed, in which the card comes down to a clock that it can hold; our own are timed alike
+                not timed, in which the card comes down to a clock that it can hold; our rows of `training` are timed
+                alike, those of `multi` eleven times from rest
     peak        torch.cuda.max_memory_allocated of a step, weights, states and inputs included
     reserved    torch.cuda.max_memory_reserved of it
 
