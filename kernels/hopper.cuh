@@ -130,6 +130,12 @@ void copy_box_to_all(u32 to, const TensorMap& map, u32 x, u32 y, u32 z, u32 barr
                  ::"r"(to), "l"(&map), "r"(x), "r"(y), "r"(z), "r"(barrier), "h"(u16(blocks)) : "memory");
 }
 
+// Starts to bring the box to L2.
+__device__ __forceinline__ void prefetch_box(const TensorMap& map, u32 x, u32 y, u32 z) {
+    asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%0, {%1, %2, %3}];"
+                 ::"l"(&map), "r"(x), "r"(y), "r"(z) : "memory");
+}
+
 // Shows what this thread has written to shared memory to the copy engine.
 __device__ __forceinline__ void copy_out_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 

@@ -7,11 +7,11 @@
 // epilogue, the bias and what dst holds, is on its way while the products are computed.
 //
 // Blocks in pairs take tiles below one another, which want the same of b: each brings half of it, to both. That is a third
-// less to read from L2. Blocks of the smaller tiles would wait for each other longer than they save.
+// less to read from L2. Of an odd number of tiles down the last has one below it that has no rows. Blocks of the smaller
+// tiles would wait for each other longer than they save.
 //
-// Launch     1-D, at most a block for each tile of each part of k of each product; in clusters of 1, or of 2 if kTeam is 2
-//            and there is an even number of tiles down; 384 threads; the dynamic shared memory of Kernel::shared_bytes in
-//            src/expression.rs.
+// Launch     1-D, at most a block for each tile of each part of k of each product; in clusters of 1, or of 2 if kTeam is 2;
+//            384 threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
 // Requires   a_map and b_map: 3-D, the contiguous axis, the other, products; boxes as in Side; k at least 1. dst_map
 //            likewise in boxes of 64 rows of 128 bytes, if out_of says so (else any). k_part a multiple of kStep, unless
 //            there is one part.
@@ -31,11 +31,12 @@ template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static_assert(kRows % 64 == 0 && (kTeam == 1 || kTeam == 2));
 };
 
-template <typename S> __device__ __forceinline__ Work work_at(const Product& p, u32 tiles, u32 index) {
+template <typename S>
+__device__ __forceinline__ Work work_at(const Product& p, u32 tiles, u32 index, u32 cluster) {
     Work work;
     work.part = index / tiles % p.splits;
     work.product = index / tiles / p.splits;
-    work.tile = tile_at(p, S::kM, S::kN, index % tiles, work.part);
+    work.tile = tile_at(p, S::kM, S::kN, index % tiles, work.part, cluster);
     work.steps = u32((work.tile.depth + kStep - 1) / kStep);
     return work;
 }
@@ -54,7 +55,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const u32 empty = full + 8 * S::kStages;
 
     const bool paired = S::kPairs && cluster_size() == 2;
-    const u32 tiles = tiles_of(p, S::kM, S::kN);
+    const u32 cluster = paired ? 2 : 1, tiles = tiles_of(p, S::kM, S::kN, cluster);
     const u32 works = tiles * p.splits * u32(p.batch.numel);
     if (threadIdx.x == 0) {
         prefetch(a_map);
@@ -77,7 +78,10 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         give_registers<40>();
         #pragma unroll 1
         for (u32 index = blockIdx.x; threadIdx.x == 0 && index < works; index += gridDim.x) {
-            const Work work = work_at<S>(p, tiles, index);
+            const Work work = work_at<S>(p, tiles, index, cluster);
+            const u32 m0 = u32(work.tile.m0), n0 = u32(work.tile.n0);
+            const bool adds = out_of(p) == Out::WideBoxes && p.onto;
+            constexpr u32 kAcross = S::kN / 32, kBoxes = S::kM / 64 * kAcross;
             // An operand that all products share has one place.
             const u32 a_product = p.batch.stride[0][0] == 0 ? 0 : work.product;
             const u32 b_product = p.batch.stride[1][0] == 0 ? 0 : work.product;
@@ -87,13 +91,18 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
                 const u32 k = u32(work.tile.k0) + step * kStep;
                 barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
                 barrier_expect(barrier, S::kBytes);
-                A::fetch(to, a_map, u32(work.tile.m0), k, a_product, barrier);
-                const u32 b_to = to + S::kABytes, n0 = u32(work.tile.n0);
+                A::fetch(to, a_map, m0, k, a_product, barrier);
+                const u32 b_to = to + S::kABytes;
                 if constexpr (S::kPairs) {
                     if (paired) B::fetch_half(cluster_rank(), b_to, b_map, n0, k, b_product, barrier);
                     else B::fetch(b_to, b_map, n0, k, b_product, barrier);
                 } else {
                     B::fetch(b_to, b_map, n0, k, b_product, barrier);
+                }
+                // What sums are added to comes to L2 during the last steps: at their end all blocks want theirs at once.
+                const u32 box = step + kBoxes - work.steps;
+                if (adds && box < kBoxes) {
+                    prefetch_box(dst_map, n0 + box % kAcross * 32, m0 + box / kAcross * 64, work.product);
                 }
             }
         }
@@ -121,7 +130,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     u32 turn = 0;
     #pragma unroll 1
     for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn) {
-        const Work work = work_at<S>(p, tiles, index);
+        const Work work = work_at<S>(p, tiles, index, cluster);
         if (S::kTeam == 1 && turn % 2 != group) {
             ring.advance(work.steps);
             continue;

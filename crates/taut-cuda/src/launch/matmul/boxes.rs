@@ -1,5 +1,6 @@
 //! The operands of `matmul_wgmma.cu` and `matmul_parts.cu` as boxes that the copy engine brings.
 
+use super::Tiles;
 use crate::{Param, Stream};
 use cudarc::driver::sys;
 use taut_core::{DType, Result};
@@ -69,12 +70,8 @@ pub(super) fn results(stream: &Stream, product: &Product, dtype: DType) -> Resul
 pub(super) fn turned(product: &Product, kernel: Kernel) -> Option<(Product, Kernel)> {
     let Product { a, b, m, n, a_m, a_k, b_k, b_n, ref batch, wide, .. } = *product;
     let Kernel::MatmulWgmma(dtype, [of_a, of_b], tile) = kernel else { return None };
-    let tiles = |rows: u64, columns: u64| {
-        let (down, right) = kernel.extent();
-        (rows.div_ceil(u64::from(down)), columns.div_ceil(u64::from(right)))
-    };
-    let ((down, right), (turned_down, turned_right)) = (tiles(m, n), tiles(n, m));
-    let loses = turned_down * turned_right > down * right || turned_down % 2 > down % 2;
+    let (tiles, turned) = (Tiles::new(kernel, m, n), Tiles::new(kernel, n, m));
+    let loses = turned.down * turned.right > tiles.down * tiles.right || tiles.in_pairs && !turned.in_pairs;
     if !kernel.pairs() || wide != 0 || !goes_in_boxes(product) || loses {
         return None;
     }

@@ -345,13 +345,32 @@ fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
 
 /// The grid of `matmul_wgmma.cu`, whose blocks stay on their multiprocessors; in pairs where they fill the card.
 fn staying(kernel: Kernel, product: &Product, count: u64, processors: u32) -> Result<Grid> {
-    let (down, right) = kernel.extent();
-    let (down, right) = (product.m.div_ceil(down.into()), product.n.div_ceil(right.into()));
+    let Tiles { down, right, in_pairs } = Tiles::new(kernel, product.m, product.n);
     let (works, processors) = (down * right * u64::from(product.splits) * count, u64::from(processors));
-    let paired = kernel.pairs() && down.is_multiple_of(2) && works >= processors;
+    let paired = in_pairs && works >= processors;
     let (most, cluster) = if paired { (processors / 2 * 2, 2) } else { (processors, 1) };
     let grid = grid([works.min(most), 1], kernel.threads())?;
     Ok(Grid { shared_bytes: kernel.shared_bytes(), cluster, ..grid })
+}
+
+/// The tiles of a product of `matmul_wgmma.cu`.
+struct Tiles {
+    down: u64,
+    right: u64,
+    /// Whether those below one another make pairs.
+    in_pairs: bool,
+}
+
+impl Tiles {
+    /// Of an odd number of rows of tiles from which on pairs save more time than a row that is none takes.
+    const ODD: u64 = 33;
+
+    fn new(kernel: Kernel, m: u64, n: u64) -> Tiles {
+        let (down, right) = kernel.extent();
+        let (down, right) = (m.div_ceil(down.into()), n.div_ceil(right.into()));
+        let in_pairs = kernel.pairs() && (down.is_multiple_of(2) || down >= Tiles::ODD);
+        Tiles { down: if in_pairs { down.next_multiple_of(2) } else { down }, right, in_pairs }
+    }
 }
 
 /// The address of the workspace, 0 if none was planned.

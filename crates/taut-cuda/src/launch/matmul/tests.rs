@@ -288,12 +288,27 @@ fn wide_tiles_turn_their_results_where_that_costs_nothing() {
         &|product: &mut Product| product.n += 1,
         // An odd number of tiles down, in no pairs; more tiles than before.
         &|product: &mut Product| product.n -= 128,
-        &|product: &mut Product| product.m += 8,
+        &|product: &mut Product| product.m = 3968,
     ] as [&dyn Fn(&mut Product); 6]
     {
         assert_eq!(turned([8192, 4096, 4096], change), None);
     }
     assert_eq!(turned([1024, 1024, 1024], &|_| {}), None, "another tile");
+}
+
+#[test]
+fn pairs_of_many_tiles_take_one_more_row_of_them() {
+    let kernel = Kernel::MatmulWgmma(DType::BF16, [Major::Outer; 2], Tile::Large);
+    for (m, in_pairs, down) in
+        [(50_304, true, 394), (4224, true, 34), (3968, false, 31), (1664, false, 13), (1792, true, 14)]
+    {
+        let tiles = Tiles::new(kernel, m, 768);
+        assert_eq!((tiles.in_pairs, tiles.down, tiles.right), (in_pairs, down, 3), "{m} rows");
+        let product = Product { m, n: 768, splits: 4, ..Product::default() };
+        assert_eq!(staying(kernel, &product, 1, 132).unwrap().cluster, 1 + u32::from(in_pairs), "{m} rows");
+    }
+    let medium = Kernel::MatmulWgmma(DType::BF16, [Major::Outer; 2], Tile::Medium);
+    assert!(!Tiles::new(medium, 50_304, 768).in_pairs);
 }
 
 #[test]
