@@ -32,6 +32,13 @@ __device__ __forceinline__ Product product_of(const Grouped& list, u32 group) {
     return p;
 }
 
+// The maps of a product take long to come where they are used first.
+__device__ __forceinline__ void prefetch_maps(const Grouped& list, u32 group) {
+    prefetch(list.a[group]);
+    prefetch(list.b[group]);
+    if (out_of(product_of(list, group)) == Out::Boxes) prefetch(list.out[group]);
+}
+
 // Units are tiles, one for each block of a cluster. Where the list is walked: a unit, and the product that it is of.
 struct Cursor {
     u32 unit, group;
@@ -83,8 +90,12 @@ __global__ void __launch_bounds__(384, 1) matmul_grouped(const __grid_constant__
     const bool paired = S::kPairs && cluster_size() == 2;
     const u32 stride = paired ? gridDim.x / 2 : gridDim.x, units = list.end[list.count - 1];
     Cursor at{paired ? blockIdx.x / 2 : blockIdx.x, 0};
-    Stages<S, A, B> stages{ring_at, full, empty, paired};
-    if (threadIdx.x == 0) stages.init();
+    Stages<T, S, A, B> stages{ring_at, full, empty, paired};
+    at.find(list);
+    if (threadIdx.x == 0) {
+        prefetch_maps(list, at.group);
+        stages.init();
+    }
     if (paired) cluster_wait();
     else __syncthreads();
     follow();
@@ -96,10 +107,7 @@ __global__ void __launch_bounds__(384, 1) matmul_grouped(const __grid_constant__
             at.find(list);
             Cursor next{at.unit + stride, at.group};
             if (next.unit < units) next.find(list);
-            if (next.group != at.group) {
-                prefetch(list.a[next.group]);
-                prefetch(list.b[next.group]);
-            }
+            if (next.group != at.group) prefetch_maps(list, next.group);
             const Unit unit = unit_at<S>(list, product_of(list, at.group), at, paired);
             stages.bring(list.a[at.group], list.b[at.group], unit.work.tile, unit.work.steps, 0, 0, unit.halves);
         }
@@ -131,7 +139,7 @@ __global__ void __launch_bounds__(384, 1) matmul_grouped(const __grid_constant__
         }
         f32 sums[S::kRows / 64][S::kN / 2];
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
-        const u32 used = stages.template multiply<T>(sums, work.steps, rows_at);
+        const u32 used = stages.multiply(sums, work.steps, rows_at);
         if (S::kTeam == 1 && at.unit + stride < units) pair_arrive(2 - group);
         product_wait<0>();
         stages.leave(used);

@@ -15,8 +15,8 @@ template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static_assert(kRows % 64 == 0 && (kTeam == 1 || kTeam == 2));
 };
 
-// A is the Side of the first operand, B that of the second.
-template <typename S, typename A, typename B> struct Stages {
+// Of elements T; A is the Side of the first operand, B that of the second.
+template <typename T, typename S, typename A, typename B> struct Stages {
     u32 at;           // a multiple of 1024
     u32 full, empty;  // a barrier for each stage: what it waits for has come; it is free, in both blocks of a pair
     bool paired;
@@ -65,7 +65,7 @@ template <typename S, typename A, typename B> struct Stages {
 
     // The products of a tile, of a warpgroup's rows from rows_at on. The last of them are still at work, on the stage whose
     // barrier this returns.
-    template <typename T, u32 kGroups, u32 kSums>
+    template <u32 kGroups, u32 kSums>
     __device__ __forceinline__ u32 multiply(f32 (&sums)[kGroups][kSums], u32 steps, u32 rows_at) {
         u32 used = empty;
         #pragma unroll 1

@@ -46,7 +46,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const bool paired = S::kPairs && cluster_size() == 2;
     const u32 tiles = tiles_of(p, S::kM, S::kN);
     const u32 works = tiles * p.splits * u32(p.batch.numel);
-    Stages<S, A, B> stages{ring_at, full, empty, paired};
+    Stages<T, S, A, B> stages{ring_at, full, empty, paired};
     if (threadIdx.x == 0) {
         prefetch(a_map);
         prefetch(b_map);
@@ -95,7 +95,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         if (has_bias && turned) bias.bring_of_rows(p, work.tile.m0 + rows_at);
         else if (has_bias) bias.bring(p, work.tile.n0);
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
-        const u32 used = stages.template multiply<T>(sums, work.steps, rows_at);
+        const u32 used = stages.multiply(sums, work.steps, rows_at);
         if (S::kTeam == 1 && index + gridDim.x < works) pair_arrive(2 - group);
         product_wait<0>();
         stages.leave(used);

@@ -5,7 +5,7 @@ use crate::{
     Tensor,
     grad::{Flow, Kept, Tape},
 };
-use std::borrow::Borrow;
+use std::{borrow::Borrow, ops::Range};
 use taut_core::{Error, Layout, Result, Shape};
 use taut_memory::{Kind, Site};
 
@@ -72,7 +72,7 @@ impl Segments {
                 start..start + sizes[i]
             };
             let pairs = wanted.iter().map(|&i| {
-                let (a, b) = (turned.sliced(1, range(i))?, grad.layout().sliced(0, range(i))?);
+                let (a, b) = (part(&turned, 1, range(i))?, part(grad.layout(), 0, range(i))?);
                 Ok(Pair { a: &x, a_layout: a, b: grad, b_layout: b })
             });
             let pairs = pairs.collect::<Result<Vec<_>>>()?;
@@ -102,14 +102,20 @@ fn by_rows(x: &Tensor, weights: &[&Tensor], layouts: &[Layout], n: usize, sizes:
         let range = start..start + size;
         start += size;
         if size > 0 {
-            parts.push(Layout::contiguous(shape).sliced(0, range.clone())?);
-            let a_layout = x.layout().sliced(0, range)?;
+            parts.push(part(&Layout::contiguous(shape), 0, range.clone())?);
+            let a_layout = part(x.layout(), 0, range)?;
             pairs.push(Pair { a: x, a_layout, b: weights[i], b_layout: layouts[i] });
         }
     }
     let mut out = Tensor::allocate(shape, x.dtype(), x.device(), Site::new(OP, Kind::Activations))?;
     multiply(OP, x.device(), &pairs, Results::Parts(out.view_mut(OP)?, parts))?;
     Ok(out)
+}
+
+/// A part of a matrix. One of nothing may begin beyond the end of its storage.
+fn part(matrix: &Layout, axis: usize, range: Range<usize>) -> Result<Layout> {
+    let part = matrix.sliced(axis, range)?;
+    Ok(if part.numel() == 0 { Layout::contiguous(*part.shape()) } else { part })
 }
 
 /// Refuses what are no segments of `x`; the columns of the weights.
