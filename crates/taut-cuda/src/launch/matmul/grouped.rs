@@ -18,7 +18,7 @@ use taut_memory::Block;
 // SAFETY: `Grouped` is `repr(C)`, and the build checks its size against that of its twin; what follows `count` is never read.
 unsafe impl Param for Grouped {}
 
-/// Cycles that the end of a product costs at most where other ways than whole tiles may share it out.
+/// Cycles that the end of a product alone costs at most: it may be cut into parts of `k`, which whole tiles are not. A guess.
 const MOST_REST: u64 = 6000;
 
 /// How a list of products runs. A pure function of layouts, dtypes and card.
@@ -133,7 +133,7 @@ fn together((dtype, majors): Key, members: &[Member], card: &Card) -> Option<Lau
         return None;
     }
     let tiles = |paired| members.iter().map(|member| units(kernel, &member.product, paired)).sum::<u64>();
-    // A pair saves where both have their tiles below one another: then there are about half as many units as tiles.
+    // A pair saves where its tiles lie below one another: worth it if half of all tiles do.
     let below = members.iter().map(|member| in_pairs(kernel, &member.product)).sum::<u64>();
     let paired = kernel.pairs() && tiles(false) >= card.multiprocessors.into() && 4 * below >= tiles(false);
     Some(Launch { kernel, members: members.to_vec(), paired, processors: card.multiprocessors })
@@ -157,8 +157,8 @@ fn units(kernel: Kernel, product: &Product, paired: bool) -> u64 {
     if paired { in_pairs(kernel, product) + down % 2 * right.div_ceil(2) } else { down * right }
 }
 
-/// An estimate of the time of products in one launch, as the model of single ones makes it. While the last tiles are computed
-/// half of the card has none, for at most so many cycles.
+/// An estimate of the time of products in one launch, as the model of single ones makes it. Of the time of a last tile half
+/// of the card is idle, for at most `most_rest` cycles.
 fn cycles(kernel: Kernel, members: &[Member], card: &Card, most_rest: u64) -> u64 {
     let Pace { blocks, busy, alone, ends } = pace(kernel);
     let processors = u64::from(card.multiprocessors).max(1);

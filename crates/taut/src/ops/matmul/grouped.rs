@@ -19,8 +19,8 @@ const OP: &str = "matmul_grouped";
 
 impl Tensor {
     /// The products of two lists of matrices, of any sizes: `[m, k] x [k, n] -> [m, n]` for each pair, as
-    /// [`matmul`](Self::matmul) has them. On a card that can do so many products share a launch, in which none waits for
-    /// another: together they take about the time of one product of as many operations.
+    /// [`matmul`](Self::matmul) has them. On Hopper products of 16-bit floats whose operands lie on packs share launches, in
+    /// which none waits for another.
     ///
     /// All operands are taken by reference: each is read until the end, so that there is no memory to write over. Every result
     /// has its own.
