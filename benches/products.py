@@ -30,7 +30,7 @@ def shapes(path):
 
 def parts(count):
     """The rows of the parts of a list, as `parts` in benches/src/products.rs."""
-    return [64 + i * 997 % 1985 for i in range(count)]
+    return [64 + i * 1227 % 1985 for i in range(count)]
 
 
 def operands(count, m, n, k, lie):
