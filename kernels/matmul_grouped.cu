@@ -6,7 +6,7 @@
 //
 // Launch     1-D, at most a block for each tile; in clusters of 1, or of 2 if kTeam is 2; 384 threads; the dynamic shared
 //            memory of Kernel::shared_bytes in src/expression.rs.
-// Requires   maps as in matmul_wgmma.cu; no product is empty, and k is at least 1. `end` counts as units_of does.
+// Requires   maps as in matmul_wgmma.cu; no product is empty, and k is at least 1. `end` counts units as unit_at does.
 // Aliasing   every dst apart from all else.
 // Numerics   as matmul_mma.cu.
 // Bound by   as matmul_wgmma.cu.
@@ -54,7 +54,7 @@ struct Unit {
     bool halves;  // whether a pair of blocks shares b
 };
 
-// Of this block. The twin of units_of in crates/taut-cuda/src/launch/matmul/grouped.rs.
+// Of this block. As `units` counts in crates/taut-cuda/src/launch/matmul/grouped.rs.
 template <typename S> __device__ __forceinline__ Unit unit_at(const Grouped& list, const Product& p, Cursor at, bool paired) {
     const u32 index = at.unit - (at.group > 0 ? list.end[at.group - 1] : 0);
     Unit unit{};
