@@ -148,6 +148,12 @@ template <typename T, typename S> struct Outlet {
         bring(work, row0, 1);
     }
 
+    // Until no box is read any more: their memory is for other things. All of the warpgroup take part.
+    __device__ __forceinline__ void drain() const {
+        if (leads) copy_out_wait<0>();
+        group_wait(id);
+    }
+
     // Rounds the sums and sends them out, in boxes with the rows of dst. All of the warpgroup take part.
     template <bool kOnto, bool kTurned, u32 kGroups, u32 kSums>
     __device__ __forceinline__ void send(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {

@@ -19,17 +19,7 @@
 // Numerics   as matmul_mma.cu. Where the copy engine adds to f32, what is below 2^-126 counts as zero.
 // Bound by   tensor cores for large m, n and k; 2 * m * n * k operations.
 #include "matmul_rows.cuh"
-
-// Tiles of kM x kN. The numbers come from Tile in src/variant.rs.
-template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
-    static constexpr u32 kM = kM_, kN = kN_, kTeam = kTeam_, kStages = kStages_;
-    static constexpr u32 kRows = kM / kTeam;  // of a warpgroup
-    static constexpr bool kPairs = kTeam == 2;
-    static constexpr u32 kABytes = kM * kStep * 2, kBytes = (kM + kN) * kStep * 2;
-    static constexpr u32 kBatch = kRows / 64;  // boxes that go out together
-    static constexpr u32 kOutBytes = 2 * kBatch * kBoxBytes;  // of a warpgroup: two batches, in turn
-    static_assert(kRows % 64 == 0 && (kTeam == 1 || kTeam == 2));
-};
+#include "matmul_stages.cuh"
 
 template <typename S>
 __device__ __forceinline__ Work work_at(const Product& p, u32 tiles, u32 index, u32 cluster) {
@@ -48,7 +38,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     using A = Side<kA, S::kM, S::kM>;
     using B = Side<kB, S::kN, S::kPairs ? S::kN / 2 : S::kN>;
     extern __shared__ unsigned char shared[];
-    __shared__ u64 barriers[2 * S::kStages + 4];
+    __shared__ u64 barriers[S::kBarriers];
     const u32 ring_at = (shared_address(shared) + 1023) & ~1023u;
     u32 full = shared_address(barriers);
     asm volatile("" : "+r"(full));  // else it is computed anew in each step
@@ -57,22 +47,15 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const bool paired = S::kPairs && cluster_size() == 2;
     const u32 cluster = paired ? 2 : 1, tiles = tiles_of(p, S::kM, S::kN, cluster);
     const u32 works = tiles * p.splits * u32(p.batch.numel);
+    Stages<T, S, A, B> stages{ring_at, full, empty, paired};
     if (threadIdx.x == 0) {
         prefetch(a_map);
         prefetch(b_map);
-        #pragma unroll 1
-        for (u32 i = 0; i < S::kStages; ++i) {
-            barrier_init(full + 8 * i, 1);
-            barrier_init(empty + 8 * i, (paired ? 8 : 4) * S::kTeam);
-        }
-        #pragma unroll
-        for (u32 i = 0; i < 4; ++i) barrier_init(empty + 8 * (S::kStages + i), 1);
-        barrier_init_fence();
+        stages.init();
     }
     if (paired) cluster_wait();
     else __syncthreads();
     follow();
-    Ring<S::kStages> ring;
 
     if (threadIdx.x < 128) {
         give_registers<40>();
@@ -85,26 +68,14 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             // An operand that all products share has one place.
             const u32 a_product = p.batch.stride[0][0] == 0 ? 0 : work.product;
             const u32 b_product = p.batch.stride[1][0] == 0 ? 0 : work.product;
-            #pragma unroll 1
-            for (u32 step = 0; step < work.steps; ++step, ring.next()) {
-                const u32 barrier = full + 8 * ring.stage, to = ring_at + ring.stage * S::kBytes;
-                const u32 k = u32(work.tile.k0) + step * kStep;
-                barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
-                barrier_expect(barrier, S::kBytes);
-                A::fetch(to, a_map, m0, k, a_product, barrier);
-                const u32 b_to = to + S::kABytes;
-                if constexpr (S::kPairs) {
-                    if (paired) B::fetch_half(cluster_rank(), b_to, b_map, n0, k, b_product, barrier);
-                    else B::fetch(b_to, b_map, n0, k, b_product, barrier);
-                } else {
-                    B::fetch(b_to, b_map, n0, k, b_product, barrier);
-                }
-                // What sums are added to comes to L2 during the last steps: at their end all blocks want theirs at once.
+            // What sums are added to comes to L2 during the last steps: at their end all blocks want theirs at once.
+            const auto ahead = [&](u32 step) {
                 const u32 box = step + kBoxes - work.steps;
                 if (adds && box < kBoxes) {
                     prefetch_box(dst_map, n0 + box % kAcross * 32, m0 + box / kAcross * 64, work.product);
                 }
-            }
+            };
+            stages.bring(a_map, b_map, work.tile, work.steps, a_product, b_product, paired, ahead);
         }
         __syncwarp();
         if (paired) cluster_wait();  // until nobody writes or arrives here any more
@@ -121,18 +92,12 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const u32 staged = boxes + threadIdx.x / 32 % 4 * kStagedBytes;  // of a warp, in launches without boxes
     static_assert(4 * kStagedBytes <= S::kOutBytes);
     Outlet<T, S> outlet{dst_map, p.turned, boxes, empty + 8 * (S::kStages + 2 * group)};
-    // A stage is free where it is, and where the other half of b comes from.
-    const auto leave = [&](u32 barrier) {
-        if (threadIdx.x % 32 != 0) return;
-        barrier_arrive(barrier);
-        if (paired) barrier_arrive_there(shared_address_in(barrier, 1 - cluster_rank()));
-    };
     u32 turn = 0;
     #pragma unroll 1
     for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn) {
         const Work work = work_at<S>(p, tiles, index, cluster);
         if (S::kTeam == 1 && turn % 2 != group) {
-            ring.advance(work.steps);
+            stages.ring.advance(work.steps);
             continue;
         }
         if (out == Out::Boxes && p.onto) outlet.prepare(work, u32(work.tile.m0) + rows_at);
@@ -141,31 +106,10 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         if (has_bias && turned) bias.bring_of_rows(p, work.tile.m0 + rows_at);
         else if (has_bias) bias.bring(p, work.tile.n0);
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
-        u32 used = empty;
-        #pragma unroll 1
-        for (u32 step = 0; step < work.steps; ++step, ring.next()) {
-            const u32 at = ring_at + ring.stage * S::kBytes;
-            const u64 a = factor_at<A::kOuter>(at + rows_at * 128, kBoxBytes);
-            const u64 b = factor_at<B::kOuter>(at + S::kABytes, kBoxBytes);
-            barrier_wait(full + 8 * ring.stage, ring.parity);
-            product_fence();
-            #pragma unroll
-            for (u32 i = 0; i < kStep / 16; ++i) {
-                #pragma unroll
-                for (u32 r = 0; r < S::kRows / 64; ++r) {
-                    multiply_group<T, A::kOuter, B::kOuter>(sums[r], a + i * A::kNext + r * (kBoxBytes >> 4),
-                                                            b + i * B::kNext, step + i > 0);
-                }
-            }
-            product_commit();
-            // The step before is done: its stage is free.
-            product_wait<1>();
-            if (step > 0) leave(used);
-            used = empty + 8 * ring.stage;
-        }
+        const u32 used = stages.multiply(sums, work.steps, rows_at);
         if (S::kTeam == 1 && index + gridDim.x < works) pair_arrive(2 - group);
         product_wait<0>();
-        leave(used);
+        stages.leave(used);
         const u32 row0 = u32(work.tile.m0) + rows_at;
         if constexpr (S::kPairs) {
             if (turned) {

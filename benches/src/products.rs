@@ -14,29 +14,36 @@ enum Lie {
     TN,
 }
 
-/// `[count, m, k] x [count, k, n]`.
+/// `[count, m, k] x [count, k, n]`; or a list of products of parts of `m` rows, each by a `[k, n]` of its own.
 struct Case {
     count: usize,
     m: usize,
     n: usize,
     k: usize,
     lie: Lie,
+    /// Rows of the parts, if it is a list.
+    parts: Vec<usize>,
 }
 
 impl Case {
     fn name(&self) -> String {
-        let Case { count, m, n, k, lie } = self;
-        let batch = if *count > 1 { format!("{count} x ") } else { String::new() };
+        let Case { count, m, n, k, lie, parts } = self;
+        let batch = match (count, parts.len()) {
+            (1, 0) => String::new(),
+            (1, parts) => format!("{parts} parts, "),
+            (count, _) => format!("{count} x "),
+        };
         format!("{batch}{m} x {n} x {k}, {lie:?}, f16")
     }
 
     fn bytes(&self) -> usize {
-        2 * self.count * (self.m * self.k + self.k * self.n + self.m * self.n)
+        let weights = self.parts.len().max(1);
+        2 * self.count * (self.m * self.k + weights * self.k * self.n + self.m * self.n)
     }
 
-    /// The factors, where the case says that they lie.
-    fn factors(&self, seed: u64, device: &Device) -> Result<[Tensor; 2]> {
-        let &Case { count, m, n, k, lie } = self;
+    /// The first factors and the second ones, where the case says that they lie.
+    fn factors(&self, seed: u64, device: &Device) -> Result<[Vec<Tensor>; 2]> {
+        let &Case { count, m, n, k, lie, ref parts } = self;
         let make = |seed, rows, cols| {
             let shape: &[usize] = if count > 1 { &[count, rows, cols] } else { &[rows, cols] };
             Tensor::normal(shape, 0.0, 1.0, seed, DType::F16, device)
@@ -46,19 +53,40 @@ impl Case {
             x.transpose(rank - 2, rank - 1)
         };
         let (one, two) = (2 * seed, 2 * seed + 1);
-        Ok(match lie {
+        if !parts.is_empty() {
+            let weights = (0..parts.len() as u64).map(|i| turned(make(two << 32 | i, n, k)?));
+            return Ok([make(one, m, k)?.split(0, parts)?, weights.collect::<Result<_>>()?]);
+        }
+        let [a, b] = match lie {
             Lie::NN => [make(one, m, k)?, make(two, k, n)?],
             Lie::NT => [make(one, m, k)?, turned(make(two, n, k)?)?],
             Lie::TN => [turned(make(one, k, m)?)?, make(two, k, n)?],
-        })
+        };
+        Ok([vec![a], vec![b]])
+    }
+
+    /// The last of the results.
+    fn multiply(&self, [a, b]: &[Vec<Tensor>; 2]) -> Result<Option<Tensor>> {
+        match self.parts.len() {
+            0 => a[0].clone().matmul(&b[0]).map(Some),
+            _ => Ok(Tensor::matmul_grouped(a, b)?.pop()),
+        }
     }
 }
 
-/// Cubes, few and many rows over the weights of known networks, odd extents, batches.
+/// So many parts of 64 to 2,048 rows, in no order: `parts` in `benches/products.py`.
+fn parts(count: usize) -> Vec<usize> {
+    (0..count).map(|i| 64 + i * 1227 % 1985).collect()
+}
+
+/// Cubes, few and many rows over the weights of known networks, odd extents, batches, and a list beside one product of as many
+/// operations.
 fn cases(bench: &Bench) -> Vec<Case> {
-    let one = |m, n, k, lie| Case { count: 1, m, n, k, lie };
+    let batch = |count, m, n, k| Case { count, m, n, k, lie: Lie::NT, parts: Vec::new() };
+    let one = |m, n, k, lie| Case { lie, ..batch(1, m, n, k) };
+    let list = |parts: Vec<usize>, n, k| Case { parts: parts.clone(), ..batch(1, parts.iter().sum(), n, k) };
     if !bench.device.is_cuda() {
-        return vec![one(256, 256, 256, Lie::NT), one(512, 512, 512, Lie::NT)];
+        return vec![one(256, 256, 256, Lie::NT), one(512, 512, 512, Lie::NT), list(parts(4), 64, 64)];
     }
     let mut cases: Vec<Case> = [256, 512, 1024, 2048, 4096, 8192].map(|n| one(n, n, n, Lie::NT)).into();
     for lie in [Lie::NN, Lie::TN] {
@@ -77,8 +105,9 @@ fn cases(bench: &Bench) -> Vec<Case> {
         one(4097, 4095, 4099, Lie::NT),
         one(127, 127, 16_384, Lie::NT),
     ]);
-    cases.push(Case { count: 384, m: 128, n: 128, k: 64, lie: Lie::NT });
-    cases.push(Case { count: 64, m: 1024, n: 1024, k: 1024, lie: Lie::NT });
+    cases.extend([batch(384, 128, 128, 64), batch(64, 1024, 1024, 1024)]);
+    let uneven = list(parts(64), 4096, 1024);
+    cases.extend([one(uneven.m, uneven.n, uneven.k, Lie::NT), uneven]);
     cases
 }
 
@@ -106,15 +135,15 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
             let name = case.name();
             progress.step(&name);
             let sets = if device.is_cuda() { (ROTATED / case.bytes()).clamp(1, 64) } else { 1 };
-            let sets = (0..sets as u64)
-                .map(|seed| case.factors(seed, &device))
-                .collect::<Result<Vec<[Tensor; 2]>>>()?;
+            let sets =
+                (0..sets as u64).map(|seed| case.factors(seed, &device)).collect::<Result<Vec<_>>>()?;
             let flops = 2.0 * (case.count * case.m * case.n * case.k) as f64;
             let calls = if device.is_cuda() { (4e11 / flops).clamp(4.0, 200.0) as usize } else { 1 };
             // What the host does for each of them is measured elsewhere.
             let mut graph = Graphed::new(vec![Tensor::zeros([1], DType::F32, &device)?], |_| {
-                let products = sets.iter().cycle().take(calls).map(|[a, b]| a.clone().matmul(b));
-                products.reduce(|before, next| before.and(next)).into_iter().collect()
+                let products = sets.iter().cycle().take(calls).map(|factors| case.multiply(factors));
+                let last = products.reduce(|before, next| before.and(next)).transpose()?;
+                Ok(last.flatten().into_iter().collect())
             })?;
             let mut seconds = Vec::new();
             for _ in 0..=repetitions {
@@ -139,6 +168,6 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
 /// This group's part of the page.
 pub fn section(bench: &Bench) -> Section {
     let intro = "Matrix products of f16 with sums in f32, on random data, each on operands that no cache holds. NT is the product \
-        of a linear layer.";
+        of a linear layer; parts are rows by a weight for each part, in one call.";
     Section::new(GROUP, "Products", intro).with_figures(&bench.report)
 }

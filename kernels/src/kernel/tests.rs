@@ -70,6 +70,9 @@ fn expressions_read_as_the_sources_name_them() {
     assert_eq!(product.expression(), "matmul_wgmma<f16, Major::K, Major::K, Shape<128, 128, 1, 5>>");
     let product = Kernel::MatmulParts(DType::BF16, [Major::K, Major::Outer], Tile::Small);
     assert_eq!(product.expression(), "matmul_parts<bf16, Major::K, Major::Outer, Shape<64, 128, 8>>");
+    let list = Kernel::MatmulGrouped(DType::F16, [Major::Outer, Major::K], Tile::Large);
+    assert_eq!(list.expression(), "matmul_grouped<f16, Major::Outer, Major::K, Shape<128, 256, 2, 4>>");
+    assert_eq!(Kernel::MatmulGrouped(DType::F16, [Major::K; 2], Tile::Small).slot(), None);
     let attention = Kernel::Attention(DType::F16, Tile::Large, 128);
     assert_eq!(attention.expression(), "attention<f16, Shape<128, 4, 32, 64, 2>>");
     assert_eq!(Kernel::AttentionF32(Tile::Small, 256).expression(), "attention_f32<Shape<256, 1, 32>>");

@@ -19,7 +19,7 @@ pub(super) const MOST_PARTS: u64 = 64;
 const MOST_WORKSPACE: u64 = 32 << 20;
 
 /// Cycles from the end of one kernel to the work of the next.
-const SECOND_LAUNCH: u64 = 3000;
+pub(super) const SECOND_LAUNCH: u64 = 3000;
 
 /// Cycles in which the blocks of a cluster add up what they have of a tile, and those that each of them adds.
 const CLUSTER: u64 = 4500;
@@ -36,7 +36,7 @@ const GROUP: u64 = 16;
 pub(super) const MEMORY_BYTES: u64 = 18;
 
 /// The same where they come in tiles, whose rows are short.
-const TILE_MEMORY_BYTES: u64 = 14;
+pub(super) const TILE_MEMORY_BYTES: u64 = 14;
 
 /// Bytes that a multiprocessor gets from memory in a cycle at most.
 const MOST_MEMORY_BYTES: u64 = 52;
@@ -170,10 +170,12 @@ pub(super) struct Pace {
     pub(super) ends: u64,
 }
 
-fn pace(kernel: Kernel) -> Pace {
+pub(super) fn pace(kernel: Kernel) -> Pace {
     let (blocks, busy, alone, ends) = match kernel {
         Kernel::MatmulThin(_, thin) => return thin::pace(thin),
-        Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulParts(_, _, tile) => match tile {
+        Kernel::MatmulWgmma(_, _, tile)
+        | Kernel::MatmulGrouped(_, _, tile)
+        | Kernel::MatmulParts(_, _, tile) => match tile {
             Tile::Large => (1, 520, 520, 5700),
             Tile::Medium => (2, 290, 310, 4400),
             Tile::Small => (2, 195, 195, 2800),
@@ -191,7 +193,7 @@ fn pace(kernel: Kernel) -> Pace {
 }
 
 /// Whether the copy engine of 9.0 can bring both operands: rows that do not overlap, one stride from product to product.
-fn in_boxes(products: &Products, majors: [Major; 2]) -> bool {
+pub(super) fn in_boxes(products: &Products, majors: [Major; 2]) -> bool {
     let Products { m, k, n, a, b, batch } = products;
     let sides = [((*m, a[0]), (*k, a[1]), majors[0]), ((*n, b[1]), (*k, b[0]), majors[1])];
     let apart = sides.into_iter().all(|(outer, k, major)| {

@@ -2,6 +2,7 @@
 //! and `matvec.cu`, and of `matmul_reduce.cu` where `k` is split and no cluster adds up.
 
 mod boxes;
+pub mod grouped;
 mod lately;
 mod matrix;
 mod pitch;

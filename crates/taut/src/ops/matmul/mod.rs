@@ -1,6 +1,8 @@
 //! Matrix products over batch axes, products of vectors, and the linear layer: a product with bias and activation fused.
 
 mod backward;
+mod grouped;
+mod segments;
 
 use crate::{
     Tensor, cpu,
