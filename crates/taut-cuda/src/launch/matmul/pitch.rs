@@ -6,7 +6,7 @@ use super::{
     matrix::{self, MEMORY_BYTES, major},
 };
 use crate::{Card, Operand, Stream, launch::copy::copy};
-use taut_core::{DType, Layout, Products, Result, Shape};
+use taut_core::{DType, Layout, Precision, Products, Result, Shape};
 use taut_kernels::{Kernel, pack_len};
 
 /// The most workspace that is worth it.
@@ -26,15 +26,14 @@ pub(super) struct Pitched {
     /// The same in the workspace.
     to: Layout,
     /// The factor there, with what is repeated.
-    seen: Layout,
+    pub(super) seen: Layout,
 }
 
 impl Pitched {
-    /// A factor `[.., rows, columns]` in rows, or columns where it lies in these, that begin at multiples of `len` elements.
-    fn new(factor: &Layout, len: usize) -> Result<Pitched> {
+    /// A factor `[.., rows, columns]` in rows, or in columns, that begin at multiples of `len` elements.
+    pub(super) fn new(factor: &Layout, in_columns: bool, len: usize) -> Result<Pitched> {
         let [last, other] = [factor.rank() - 1, factor.rank() - 2];
         let from = factor.distinct();
-        let in_columns = factor.strides()[last] != 1 && factor.strides()[other] == 1;
         let along = |layout: Layout| if in_columns { layout.transposed(other, last) } else { Ok(layout) };
         let lying = along(from)?;
         let row = lying.shape()[last];
@@ -56,7 +55,7 @@ impl Pitched {
     }
 
     /// By the speed of a copy whose source does not lie on packs.
-    fn cycles(&self, dtype: DType, card: &Card) -> u64 {
+    pub(super) fn cycles(&self, dtype: DType, card: &Card) -> u64 {
         COPY + 2 * 2 * self.bytes(dtype) / (u64::from(card.multiprocessors).max(1) * MEMORY_BYTES)
     }
 }
@@ -73,16 +72,23 @@ pub(super) fn instead(
     let lies = [major(&batch[0], (m, a_m), (k, a_k), len), major(&batch[1], (n, b_n), (k, b_k), len)];
     let brought = |factor: &Layout, lies: Option<_>| match lies {
         Some(_) => Ok(None),
-        None => Pitched::new(factor, len).map(Some),
+        None => Pitched::new(factor, lies_in_columns(factor), len).map(Some),
     };
     let pitched = [brought(a, lies[0]).ok()?, brought(b, lies[1]).ok()?];
     let seen = |i: usize, factor| pitched[i].as_ref().map_or(factor, |pitched| &pitched.seen);
     let products = Products::new(seen(0, a), seen(1, b));
-    let other = lately::chosen(&products, dtype, card, || matrix::choose(&products, dtype, card));
+    let choose = || matrix::choose(&products, dtype, card);
+    let other = lately::chosen(&products, dtype, Precision::Exact, card, choose);
     let all = || pitched.iter().flatten();
     let bytes: u64 = all().map(|pitched| pitched.bytes(dtype)).sum();
     let cycles = other.cycles + all().map(|pitched| pitched.cycles(dtype, card)).sum::<u64>();
     let is_better =
         !matches!(other.kernel, Kernel::MatmulAny(_)) && bytes <= MOST_BYTES && cycles < way.cycles;
     is_better.then_some((products, other, pitched))
+}
+
+/// Whether columns of a matrix are contiguous, and rows are not.
+fn lies_in_columns(factor: &Layout) -> bool {
+    let [last, other] = [factor.rank() - 1, factor.rank() - 2];
+    factor.strides()[last] != 1 && factor.strides()[other] == 1
 }
