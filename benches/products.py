@@ -20,17 +20,18 @@ REST = 10  # times as long as a repetition
 
 
 def shapes(path):
-    """The rows of a report: name, count, m, n, k, lie, our seconds."""
+    """The rows of a report: name, count, m, n, k, lie, dtype, our seconds."""
     for figure in json.load(open(path))["figures"]:
         if figure["group"] == "products" and figure["metric"] == "time" and figure["device"] == "cuda":
-            found = re.match(r"(?:(\d+) x )?(\d+) x (\d+) x (\d+), (\w\w), f16$", figure["work"])
-            count, m, n, k, lie = found.groups()
-            yield figure["work"], int(count or 1), int(m), int(n), int(k), lie, figure["median"]
+            found = re.match(r"(?:(\d+) x )?(\d+) x (\d+) x (\d+), (\w\w), (f16|tf32)$", figure["work"])
+            count, m, n, k, lie, dtype = found.groups()
+            dtype = {"f16": torch.float16, "tf32": torch.float32}[dtype]
+            yield figure["work"], int(count or 1), int(m), int(n), int(k), lie, dtype, figure["median"]
 
 
-def operands(count, m, n, k, lie):
+def operands(count, m, n, k, lie, dtype):
     def make(rows, cols):
-        return torch.randn(*([count] if count > 1 else []), rows, cols, device="cuda", dtype=torch.float16)
+        return torch.randn(*([count] if count > 1 else []), rows, cols, device="cuda", dtype=dtype)
 
     if lie == "NN":
         return make(m, k), make(k, n)
@@ -39,10 +40,10 @@ def operands(count, m, n, k, lie):
     return make(k, m).transpose(-1, -2), make(k, n)
 
 
-def seconds(count, m, n, k, lie):
+def seconds(count, m, n, k, lie, dtype):
     flops = 2 * count * m * n * k
-    size = 2 * count * (m * k + k * n + m * n)
-    sets = [operands(count, m, n, k, lie) for _ in range(max(1, min(64, ROTATED // size)))]
+    size = dtype.itemsize * count * (m * k + k * n + m * n)
+    sets = [operands(count, m, n, k, lie, dtype) for _ in range(max(1, min(64, ROTATED // size)))]
     calls = int(max(4, min(200, 4e11 / flops)))
     for a, b in sets[:2]:
         torch.matmul(a, b)
@@ -65,9 +66,10 @@ def seconds(count, m, n, k, lie):
 
 
 def main():
+    torch.backends.cuda.matmul.allow_tf32 = True
     logs = []
-    for name, count, m, n, k, lie, ours in shapes(sys.argv[1]):
-        theirs = seconds(count, m, n, k, lie)
+    for name, count, m, n, k, lie, dtype, ours in shapes(sys.argv[1]):
+        theirs = seconds(count, m, n, k, lie, dtype)
         rate = 2e-12 * count * m * n * k
         logs.append(theirs / ours)
         print(

@@ -1,5 +1,6 @@
 //! Matrix products against sums in f64.
 
+mod tf32;
 mod whole;
 
 use proptest::{prelude::*, sample::select};
@@ -25,6 +26,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("matmul::many_tiny_products", many_tiny_products);
     suite.real("matmul::repeats", repeats);
     suite.everywhere("matmul::nothing_is_copied", nothing_is_copied);
+    tf32::trials(suite);
 }
 
 /// Extents about fragments of 8 and 16 and tiles of 32 to 128.

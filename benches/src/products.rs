@@ -1,7 +1,7 @@
 //! The group `products`: matrix products of every kind of shape, on random data that no cache holds.
 
 use crate::{Bench, figures::Figure, page::Section, timer::Timer};
-use taut::{DType, Device, Graphed, Result, Tensor};
+use taut::{DType, Device, Graphed, Result, Tensor, tf32};
 
 /// The name of the group.
 pub const GROUP: &str = "products";
@@ -21,25 +21,28 @@ struct Case {
     n: usize,
     k: usize,
     lie: Lie,
+    /// f16; or f32, in tf32.
+    dtype: DType,
 }
 
 impl Case {
     fn name(&self) -> String {
-        let Case { count, m, n, k, lie } = self;
+        let Case { count, m, n, k, lie, dtype } = self;
+        let dtype = if *dtype == DType::F32 { "tf32" } else { dtype.name() };
         let batch = if *count > 1 { format!("{count} x ") } else { String::new() };
-        format!("{batch}{m} x {n} x {k}, {lie:?}, f16")
+        format!("{batch}{m} x {n} x {k}, {lie:?}, {dtype}")
     }
 
     fn bytes(&self) -> usize {
-        2 * self.count * (self.m * self.k + self.k * self.n + self.m * self.n)
+        self.dtype.size() * self.count * (self.m * self.k + self.k * self.n + self.m * self.n)
     }
 
     /// The factors, where the case says that they lie.
     fn factors(&self, seed: u64, device: &Device) -> Result<[Tensor; 2]> {
-        let &Case { count, m, n, k, lie } = self;
+        let &Case { count, m, n, k, lie, dtype } = self;
         let make = |seed, rows, cols| {
             let shape: &[usize] = if count > 1 { &[count, rows, cols] } else { &[rows, cols] };
-            Tensor::normal(shape, 0.0, 1.0, seed, DType::F16, device)
+            Tensor::normal(shape, 0.0, 1.0, seed, dtype, device)
         };
         let turned = |x: Tensor| {
             let rank = x.shape().rank();
@@ -56,7 +59,7 @@ impl Case {
 
 /// Cubes, few and many rows over the weights of known networks, odd extents, batches.
 fn cases(bench: &Bench) -> Vec<Case> {
-    let one = |m, n, k, lie| Case { count: 1, m, n, k, lie };
+    let one = |m, n, k, lie| Case { count: 1, m, n, k, lie, dtype: DType::F16 };
     if !bench.device.is_cuda() {
         return vec![one(256, 256, 256, Lie::NT), one(512, 512, 512, Lie::NT)];
     }
@@ -77,8 +80,10 @@ fn cases(bench: &Bench) -> Vec<Case> {
         one(4097, 4095, 4099, Lie::NT),
         one(127, 127, 16_384, Lie::NT),
     ]);
-    cases.push(Case { count: 384, m: 128, n: 128, k: 64, lie: Lie::NT });
-    cases.push(Case { count: 64, m: 1024, n: 1024, k: 1024, lie: Lie::NT });
+    cases.push(Case { count: 384, ..one(128, 128, 64, Lie::NT) });
+    cases.push(Case { count: 64, ..one(1024, 1024, 1024, Lie::NT) });
+    let tf32 = [(1024, Lie::NT), (4096, Lie::NT), (8192, Lie::NT), (8192, Lie::NN), (8192, Lie::TN)];
+    cases.extend(tf32.map(|(n, lie)| Case { dtype: DType::F32, ..one(n, n, n, lie) }));
     cases
 }
 
@@ -113,7 +118,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
             let calls = if device.is_cuda() { (4e11 / flops).clamp(4.0, 200.0) as usize } else { 1 };
             // What the host does for each of them is measured elsewhere.
             let mut graph = Graphed::new(vec![Tensor::zeros([1], DType::F32, &device)?], |_| {
-                let products = sets.iter().cycle().take(calls).map(|[a, b]| a.clone().matmul(b));
+                let products = sets.iter().cycle().take(calls).map(|[a, b]| tf32(|| a.clone().matmul(b)));
                 products.reduce(|before, next| before.and(next)).into_iter().collect()
             })?;
             let mut seconds = Vec::new();
@@ -138,7 +143,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
 
 /// This group's part of the page.
 pub fn section(bench: &Bench) -> Section {
-    let intro = "Matrix products of f16 with sums in f32, on random data, each on operands that no cache holds. NT is the product \
-        of a linear layer.";
+    let intro = "Matrix products of f16, and of f32 in tf32, with sums in f32, on random data, each on operands that no cache \
+        holds. NT is the product of a linear layer.";
     Section::new(GROUP, "Products", intro).with_figures(&bench.report)
 }

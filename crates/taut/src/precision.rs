@@ -7,16 +7,16 @@ thread_local! {
     static PRECISION: Cell<Precision> = const { Cell::new(Precision::Exact) };
 }
 
-/// Calls `f`, in which this thread's products of f32 may be computed from factors that are rounded to 11 bits (tf32), many
-/// times as fast: [`matmul`](crate::Tensor::matmul), [`linear`](crate::Tensor::linear),
+/// Calls `f`, in which this thread's products of f32 may be computed on tensor cores, from factors that are rounded to 11 bits
+/// (tf32): [`matmul`](crate::Tensor::matmul), [`linear`](crate::Tensor::linear),
 /// [`addmm_`](crate::Tensor::addmm_), [`einsum`](crate::Tensor::einsum) and all that is made of them, as are losses over
 /// classes. Their gradients are computed as they were, wherever `backward` is called, and so is what a
 /// [`checkpoint`](crate::checkpoint) runs again. Sums, bias and activation are of f32 as ever. Without it products are exact
 /// but for the rounding of f32.
 ///
-/// Rounding to nearest changes a factor by at most 2^-11 of itself, so that a sum of products is within about 2^-10 of
-/// the sum of their magnitudes. Values that are not below (2 - 2^-11) 2^127 in magnitude become infinite; of those below
-/// 2^-126 some bits are lost, or all.
+/// Rounding to nearest changes a factor by at most 2^-11 of itself, and so a product of two by at most 2^-10 + 2^-22: that much of
+/// the sum of magnitudes is the error of a sum, beside that of f32. NaN and infinities stay what they are. Values from
+/// (2 - 2^-11) 2^127 on become infinite, and those below 2^-126 in magnitude may lose more bits, or be zero.
 ///
 /// Cards of compute capability 9.0 have kernels for it. They take factors that are contiguous along the axis that is summed
 /// over, as those of a linear layer are; others are brought into the workspace so, of up to 512 MiB, which plans know of.

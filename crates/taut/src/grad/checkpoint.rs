@@ -56,9 +56,8 @@ pub fn checkpoint(
         let mut inputs = kept.into_iter().map(Kept::take).collect::<Result<Vec<_>>>()?;
         let gates: Vec<Option<Edge>> = (0..inputs.len()).map(|i| flow.wants(i).then(Edge::gate)).collect();
         inputs.iter_mut().zip(&gates).for_each(|(x, gate)| x.set_edge(gate.clone()));
-        let out = seed::with_state(state, || {
-            with_precision(precision, || with_grad(true, || function(inputs)))
-        })?;
+        let out =
+            seed::with_state(state, || with_precision(precision, || with_grad(true, || function(inputs))))?;
         if *out.shape() != shape {
             let again = out.shape();
             return Err(Error::grad(format!("checkpoint: the function made {shape}, and then {again}")));

@@ -35,8 +35,7 @@ pub(super) fn chosen(
 ) -> Way {
     let Card { capability, multiprocessors, shared_bytes, own_kernels, .. } = *card;
     let products = *products;
-    let asked =
-        Asked { products, dtype, precision, capability, multiprocessors, shared_bytes, own_kernels };
+    let asked = Asked { products, dtype, precision, capability, multiprocessors, shared_bytes, own_kernels };
     CHOSEN.with_borrow_mut(|chosen| {
         let slot = &mut chosen[slot(&products)];
         if let Some((_, way)) = slot.as_ref().filter(|(old, _)| *old == asked) {
