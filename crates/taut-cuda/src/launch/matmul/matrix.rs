@@ -67,9 +67,8 @@ pub(super) fn is_hopper(card: &Card) -> bool {
 
 /// The kernels that can compute the products, the largest tile first.
 fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
-    let Products { m, k, n, a, b, batch } = *products;
-    let len = pack_len(&[dtype]);
-    let majors = [major(&batch[0], (m, a[0]), (k, a[1]), len), major(&batch[1], (n, b[1]), (k, b[0]), len)];
+    let Products { k, a, b, .. } = *products;
+    let majors = majors(products, dtype);
     match majors {
         _ if dtype == DType::F32 => {
             let copies = |major, k: (usize, usize)| match major {
@@ -89,6 +88,13 @@ fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
         [Some(a), Some(b)] => Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)).into(),
         _ => vec![Kernel::MatmulAny(dtype)],
     }
+}
+
+/// How both factors lie.
+pub(super) fn majors(products: &Products, dtype: DType) -> [Option<Major>; 2] {
+    let Products { m, k, n, a, b, batch } = *products;
+    let len = pack_len(&[dtype]);
+    [major(&batch[0], (m, a[0]), (k, a[1]), len), major(&batch[1], (n, b[1]), (k, b[0]), len)]
 }
 
 /// The axis along which packs of `len` elements lie on 16 bytes in every product, if there is one. Axes are extents and

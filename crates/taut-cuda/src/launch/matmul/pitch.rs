@@ -3,7 +3,7 @@
 
 use super::{
     Way, lately,
-    matrix::{self, MEMORY_BYTES, major},
+    matrix::{self, MEMORY_BYTES, majors},
 };
 use crate::{Card, Operand, Stream, launch::copy::copy};
 use taut_core::{DType, Layout, Precision, Products, Result, Shape};
@@ -26,19 +26,19 @@ pub(super) struct Pitched {
     /// The same in the workspace.
     to: Layout,
     /// The factor there, with what is repeated.
-    pub(super) seen: Layout,
+    seen: Layout,
 }
 
 impl Pitched {
-    /// A factor `[.., rows, columns]` in rows, or in columns, that begin at multiples of `len` elements.
-    pub(super) fn new(factor: &Layout, in_columns: bool, len: usize) -> Result<Pitched> {
+    /// A factor `[.., rows, columns]` in rows, or in columns, that begin on packs.
+    pub(super) fn new(factor: &Layout, in_columns: bool, dtype: DType) -> Result<Pitched> {
         let [last, other] = [factor.rank() - 1, factor.rank() - 2];
         let from = factor.distinct();
         let along = |layout: Layout| if in_columns { layout.transposed(other, last) } else { Ok(layout) };
         let lying = along(from)?;
         let row = lying.shape()[last];
         let mut dims = lying.shape().to_vec();
-        dims[last] = row.next_multiple_of(len);
+        dims[last] = row.next_multiple_of(pack_len(&[dtype]));
         let to = along(Layout::contiguous(Shape::new(&dims)?).sliced(last, 0..row)?)?;
         Ok(Pitched { from, to, seen: to.broadcast_to(*factor.shape())? })
     }
@@ -55,7 +55,7 @@ impl Pitched {
     }
 
     /// By the speed of a copy whose source does not lie on packs.
-    pub(super) fn cycles(&self, dtype: DType, card: &Card) -> u64 {
+    fn cycles(&self, dtype: DType, card: &Card) -> u64 {
         COPY + 2 * 2 * self.bytes(dtype) / (u64::from(card.multiprocessors).max(1) * MEMORY_BYTES)
     }
 }
@@ -67,24 +67,38 @@ pub(super) fn instead(
     card: &Card,
     way: &Way,
 ) -> Option<(Products, Way, [Option<Pitched>; 2])> {
-    let len = pack_len(&[dtype]);
-    let Products { m, k, n, a: [a_m, a_k], b: [b_k, b_n], batch } = Products::new(a, b);
-    let lies = [major(&batch[0], (m, a_m), (k, a_k), len), major(&batch[1], (n, b_n), (k, b_k), len)];
+    let lies = majors(&Products::new(a, b), dtype);
     let brought = |factor: &Layout, lies: Option<_>| match lies {
         Some(_) => Ok(None),
-        None => Pitched::new(factor, lies_in_columns(factor), len).map(Some),
+        None => Pitched::new(factor, lies_in_columns(factor), dtype).map(Some),
     };
     let pitched = [brought(a, lies[0]).ok()?, brought(b, lies[1]).ok()?];
-    let seen = |i: usize, factor| pitched[i].as_ref().map_or(factor, |pitched| &pitched.seen);
-    let products = Products::new(seen(0, a), seen(1, b));
+    let products = seen([a, b], &pitched);
     let choose = || matrix::choose(&products, dtype, card);
     let other = lately::chosen(&products, dtype, Precision::Exact, card, choose);
+    let is_better = !matches!(other.kernel, Kernel::MatmulAny(_))
+        && gains(&pitched, dtype, card, [way, &other], MOST_BYTES);
+    is_better.then_some((products, other, pitched))
+}
+
+/// The products of the factors where they are brought to.
+pub(super) fn seen(factors: [&Layout; 2], pitched: &[Option<Pitched>; 2]) -> Products {
+    let seen = |i: usize| pitched[i].as_ref().map_or(factors[i], |pitched| &pitched.seen);
+    Products::new(seen(0), seen(1))
+}
+
+/// Whether the second way is faster with all that it takes to bring its factors, into no more than so many bytes.
+pub(super) fn gains(
+    pitched: &[Option<Pitched>; 2],
+    dtype: DType,
+    card: &Card,
+    [way, other]: [&Way; 2],
+    most_bytes: u64,
+) -> bool {
     let all = || pitched.iter().flatten();
     let bytes: u64 = all().map(|pitched| pitched.bytes(dtype)).sum();
     let cycles = other.cycles + all().map(|pitched| pitched.cycles(dtype, card)).sum::<u64>();
-    let is_better =
-        !matches!(other.kernel, Kernel::MatmulAny(_)) && bytes <= MOST_BYTES && cycles < way.cycles;
-    is_better.then_some((products, other, pitched))
+    bytes <= most_bytes && cycles < way.cycles
 }
 
 /// Whether columns of a matrix are contiguous, and rows are not.

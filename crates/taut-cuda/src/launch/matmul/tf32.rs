@@ -3,12 +3,12 @@
 
 use super::{
     Way, lately,
-    matrix::{fastest, in_boxes, is_hopper, major},
-    pitch::Pitched,
+    matrix::{fastest, in_boxes, is_hopper, majors},
+    pitch::{Pitched, gains, seen},
 };
 use crate::Card;
 use taut_core::{DType, Layout, Precision, Products};
-use taut_kernels::{Kernel, Major, Tile, pack_len};
+use taut_kernels::{Kernel, Major, Tile};
 
 /// The most workspace that is worth it: what two factors of 8192 by 8192 take.
 const MOST_BYTES: u64 = 512 << 20;
@@ -25,16 +25,13 @@ pub(super) fn instead(
     if !is_hopper(card) {
         return None;
     }
-    let len = pack_len(&[DType::F32]);
-    let Products { m, k, n, a: [a_m, a_k], b: [b_k, b_n], batch } = Products::new(a, b);
-    let lies = [major(&batch[0], (m, a_m), (k, a_k), len), major(&batch[1], (n, b_n), (k, b_k), len)];
+    let lies = majors(&Products::new(a, b), DType::F32);
     let brought = |factor, lies, in_columns| match lies {
         Some(Major::K) => Ok(None),
-        _ => Pitched::new(factor, in_columns, len).map(Some),
+        _ => Pitched::new(factor, in_columns, DType::F32).map(Some),
     };
     let pitched = [brought(a, lies[0], false).ok()?, brought(b, lies[1], true).ok()?];
-    let seen = |i: usize, factor| pitched[i].as_ref().map_or(factor, |pitched| &pitched.seen);
-    let products = Products::new(seen(0, a), seen(1, b));
+    let products = seen([a, b], &pitched);
     if !in_boxes(&products, ALONG_K) {
         return None;
     }
@@ -43,8 +40,6 @@ pub(super) fn instead(
         let parts = Tile::ALL.map(|tile| Kernel::MatmulParts(DType::F32, ALONG_K, tile));
         fastest(whole.into_iter().chain(parts), &products, DType::F32, card).unwrap_or(*way)
     });
-    let all = || pitched.iter().flatten();
-    let bytes: u64 = all().map(|pitched| pitched.bytes(DType::F32)).sum();
-    let cycles = other.cycles + all().map(|pitched| pitched.cycles(DType::F32, card)).sum::<u64>();
-    (bytes <= MOST_BYTES && cycles < way.cycles).then_some((products, other, pitched))
+    let is_better = gains(&pitched, DType::F32, card, [way, &other], MOST_BYTES);
+    is_better.then_some((products, other, pitched))
 }
