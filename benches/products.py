@@ -20,12 +20,13 @@ REST = 10  # times as long as a repetition
 
 
 def shapes(path):
-    """The rows of a report: name, count, number of parts or 0, m, n, k, lie, our seconds."""
+    """The rows of a report: name, count, number of parts or 0, m, n, k, lie, dtype, our seconds."""
     for figure in json.load(open(path))["figures"]:
         if figure["group"] == "products" and figure["metric"] == "time" and figure["device"] == "cuda":
-            found = re.match(r"(?:(\d+) x |(\d+) parts, )?(\d+) x (\d+) x (\d+), (\w\w), f16$", figure["work"])
-            count, cut, m, n, k, lie = found.groups()
-            yield figure["work"], int(count or 1), int(cut or 0), int(m), int(n), int(k), lie, figure["median"]
+            found = re.match(r"(?:(\d+) x |(\d+) parts, )?(\d+) x (\d+) x (\d+), (\w\w), (f16|tf32)$", figure["work"])
+            count, cut, *sizes, lie, dtype = found.groups()
+            dtype = {"f16": torch.float16, "tf32": torch.float32}[dtype]
+            yield figure["work"], int(count or 1), int(cut or 0), *map(int, sizes), lie, dtype, figure["median"]
 
 
 def parts(count):
@@ -33,9 +34,9 @@ def parts(count):
     return [64 + i * 1227 % 1985 for i in range(count)]
 
 
-def operands(count, m, n, k, lie):
+def operands(count, m, n, k, lie, dtype):
     def make(rows, cols):
-        return torch.randn(*([count] if count > 1 else []), rows, cols, device="cuda", dtype=torch.float16)
+        return torch.randn(*([count] if count > 1 else []), rows, cols, device="cuda", dtype=dtype)
 
     if lie == "NN":
         return make(m, k), make(k, n)
@@ -57,18 +58,18 @@ def grouped(cut, m, n, k):
     return lambda: [torch.mm(part, weight) for part, weight in zip(rows, weights)]
 
 
-def products(count, cut, m, n, k, lie):
+def products(count, cut, m, n, k, lie, dtype):
     """Calls that multiply, each on other operands."""
     if cut:
         return [grouped(cut, m, n, k)]
-    size = 2 * count * (m * k + k * n + m * n)
-    sets = [operands(count, m, n, k, lie) for _ in range(max(1, min(64, ROTATED // size)))]
+    size = dtype.itemsize * count * (m * k + k * n + m * n)
+    sets = [operands(count, m, n, k, lie, dtype) for _ in range(max(1, min(64, ROTATED // size)))]
     return [lambda a=a, b=b: torch.matmul(a, b) for a, b in sets]
 
 
-def seconds(count, cut, m, n, k, lie):
+def seconds(count, cut, m, n, k, lie, dtype):
     flops = 2 * count * m * n * k
-    sets = products(count, cut, m, n, k, lie)
+    sets = products(count, cut, m, n, k, lie, dtype)
     calls = int(max(4, min(200, 4e11 / flops)))
     for multiply in sets[:2]:
         multiply()
@@ -91,9 +92,10 @@ def seconds(count, cut, m, n, k, lie):
 
 
 def main():
+    torch.backends.cuda.matmul.allow_tf32 = True
     logs = []
-    for name, count, cut, m, n, k, lie, ours in shapes(sys.argv[1]):
-        theirs = seconds(count, cut, m, n, k, lie)
+    for name, count, cut, m, n, k, lie, dtype, ours in shapes(sys.argv[1]):
+        theirs = seconds(count, cut, m, n, k, lie, dtype)
         rate = 2e-12 * count * m * n * k
         logs.append(theirs / ours)
         print(

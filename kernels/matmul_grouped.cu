@@ -55,7 +55,8 @@ struct Unit {
 };
 
 // Of this block. As `units` counts in crates/taut-cuda/src/launch/matmul/grouped.rs.
-template <typename S> __device__ __forceinline__ Unit unit_at(const Grouped& list, const Product& p, Cursor at, bool paired) {
+template <typename T, typename S>
+__device__ __forceinline__ Unit unit_at(const Grouped& list, const Product& p, Cursor at, bool paired) {
     const u32 index = at.unit - (at.group > 0 ? list.end[at.group - 1] : 0);
     Unit unit{};
     if (paired) {
@@ -72,7 +73,7 @@ template <typename S> __device__ __forceinline__ Unit unit_at(const Grouped& lis
     } else {
         unit.work.tile = tile_at(p, S::kM, S::kN, index, 0);
     }
-    unit.work.steps = u32((p.k + kStep - 1) / kStep);
+    unit.work.steps = u32((p.k + kStep<T> - 1) / kStep<T>);
     return unit;
 }
 
@@ -108,7 +109,7 @@ __global__ void __launch_bounds__(384, 1) matmul_grouped(const __grid_constant__
             Cursor next{at.unit + stride, at.group};
             if (next.unit < units) next.find(list);
             if (next.group != at.group) prefetch_maps(list, next.group);
-            const Unit unit = unit_at<S>(list, product_of(list, at.group), at, paired);
+            const Unit unit = unit_at<T, S>(list, product_of(list, at.group), at, paired);
             stages.bring(list.a[at.group], list.b[at.group], unit.work.tile, unit.work.steps, 0, 0, unit.halves, [](u32) {});
         }
         __syncwarp();
@@ -127,7 +128,7 @@ __global__ void __launch_bounds__(384, 1) matmul_grouped(const __grid_constant__
     for (; at.unit < units; at.unit += stride, ++turn) {
         at.find(list);
         const Product p = product_of(list, at.group);
-        const Work work = unit_at<S>(list, p, at, paired).work;
+        const Work work = unit_at<T, S>(list, p, at, paired).work;
         if (S::kTeam == 1 && turn % 2 != group) {
             stages.ring.advance(work.steps);
             continue;

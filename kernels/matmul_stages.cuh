@@ -8,7 +8,7 @@ template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static constexpr u32 kM = kM_, kN = kN_, kTeam = kTeam_, kStages = kStages_;
     static constexpr u32 kRows = kM / kTeam;  // of a warpgroup
     static constexpr bool kPairs = kTeam == 2;
-    static constexpr u32 kABytes = kM * kStep * 2, kBytes = (kM + kN) * kStep * 2;
+    static constexpr u32 kABytes = kM * 128, kBytes = (kM + kN) * 128;
     static constexpr u32 kBatch = kRows / 64;  // boxes that go out together
     static constexpr u32 kOutBytes = 2 * kBatch * kBoxBytes;  // of a warpgroup: two batches, in turn
     static constexpr u32 kBarriers = 2 * kStages + 4;  // of stages, and of batches
@@ -42,7 +42,7 @@ template <typename T, typename S, typename A, typename B> struct Stages {
         #pragma unroll 1
         for (u32 step = 0; step < steps; ++step, ring.next()) {
             const u32 barrier = full + 8 * ring.stage, to = at + ring.stage * S::kBytes;
-            const u32 k = u32(tile.k0) + step * kStep;
+            const u32 k = u32(tile.k0) + step * kStep<T>;
             barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
             barrier_expect(barrier, S::kBytes);
             A::fetch(to, a_map, u32(tile.m0), k, a_product, barrier);
@@ -77,7 +77,7 @@ template <typename T, typename S, typename A, typename B> struct Stages {
             barrier_wait(full + 8 * ring.stage, ring.parity);
             product_fence();
             #pragma unroll
-            for (u32 i = 0; i < kStep / 16; ++i) {
+            for (u32 i = 0; i < kProducts; ++i) {
                 #pragma unroll
                 for (u32 r = 0; r < kGroups; ++r) {
                     multiply_group<T, A::kOuter, B::kOuter>(sums[r], a + i * A::kNext + r * (kBoxBytes >> 4),

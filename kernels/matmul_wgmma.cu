@@ -1,5 +1,5 @@
 // matmul_wgmma.cu: products of 16-bit operands on the tensor cores of compute 9.0a (wgmma), each contiguous along one of
-// its axes.
+// its axes; and of f32 as tf32, contiguous along k, which the copy engine rounds to 10 bits behind the first on their way.
 //
 // A block stays on its multiprocessor and takes one tile after the other. One thread of its first warpgroup starts bulk
 // copies of both operands into a ring of stages; two warpgroups multiply. With kTeam = 2 they share a tile; with kTeam = 1
@@ -13,21 +13,21 @@
 // Launch     1-D, at most a block for each tile of each part of k of each product; in clusters of 1, or of 2 if kTeam is 2;
 //            384 threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
 // Requires   a_map and b_map: 3-D, the contiguous axis, the other, products; boxes as in Side; k at least 1. dst_map
-//            likewise in boxes of 64 rows of 128 bytes, if out_of says so (else any). k_part a multiple of kStep, unless
-//            there is one part.
+//            likewise in boxes of 64 rows of 128 bytes, if out_of says so (else any). k_part a multiple of kStep<T>, unless
+//            there is one part. Of f32, p.wide is set and p.turned is not.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu. Where the copy engine adds to f32, what is below 2^-126 counts as zero.
 // Bound by   tensor cores for large m, n and k; 2 * m * n * k operations.
 #include "matmul_rows.cuh"
 #include "matmul_stages.cuh"
 
-template <typename S>
+template <typename T, typename S>
 __device__ __forceinline__ Work work_at(const Product& p, u32 tiles, u32 index, u32 cluster) {
     Work work;
     work.part = index / tiles % p.splits;
     work.product = index / tiles / p.splits;
     work.tile = tile_at(p, S::kM, S::kN, index % tiles, work.part, cluster);
-    work.steps = u32((work.tile.depth + kStep - 1) / kStep);
+    work.steps = u32((work.tile.depth + kStep<T> - 1) / kStep<T>);
     return work;
 }
 
@@ -61,7 +61,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         give_registers<40>();
         #pragma unroll 1
         for (u32 index = blockIdx.x; threadIdx.x == 0 && index < works; index += gridDim.x) {
-            const Work work = work_at<S>(p, tiles, index, cluster);
+            const Work work = work_at<T, S>(p, tiles, index, cluster);
             const u32 m0 = u32(work.tile.m0), n0 = u32(work.tile.n0);
             const bool adds = out_of(p) == Out::WideBoxes && p.onto;
             constexpr u32 kAcross = S::kN / 32, kBoxes = S::kM / 64 * kAcross;
@@ -87,7 +87,8 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const u32 rows_at = S::kTeam == 2 ? group * S::kRows : 0;
     const bool has_bias = p.bias && !p.partial;
     const Out out = out_of(p);
-    const bool turned = S::kPairs && p.turned;
+    constexpr bool kTurns = S::kPairs && kIsHalf<T>;
+    const bool turned = kTurns && p.turned;
     const u32 boxes = ring_at + S::kStages * S::kBytes + group * S::kOutBytes;
     const u32 staged = boxes + threadIdx.x / 32 % 4 * kStagedBytes;  // of a warp, in launches without boxes
     static_assert(4 * kStagedBytes <= S::kOutBytes);
@@ -95,12 +96,12 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     u32 turn = 0;
     #pragma unroll 1
     for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn) {
-        const Work work = work_at<S>(p, tiles, index, cluster);
+        const Work work = work_at<T, S>(p, tiles, index, cluster);
         if (S::kTeam == 1 && turn % 2 != group) {
             stages.ring.advance(work.steps);
             continue;
         }
-        if (out == Out::Boxes && p.onto) outlet.prepare(work, u32(work.tile.m0) + rows_at);
+        if (kIsHalf<T> && out == Out::Boxes && p.onto) outlet.prepare(work, u32(work.tile.m0) + rows_at);
         f32 sums[S::kRows / 64][S::kN / 2];
         Bias<T, S::kN> bias;
         if (has_bias && turned) bias.bring_of_rows(p, work.tile.m0 + rows_at);
@@ -111,7 +112,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         product_wait<0>();
         stages.leave(used);
         const u32 row0 = u32(work.tile.m0) + rows_at;
-        if constexpr (S::kPairs) {
+        if constexpr (kTurns) {
             if (turned) {
                 if (has_bias) bias.add_to_rows(sums);
                 activate_all<T>(p, sums);
@@ -123,11 +124,13 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         if (has_bias) bias.add_to(sums);
         if (!p.partial) activate_all<T>(p, sums);
         if (p.partial) store_partial(p, sums, work, row0);
-        else if (out == Out::Directly && p.wide) store_rows<f32>(p, sums, work, row0, staged);
+        else if (out == Out::Directly && (!kIsHalf<T> || p.wide)) store_rows<f32>(p, sums, work, row0, staged);
         else if (out == Out::Directly) store_rows<T>(p, sums, work, row0, staged);
         else if (out == Out::WideBoxes) outlet.send_wide(p, sums, work, row0);
-        else if (p.onto) outlet.template send<true, false>(p, sums, work, row0);
-        else outlet.template send<false, false>(p, sums, work, row0);
+        else if constexpr (kIsHalf<T>) {
+            if (p.onto) outlet.template send<true, false>(p, sums, work, row0);
+            else outlet.template send<false, false>(p, sums, work, row0);
+        }
     }
     if (threadIdx.x % 128 == 0) copy_out_wait<0>();
     __syncwarp();

@@ -1,6 +1,7 @@
 //! Matrix products against sums in f64.
 
 mod grouped;
+mod tf32;
 mod whole;
 
 use proptest::{prelude::*, sample::select};
@@ -34,6 +35,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("matmul::grouped::is_recorded_in_graphs", grouped::is_recorded_in_graphs);
     suite.real("matmul::grouped::plan_equals_measured", grouped::plan_equals_measured);
     suite.everywhere("matmul::grouped::errors", grouped::errors);
+    tf32::trials(suite);
 }
 
 /// Extents about fragments of 8 and 16 and tiles of 32 to 128.

@@ -1,7 +1,7 @@
 //! The group `products`: matrix products of every kind of shape, on random data that no cache holds.
 
 use crate::{Bench, figures::Figure, page::Section, timer::Timer};
-use taut::{DType, Device, Graphed, Result, Tensor};
+use taut::{DType, Device, Graphed, Result, Tensor, tf32};
 
 /// The name of the group.
 pub const GROUP: &str = "products";
@@ -21,32 +21,35 @@ struct Case {
     n: usize,
     k: usize,
     lie: Lie,
+    /// f16; or f32, in tf32.
+    dtype: DType,
     /// Rows of the parts, if it is a list.
     parts: Vec<usize>,
 }
 
 impl Case {
     fn name(&self) -> String {
-        let Case { count, m, n, k, lie, parts } = self;
+        let Case { count, m, n, k, lie, dtype, parts } = self;
+        let dtype = if *dtype == DType::F32 { "tf32" } else { dtype.name() };
         let batch = match (count, parts.len()) {
             (1, 0) => String::new(),
             (1, parts) => format!("{parts} parts, "),
             (count, _) => format!("{count} x "),
         };
-        format!("{batch}{m} x {n} x {k}, {lie:?}, f16")
+        format!("{batch}{m} x {n} x {k}, {lie:?}, {dtype}")
     }
 
     fn bytes(&self) -> usize {
         let weights = self.parts.len().max(1);
-        2 * self.count * (self.m * self.k + weights * self.k * self.n + self.m * self.n)
+        self.dtype.size() * self.count * (self.m * self.k + weights * self.k * self.n + self.m * self.n)
     }
 
     /// The first factors and the second ones, where the case says that they lie.
     fn factors(&self, seed: u64, device: &Device) -> Result<[Vec<Tensor>; 2]> {
-        let &Case { count, m, n, k, lie, ref parts } = self;
+        let &Case { count, m, n, k, lie, dtype, ref parts } = self;
         let make = |seed, rows, cols| {
             let shape: &[usize] = if count > 1 { &[count, rows, cols] } else { &[rows, cols] };
-            Tensor::normal(shape, 0.0, 1.0, seed, DType::F16, device)
+            Tensor::normal(shape, 0.0, 1.0, seed, dtype, device)
         };
         let turned = |x: Tensor| {
             let rank = x.shape().rank();
@@ -82,7 +85,7 @@ fn parts(count: usize) -> Vec<usize> {
 /// Cubes, few and many rows over the weights of known networks, odd extents, batches, and a list beside one product of as many
 /// operations.
 fn cases(bench: &Bench) -> Vec<Case> {
-    let batch = |count, m, n, k| Case { count, m, n, k, lie: Lie::NT, parts: Vec::new() };
+    let batch = |count, m, n, k| Case { count, m, n, k, lie: Lie::NT, dtype: DType::F16, parts: Vec::new() };
     let one = |m, n, k, lie| Case { lie, ..batch(1, m, n, k) };
     let list = |parts: Vec<usize>, n, k| Case { parts: parts.clone(), ..batch(1, parts.iter().sum(), n, k) };
     if !bench.device.is_cuda() {
@@ -108,6 +111,8 @@ fn cases(bench: &Bench) -> Vec<Case> {
     cases.extend([batch(384, 128, 128, 64), batch(64, 1024, 1024, 1024)]);
     let uneven = list(parts(64), 4096, 1024);
     cases.extend([one(uneven.m, uneven.n, uneven.k, Lie::NT), uneven]);
+    let tf32 = [(1024, Lie::NT), (4096, Lie::NT), (8192, Lie::NT), (8192, Lie::NN), (8192, Lie::TN)];
+    cases.extend(tf32.map(|(n, lie)| Case { dtype: DType::F32, ..one(n, n, n, lie) }));
     cases
 }
 
@@ -141,7 +146,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
             let calls = if device.is_cuda() { (4e11 / flops).clamp(4.0, 200.0) as usize } else { 1 };
             // What the host does for each of them is measured elsewhere.
             let mut graph = Graphed::new(vec![Tensor::zeros([1], DType::F32, &device)?], |_| {
-                let products = sets.iter().cycle().take(calls).map(|factors| case.multiply(factors));
+                let products = sets.iter().cycle().take(calls).map(|factors| tf32(|| case.multiply(factors)));
                 let last = products.reduce(|before, next| before.and(next)).transpose()?;
                 Ok(last.flatten().into_iter().collect())
             })?;
@@ -167,7 +172,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
 
 /// This group's part of the page.
 pub fn section(bench: &Bench) -> Section {
-    let intro = "Matrix products of f16 with sums in f32, on random data, each on operands that no cache holds. NT is the product \
-        of a linear layer; parts are rows by a weight for each part, in one call.";
+    let intro = "Matrix products of f16, and of f32 in tf32, with sums in f32, on random data, each on operands that no cache \
+        holds. NT is the product of a linear layer; parts are rows by a weight for each part, in one call.";
     Section::new(GROUP, "Products", intro).with_figures(&bench.report)
 }

@@ -44,7 +44,7 @@ pub enum Kernel {
     Scan(Scan, DType, ScanPart),
     /// `matmul_mma.cu`: 16-bit operands, each contiguous along an axis.
     Matmul(DType, [Major; 2], Tile),
-    /// `matmul_wgmma.cu`: the same on cards of 9.0.
+    /// `matmul_wgmma.cu`: the same on cards of 9.0; and operands of f32 along `k`, as tf32.
     MatmulWgmma(DType, [Major; 2], Tile),
     /// `matmul_parts.cu`: the same, with `k` in parts that a cluster adds up.
     MatmulParts(DType, [Major; 2], Tile),
@@ -205,9 +205,12 @@ impl Kernel {
             all.push(Kernel::MatmulAny(dtype));
             all.extend(Thin::ALL.map(|thin| Kernel::MatmulThin(dtype, thin)));
         }
-        all.extend(
-            Copies::PAIRS.into_iter().flat_map(|pair| Tile::ALL.map(|tile| Kernel::MatmulF32(pair, tile))),
-        );
+        for tile in Tile::ALL {
+            let along_k = [Major::K; 2];
+            all.push(Kernel::MatmulWgmma(DType::F32, along_k, tile));
+            all.push(Kernel::MatmulParts(DType::F32, along_k, tile));
+            all.extend(Copies::PAIRS.map(|pair| Kernel::MatmulF32(pair, tile)));
+        }
         for width in WIDTHS {
             // Rows of 256 leave no registers for the sums of a large tile.
             let is_made = move |tile: &Tile| *tile != Tile::Large || width < 256;

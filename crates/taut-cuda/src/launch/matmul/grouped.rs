@@ -101,7 +101,7 @@ pub fn choose(problems: &[Problem<'_>], card: &Card) -> Choice {
 
 /// A product as one of a launch, if the kernel takes it.
 fn member(place: usize, problem: &Problem<'_>, card: &Card) -> Option<(Key, Member)> {
-    let Problem { a, b, dtype, out } = *problem;
+    let Problem { a, b, dtype, out, .. } = *problem;
     let is_made = card.own_kernels && card.capability == (9, 0) && card.params_bytes >= LARGE_PARAMS;
     if !is_made || dtype == DType::F32 || out != dtype {
         return None;

@@ -4,7 +4,7 @@
 use super::Way;
 use crate::Card;
 use std::cell::RefCell;
-use taut_core::{DType, Products};
+use taut_core::{DType, Precision, Products};
 
 /// Choices that a thread keeps.
 const SLOTS: usize = 64;
@@ -14,6 +14,7 @@ const SLOTS: usize = 64;
 struct Asked {
     products: Products,
     dtype: DType,
+    precision: Precision,
     capability: (u32, u32),
     multiprocessors: u32,
     shared_bytes: u32,
@@ -25,11 +26,18 @@ thread_local! {
 }
 
 /// What `choose` says, which depends on the arguments alone.
-pub(super) fn chosen(products: &Products, dtype: DType, card: &Card, choose: impl FnOnce() -> Way) -> Way {
+pub(super) fn chosen(
+    products: &Products,
+    dtype: DType,
+    precision: Precision,
+    card: &Card,
+    choose: impl FnOnce() -> Way,
+) -> Way {
     let Card { capability, multiprocessors, shared_bytes, own_kernels, .. } = *card;
-    let asked = Asked { products: *products, dtype, capability, multiprocessors, shared_bytes, own_kernels };
+    let products = *products;
+    let asked = Asked { products, dtype, precision, capability, multiprocessors, shared_bytes, own_kernels };
     CHOSEN.with_borrow_mut(|chosen| {
-        let slot = &mut chosen[slot(products)];
+        let slot = &mut chosen[slot(&products)];
         if let Some((_, way)) = slot.as_ref().filter(|(old, _)| *old == asked) {
             return *way;
         }

@@ -1,7 +1,7 @@
 //! Which kernel computes products of matrices: a model of their times. Nothing is measured, so that equal problems
 //! always run alike.
 
-use super::{Tail, Way, thin, vector::on_packs};
+use super::{Tail, Way, boxes::ROW_BYTES, thin, vector::on_packs};
 use crate::Card;
 use taut_core::{DType, Layout, Products};
 use taut_kernels::{Copies, Kernel, Major, Tile, args::PARTIAL_PACK, pack_len};
@@ -45,17 +45,30 @@ const MOST_MEMORY_BYTES: u64 = 52;
 pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
     let kernels =
         thin::candidates(products, dtype).into_iter().flatten().chain(candidates(products, dtype, card));
-    let fits = kernels.filter(|kernel| kernel.shared_bytes() <= card.shared_bytes);
-    let best = fits.flat_map(|kernel| ways(kernel, products, dtype, card)).min_by_key(|way| way.cycles);
+    let best = fastest(kernels, products, dtype, card);
     best.unwrap_or(Way { kernel: Kernel::MatmulAny(dtype), blocks: 0, parts: 1, tail: None, cycles: 0 })
+}
+
+/// Likewise among the ways of some kernels, the largest tile first.
+pub(super) fn fastest(
+    kernels: impl Iterator<Item = Kernel>,
+    products: &Products,
+    dtype: DType,
+    card: &Card,
+) -> Option<Way> {
+    let fits = kernels.filter(|kernel| kernel.shared_bytes() <= card.shared_bytes);
+    fits.flat_map(|kernel| ways(kernel, products, dtype, card)).min_by_key(|way| way.cycles)
+}
+
+/// Whether the card has the kernels of 9.0.
+pub(super) fn is_hopper(card: &Card) -> bool {
+    card.own_kernels && card.capability == (9, 0)
 }
 
 /// The kernels that can compute the products, the largest tile first.
 fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
-    let Products { m, k, n, a, b, batch } = *products;
-    let len = pack_len(&[dtype]);
-    let majors = [major(&batch[0], (m, a[0]), (k, a[1]), len), major(&batch[1], (n, b[1]), (k, b[0]), len)];
-    let is_hopper = card.own_kernels && card.capability == (9, 0);
+    let Products { k, a, b, .. } = *products;
+    let majors = majors(products, dtype);
     match majors {
         _ if dtype == DType::F32 => {
             let copies = |major, k: (usize, usize)| match major {
@@ -67,7 +80,7 @@ fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
             let pair = if pair.contains(&Copies::Any) { [Copies::Any; 2] } else { pair };
             Tile::ALL.map(|tile| Kernel::MatmulF32(pair, tile)).into()
         }
-        [Some(a), Some(b)] if is_hopper && in_boxes(products, [a, b]) => {
+        [Some(a), Some(b)] if is_hopper(card) && in_boxes(products, [a, b]) => {
             let whole = Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
             let parts = Tile::ALL.map(|tile| Kernel::MatmulParts(dtype, [a, b], tile));
             whole.into_iter().chain(parts).collect()
@@ -75,6 +88,13 @@ fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
         [Some(a), Some(b)] => Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)).into(),
         _ => vec![Kernel::MatmulAny(dtype)],
     }
+}
+
+/// How both factors lie.
+pub(super) fn majors(products: &Products, dtype: DType) -> [Option<Major>; 2] {
+    let Products { m, k, n, a, b, batch } = *products;
+    let len = pack_len(&[dtype]);
+    [major(&batch[0], (m, a[0]), (k, a[1]), len), major(&batch[1], (n, b[1]), (k, b[0]), len)]
 }
 
 /// The axis along which packs of `len` elements lie on 16 bytes in every product, if there is one. Axes are extents and
@@ -109,6 +129,7 @@ fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl 
     let own = bytes / (all * steps.max(1)) / MOST_MEMORY_BYTES;
     let alone = if bytes > card.l2_bytes { alone.max(own) } else { alone };
     let in_cluster = matches!(kernel, Kernel::MatmulParts(..));
+    let stage = u64::from(ROW_BYTES) / (STEP * dtype.size() as u64);
     // Few blocks wait for what they read, from wherever it comes.
     let read = (tile_m + tile_n) * STEP * dtype.size() as u64;
     let alone = if in_cluster { alone.max(read / MOST_MEMORY_BYTES) } else { alone };
@@ -117,7 +138,10 @@ fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl 
         let per_processor = (tiles * parts).div_ceil(processors);
         let rounds = per_processor.div_ceil(blocks);
         // Blocks of a cluster have whole stages.
-        let steps = if in_cluster { steps.div_ceil(2).div_ceil(parts) * 2 } else { steps.div_ceil(parts) };
+        let steps = match in_cluster {
+            true => steps.div_ceil(stage).div_ceil(parts) * stage,
+            false => steps.div_ceil(parts),
+        };
         steps * (per_processor * busy).max(rounds * alone) + rounds * ends
     };
     // One more part costs the sums of every product, written and read again.
@@ -173,13 +197,18 @@ pub(super) struct Pace {
 pub(super) fn pace(kernel: Kernel) -> Pace {
     let (blocks, busy, alone, ends) = match kernel {
         Kernel::MatmulThin(_, thin) => return thin::pace(thin),
-        Kernel::MatmulWgmma(_, _, tile)
-        | Kernel::MatmulGrouped(_, _, tile)
-        | Kernel::MatmulParts(_, _, tile) => match tile {
-            Tile::Large => (1, 520, 520, 5700),
-            Tile::Medium => (2, 290, 310, 4400),
-            Tile::Small => (2, 195, 195, 2800),
-        },
+        Kernel::MatmulWgmma(dtype, _, tile)
+        | Kernel::MatmulGrouped(dtype, _, tile)
+        | Kernel::MatmulParts(dtype, _, tile) => {
+            let (blocks, busy, alone, ends) = match tile {
+                Tile::Large => (1, 520, 520, 5700),
+                Tile::Medium => (2, 290, 310, 4400),
+                Tile::Small => (2, 195, 195, 2800),
+            };
+            // The tensor cores take as many bytes at a time, whatever the dtype.
+            let times = dtype.size() as u64 / 2;
+            (blocks, times * busy, times * alone, ends)
+        }
         Kernel::Matmul(_, _, Tile::Large) => (1, 1000, 1050, 4000),
         Kernel::Matmul(_, _, Tile::Medium) => (2, 560, 800, 3500),
         Kernel::Matmul(_, _, Tile::Small) => (4, 200, 450, 2000),

@@ -8,6 +8,7 @@ mod matrix;
 mod pitch;
 #[cfg(test)]
 mod tests;
+mod tf32;
 mod thin;
 mod vector;
 
@@ -18,7 +19,7 @@ use super::{
 use crate::{Arg, Card, Grid, Operand, Param, Stream};
 use matrix::STEP;
 use pitch::{ALIGNED, Pitched};
-use taut_core::{Activation, DType, Error, Layout, Onto, Products, Result};
+use taut_core::{Activation, DType, Error, Layout, Onto, Precision, Products, Result};
 use taut_kernels::{
     Kernel, Major,
     args::{PARTIAL_PACK, Product, WALK_LIMIT, Walk},
@@ -39,6 +40,8 @@ pub struct Problem<'a> {
     pub dtype: DType,
     /// The dtype of the result: the same, or `f32`.
     pub out: DType,
+    /// Of factors of `f32`. Where no kernel makes use of it, or none is faster so, products are exact.
+    pub precision: Precision,
 }
 
 /// What happens to the sums before they are rounded and stored: `activation(sums + bias)`, onto what `dst` holds.
@@ -111,7 +114,7 @@ struct Tail {
 
 /// Chooses the kernel, its tile and the parts of `k`. The layouts have the same leading axes, and fit.
 pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
-    let Problem { a, b, dtype, out } = *problem;
+    let Problem { a, b, dtype, out, precision } = *problem;
     let products = Products::new(a, b);
     // A matrix by a column is a row by the transposed matrix: dst is as flat as before. Its one bias belongs to all.
     let turned = products.n == 1 && products.m != 1;
@@ -119,10 +122,13 @@ pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
     let mut product = Product { lanes: 1, wide: u32::from(out == DType::F32), ..Product::default() };
     let way = match products.m {
         1 => vector::choose(&products, dtype, card, &mut product),
-        _ => lately::chosen(&products, dtype, card, || matrix::choose(&products, dtype, card)),
+        _ => lately::chosen(&products, dtype, Precision::Exact, card, || {
+            matrix::choose(&products, dtype, card)
+        }),
     };
     let instead = match way.kernel {
         Kernel::MatmulAny(_) => pitch::instead([a, b], dtype, card, &way),
+        _ if precision == Precision::Tf32 && dtype == DType::F32 => tf32::instead([a, b], card, &way),
         _ => None,
     };
     let (products, way, pitched) = instead.unwrap_or((products, way, [None; 2]));

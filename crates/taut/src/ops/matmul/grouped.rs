@@ -5,6 +5,7 @@ use crate::{
     Device, Tensor, cpu,
     device::{DeviceKind, SpecRef},
     grad::Tape,
+    precision::precision,
     tensor::{View, ViewMut},
 };
 use std::borrow::Borrow;
@@ -174,7 +175,7 @@ pub(super) fn multiply(
         SpecRef::Cuda(card) => {
             let problems = pairs.iter().map(|pair| {
                 let (dtype, out) = (pair.dtype(), pair.dtype());
-                Problem { a: &pair.a_layout, b: &pair.b_layout, dtype, out }
+                Problem { a: &pair.a_layout, b: &pair.b_layout, dtype, out, precision: precision() }
             });
             let choice = launch::choose(&problems.collect::<Vec<_>>(), card);
             let workspace = device.workspace(choice.workspace_bytes, op)?;

@@ -4,6 +4,7 @@ use super::grouped::{Pair, Results, allocate, multiply};
 use crate::{
     Tensor,
     grad::{Flow, Kept, Tape},
+    precision::{precision, with_precision},
 };
 use std::{borrow::Borrow, ops::Range};
 use taut_core::{Error, Layout, Result, Shape};
@@ -47,7 +48,8 @@ impl Tensor {
         };
         let layouts: Vec<Layout> = weights.iter().map(|weight| *weight.layout()).collect();
         let mut out = by_rows(&self, &weights, &layouts, n, sizes)?;
-        tape.note(&mut out, move |grad, flow| rule.give(&grad, flow));
+        let precision = precision();
+        tape.note(&mut out, move |grad, flow| with_precision(precision, || rule.give(&grad, flow)));
         Ok(out)
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use taut_core::Shape;
+use taut_core::{Precision, Shape};
 
 fn layout(rows: usize, cols: usize) -> Layout {
     Layout::contiguous(Shape::new(&[rows, cols]).unwrap())
@@ -10,7 +10,10 @@ fn transposed(rows: usize, cols: usize) -> Layout {
 }
 
 fn plan(factors: &[(Layout, Layout)], dtype: DType, card: &Card) -> Choice {
-    let problems: Vec<_> = factors.iter().map(|(a, b)| Problem { a, b, dtype, out: dtype }).collect();
+    let problems: Vec<_> = factors
+        .iter()
+        .map(|(a, b)| Problem { a, b, dtype, out: dtype, precision: Precision::Exact })
+        .collect();
     choose(&problems, card)
 }
 
