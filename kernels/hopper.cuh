@@ -111,6 +111,9 @@ __device__ __forceinline__ void pair_arrive(u32 id) { asm volatile("bar.arrive %
 // A warpgroup meets at the named barrier `id`.
 __device__ __forceinline__ void group_wait(u32 id) { asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory"); }
 
+// Two warps of one meet at theirs.
+__device__ __forceinline__ void warps_wait(u32 id) { asm volatile("bar.sync %0, 64;" ::"r"(id) : "memory"); }
+
 __device__ __forceinline__ void prefetch(const TensorMap& map) {
     asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }

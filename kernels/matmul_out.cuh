@@ -273,4 +273,33 @@ template <typename T, typename S> struct Outlet {
             }
         }
     }
+
+    // The same where dst is turned: boxes of 32 rows and 32 columns, each of two warps, which have two in turn. Lanes bring sums
+    // of 8 columns and 4 rows at a time, and meet all banks.
+    template <u32 kSums>
+    __device__ __forceinline__ void send_wide_turned(const Product& p, f32 (&sums)[1][kSums], const Work& work, u32 row0) {
+        const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, half = warp / 2, of_half = 3 + threadIdx.x / 64;
+        const u32 n = lane % 4 * 2, m = warp % 2 * 16 + lane / 4;
+        const u32 first = at + half * kBoxBytes + n * 128 + (m / 4 ^ n) * 16 + m % 4 * 4;
+        #pragma unroll
+        for (u32 i = 0; i < kSums / 16; ++i) {
+            const u32 to = first + i % 2 * (kBoxBytes / 2);
+            if (threadIdx.x % 64 == 0) copy_out_wait<1>();
+            warps_wait(of_half);
+            #pragma unroll
+            for (u32 j = 0; j < 16; ++j) {
+                const u32 row = j / 4 * 8 + j % 2, down = j / 2 % 2;  // of the box; 8 rows down in the sums
+                store_shared((to ^ j % 2 * 16 ^ down * 32) + row * 128, __float_as_uint(sums[0][16 * i + j]));
+            }
+            copy_out_fence();
+            warps_wait(of_half);
+            if (threadIdx.x % 64 == 0) {
+                const u32 x = row0 + half * 32, y = u32(work.tile.n0) + i * 32;
+                const u32 from = at + half * kBoxBytes + i % 2 * (kBoxBytes / 2);
+                if (p.onto) add_box_out(map, from, x, y, work.product);
+                else copy_box_out(map, from, x, y, work.product);
+                copy_out_commit();
+            }
+        }
+    }
 };

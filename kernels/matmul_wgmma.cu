@@ -13,8 +13,8 @@
 // Launch     1-D, at most a block for each tile of each part of k of each product; in clusters of 1, or of 2 if kTeam is 2;
 //            384 threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
 // Requires   a_map and b_map: 3-D, the contiguous axis, the other, products; boxes as in Side; k at least 1. dst_map
-//            likewise in boxes of 64 rows of 128 bytes, if out_of says so (else any). k_part a multiple of kStep<T>, unless
-//            there is one part. Of f32, p.wide is set and p.turned is not.
+//            likewise in boxes of 128 bytes and 64 rows, 32 if p.turned and p.wide, if out_of says so (else any). k_part a
+//            multiple of kStep<T>, unless there is one part. Of f32, p.wide is set and p.turned is not.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu. Where the copy engine adds to f32, what is below 2^-126 counts as zero.
 // Bound by   tensor cores for large m, n and k; 2 * m * n * k operations.
@@ -64,15 +64,21 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             const Work work = work_at<T, S>(p, tiles, index, cluster);
             const u32 m0 = u32(work.tile.m0), n0 = u32(work.tile.n0);
             const bool adds = out_of(p) == Out::WideBoxes && p.onto;
-            constexpr u32 kAcross = S::kN / 32, kBoxes = S::kM / 64 * kAcross;
+            constexpr u32 kBoxes = S::kM / 64 * (S::kN / 32), kAcross = S::kN / 32, kDown = S::kM / 32;
             // An operand that all products share has one place.
             const u32 a_product = p.batch.stride[0][0] == 0 ? 0 : work.product;
             const u32 b_product = p.batch.stride[1][0] == 0 ? 0 : work.product;
             // What sums are added to comes to L2 during the last steps: at their end all blocks want theirs at once.
             const auto ahead = [&](u32 step) {
                 const u32 box = step + kBoxes - work.steps;
-                if (adds && box < kBoxes) {
+                if (!adds || box >= kBoxes) return;
+                if (!p.turned) {
                     prefetch_box(dst_map, n0 + box % kAcross * 32, m0 + box / kAcross * 64, work.product);
+                } else {
+                    // Of half the size.
+                    const u32 x = m0 + 2 * box % kDown * 32, y = n0 + 2 * box / kDown * 32;
+                    prefetch_box(dst_map, x, y, work.product);
+                    prefetch_box(dst_map, x + 32, y, work.product);
                 }
             };
             stages.bring(a_map, b_map, work.tile, work.steps, a_product, b_product, paired, ahead);
@@ -116,7 +122,8 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             if (turned) {
                 if (has_bias) bias.add_to_rows(sums);
                 activate_all<T>(p, sums);
-                if (p.onto) outlet.template send<true, true>(p, sums, work, row0);
+                if (p.wide) outlet.send_wide_turned(p, sums, work, row0);
+                else if (p.onto) outlet.template send<true, true>(p, sums, work, row0);
                 else outlet.template send<false, true>(p, sums, work, row0);
                 continue;
             }
@@ -132,7 +139,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             else outlet.template send<false, false>(p, sums, work, row0);
         }
     }
-    if (threadIdx.x % 128 == 0) copy_out_wait<0>();
+    if (threadIdx.x % 64 == 0) copy_out_wait<0>();
     __syncwarp();
     if (paired) cluster_wait();
 }

@@ -16,6 +16,8 @@ unsafe impl Param for TensorMap {}
 pub(super) const ROW_BYTES: u32 = 128;
 /// Rows of a box that is no whole side of a tile: elements of 16 bits in a row of one.
 const ROWS: u32 = 64;
+/// Rows of a box of `f32` results in turned roles: elements in a row of one.
+const TURNED_WIDE_ROWS: u32 = 32;
 
 /// One factor. Axes are extents and strides, in elements.
 struct Factor {
@@ -64,19 +66,21 @@ pub(super) fn results(stream: &Stream, product: &Product, dtype: DType) -> Resul
     let Product { dst, m, n, ref batch, wide, turned, .. } = *product;
     let out = if wide == 0 { dtype } else { DType::F32 };
     let (rows, row) = if turned == 0 { (m, n) } else { (n, m) };
-    encode(stream, (elements(out), out.size()), dst, row, [(rows, row), (batch.numel, m * n)], ROWS)
+    let of_box = if turned != 0 && wide != 0 { TURNED_WIDE_ROWS } else { ROWS };
+    encode(stream, (elements(out), out.size()), dst, row, [(rows, row), (batch.numel, m * n)], of_box)
 }
 
 /// The same products with the factors in turned roles, where `kernel` can turn the results back on their way out and needs
 /// no more tiles. The second factor of a layer is its weight. The tensor cores hold tiles of their first operand while
 /// those of the second pass by: where the rows of an input resemble each other, as after relu, that takes less power if the
-/// input is what passes. On an H200 a layer of 8192 in the depth of a network takes 1512 us so, and 1567 us else.
+/// input is what passes. On an H200 a layer of 8192 in the depth of a network takes 1512 us so, and 1567 us else; gradients of
+/// weights, whose second factor is the input, gain about as much.
 pub(super) fn turned(product: &Product, kernel: Kernel) -> Option<(Product, Kernel)> {
-    let Product { a, b, m, n, a_m, a_k, b_k, b_n, ref batch, wide, .. } = *product;
+    let Product { a, b, m, n, a_m, a_k, b_k, b_n, ref batch, .. } = *product;
     let Kernel::MatmulWgmma(dtype, [of_a, of_b], tile) = kernel else { return None };
     let (tiles, turned) = (Tiles::new(kernel, m, n), Tiles::new(kernel, n, m));
     let loses = turned.down * turned.right > tiles.down * tiles.right || tiles.in_pairs && !turned.in_pairs;
-    if !kernel.pairs() || wide != 0 || !goes_in_boxes(product) || loses {
+    if !kernel.pairs() || dtype == DType::F32 || !goes_in_boxes(product) || loses {
         return None;
     }
     let [a_step, b_step] = batch.stride;

@@ -287,16 +287,17 @@ fn wide_tiles_turn_their_results_where_that_costs_nothing() {
     assert_eq!(staying(kernel, &product, 1, 132).unwrap().blocks, [132, 1, 1]);
     for change in [
         &|product: &mut Product| product.dst += 2,
-        &|product: &mut Product| product.wide = 1,
         &|product: &mut Product| product.partial = 1024,
         &|product: &mut Product| product.n += 1,
         // An odd number of tiles down, in no pairs; more tiles than before.
         &|product: &mut Product| product.n -= 128,
         &|product: &mut Product| product.m = 3968,
-    ] as [&dyn Fn(&mut Product); 6]
+    ] as [&dyn Fn(&mut Product); 5]
     {
         assert_eq!(turned([8192, 4096, 4096], change), None);
     }
+    let wide = turned([8192, 4096, 4096], &|product| product.wide = 1).map(|(product, _)| product.turned);
+    assert_eq!(wide, Some(1));
     assert_eq!(turned([1024, 1024, 1024], &|_| {}), None, "another tile");
 }
 
