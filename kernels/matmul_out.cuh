@@ -289,7 +289,9 @@ template <typename T, typename S> struct Outlet {
             #pragma unroll
             for (u32 j = 0; j < 16; ++j) {
                 const u32 row = j / 4 * 8 + j % 2, down = j / 2 % 2;  // of the box; 8 rows down in the sums
-                store_shared((to ^ j % 2 * 16 ^ down * 32) + row * 128, __float_as_uint(sums[0][16 * i + j]));
+                f32 x = sums[0][16 * i + j];
+                asm volatile("" : "+f"(x));  // a store from where the product leaves it makes ptxas wait for that once more
+                store_shared((to ^ j % 2 * 16 ^ down * 32) + row * 128, __float_as_uint(x));
             }
             copy_out_fence();
             warps_wait(of_half);
