@@ -15,12 +15,13 @@
 
 // A list of products dst = a * b, by value. The twin of Grouped in src/args/matmul.rs.
 struct Grouped {
+    // What is read by index comes first: loads from 32 KiB on, of what CUDA 12.9 makes of them, bring something else.
+    void* dst[kGrouped];  // [m, n] row-major, aligned to its elements only
+    u32 m[kGrouped], n[kGrouped], k[kGrouped];
+    u32 end[kGrouped];    // the units of this product and of all before it
+    u32 count;            // of products
     TensorMap a[kGrouped], b[kGrouped];
     TensorMap out[kGrouped];  // only where out_of says boxes
-    void* dst[kGrouped];      // [m, n] row-major, aligned to its elements only
-    u32 m[kGrouped], n[kGrouped], k[kGrouped];
-    u32 end[kGrouped];        // the units of this product and of all before it
-    u32 count;                // of products
 };
 
 __device__ __forceinline__ Product product_of(const Grouped& list, u32 group) {

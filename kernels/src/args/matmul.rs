@@ -20,12 +20,6 @@ const GROUPED_BYTES: usize = 3 * size_of::<TensorMap>() + size_of::<u64>() + 4 *
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
 pub struct Grouped {
-    /// The first factors.
-    pub a: [TensorMap; GROUPED],
-    /// The second factors.
-    pub b: [TensorMap; GROUPED],
-    /// The results that go out in boxes.
-    pub out: [TensorMap; GROUPED],
     /// The results, `[m, n]`, row-major, aligned to their elements.
     pub dst: [u64; GROUPED],
     /// Rows of each result.
@@ -38,6 +32,12 @@ pub struct Grouped {
     pub end: [u32; GROUPED],
     /// The number of products.
     pub count: u32,
+    /// The first factors.
+    pub a: [TensorMap; GROUPED],
+    /// The second factors.
+    pub b: [TensorMap; GROUPED],
+    /// The results that go out in boxes.
+    pub out: [TensorMap; GROUPED],
 }
 
 impl Default for Grouped {
