@@ -1,6 +1,6 @@
 //! Matrix products against sums in f64.
 
-mod whole;
+pub(crate) mod whole;
 
 use proptest::{prelude::*, sample::select};
 use taut::{Activation, DType, Tensor};

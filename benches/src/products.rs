@@ -7,7 +7,7 @@ use taut::{DType, Device, Graphed, Result, Tensor};
 pub const GROUP: &str = "products";
 
 /// How the factors lie, as BLAS says it: whether each is transposed, seen from column-major order. `NT` is a linear layer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Lie {
     NT,
     NN,
@@ -15,31 +15,54 @@ enum Lie {
 }
 
 /// `[count, m, k] x [count, k, n]`.
-struct Case {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Case {
     count: usize,
     m: usize,
     n: usize,
     k: usize,
     lie: Lie,
+    dtype: DType,
 }
 
 impl Case {
-    fn name(&self) -> String {
-        let Case { count, m, n, k, lie } = self;
+    /// `4 x 128 x 256 x 512, NT, f16`: the count if it is not 1, `m`, `n`, `k`.
+    pub(crate) fn name(&self) -> String {
+        let Case { count, m, n, k, lie, dtype } = self;
         let batch = if *count > 1 { format!("{count} x ") } else { String::new() };
-        format!("{batch}{m} x {n} x {k}, {lie:?}, f16")
+        format!("{batch}{m} x {n} x {k}, {lie:?}, {dtype}")
+    }
+
+    /// The case of that name.
+    pub(crate) fn parse(name: &str) -> Option<Case> {
+        let [extents, lie, dtype] = name.split(", ").collect::<Vec<_>>().try_into().ok()?;
+        let extents: Option<Vec<usize>> = extents.split(" x ").map(|n| n.parse().ok()).collect();
+        let (count, m, n, k) = match extents?[..] {
+            [m, n, k] => (1, m, n, k),
+            [count, m, n, k] => (count, m, n, k),
+            _ => return None,
+        };
+        let lie = [Lie::NT, Lie::NN, Lie::TN].into_iter().find(|known| format!("{known:?}") == lie)?;
+        let dtype = [DType::F16, DType::BF16, DType::F32].into_iter().find(|known| known.name() == dtype)?;
+        Some(Case { count, m, n, k, lie, dtype })
     }
 
     fn bytes(&self) -> usize {
-        2 * self.count * (self.m * self.k + self.k * self.n + self.m * self.n)
+        self.dtype.size() * self.count * (self.m * self.k + self.k * self.n + self.m * self.n)
+    }
+
+    /// Factors as often as it takes for no cache to hold them.
+    pub(crate) fn sets(&self, device: &Device) -> Result<Vec<[Tensor; 2]>> {
+        let sets = if device.is_cuda() { (ROTATED / self.bytes().max(1)).clamp(1, 64) } else { 1 };
+        (0..sets as u64).map(|seed| self.factors(seed, device)).collect()
     }
 
     /// The factors, where the case says that they lie.
     fn factors(&self, seed: u64, device: &Device) -> Result<[Tensor; 2]> {
-        let &Case { count, m, n, k, lie } = self;
+        let &Case { count, m, n, k, lie, dtype } = self;
         let make = |seed, rows, cols| {
             let shape: &[usize] = if count > 1 { &[count, rows, cols] } else { &[rows, cols] };
-            Tensor::normal(shape, 0.0, 1.0, seed, DType::F16, device)
+            Tensor::normal(shape, 0.0, 1.0, seed, dtype, device)
         };
         let turned = |x: Tensor| {
             let rank = x.shape().rank();
@@ -54,9 +77,18 @@ impl Case {
     }
 }
 
-/// Cubes, few and many rows over the weights of known networks, odd extents, batches.
-fn cases(bench: &Bench) -> Vec<Case> {
-    let one = |m, n, k, lie| Case { count: 1, m, n, k, lie };
+/// Cubes, few and many rows over the weights of known networks, odd extents, batches; of these what was asked for.
+pub(crate) fn cases(bench: &Bench) -> Vec<Case> {
+    let mut cases = all(bench);
+    if !bench.ops.is_empty() {
+        cases.retain(|case| bench.ops.iter().any(|part| case.name().contains(part)));
+    }
+    cases
+}
+
+fn all(bench: &Bench) -> Vec<Case> {
+    let dtype = DType::F16;
+    let one = |m, n, k, lie| Case { count: 1, m, n, k, lie, dtype };
     if !bench.device.is_cuda() {
         return vec![one(256, 256, 256, Lie::NT), one(512, 512, 512, Lie::NT)];
     }
@@ -77,8 +109,8 @@ fn cases(bench: &Bench) -> Vec<Case> {
         one(4097, 4095, 4099, Lie::NT),
         one(127, 127, 16_384, Lie::NT),
     ]);
-    cases.push(Case { count: 384, m: 128, n: 128, k: 64, lie: Lie::NT });
-    cases.push(Case { count: 64, m: 1024, n: 1024, k: 1024, lie: Lie::NT });
+    cases.push(Case { count: 384, m: 128, n: 128, k: 64, lie: Lie::NT, dtype });
+    cases.push(Case { count: 64, m: 1024, n: 1024, k: 1024, lie: Lie::NT, dtype });
     cases
 }
 
@@ -95,20 +127,14 @@ const REST: u32 = 10;
 /// As [`Tensor::matmul`].
 pub fn measure(bench: &mut Bench) -> Result<()> {
     let device = bench.device.fresh()?;
-    let mut cases = cases(bench);
-    if !bench.ops.is_empty() {
-        cases.retain(|case| bench.ops.iter().any(|part| case.name().contains(part)));
-    }
+    let cases = cases(bench);
     let repetitions = if bench.quick { 3 } else { 7 };
     bench.group(GROUP, cases.len(), |bench, progress| {
         let timer = Timer::new(&device)?;
         for case in &cases {
             let name = case.name();
             progress.step(&name);
-            let sets = if device.is_cuda() { (ROTATED / case.bytes()).clamp(1, 64) } else { 1 };
-            let sets = (0..sets as u64)
-                .map(|seed| case.factors(seed, &device))
-                .collect::<Result<Vec<[Tensor; 2]>>>()?;
+            let sets = case.sets(&device)?;
             let flops = 2.0 * (case.count * case.m * case.n * case.k) as f64;
             let calls = if device.is_cuda() { (4e11 / flops).clamp(4.0, 200.0) as usize } else { 1 };
             // What the host does for each of them is measured elsewhere.
@@ -141,4 +167,29 @@ pub fn section(bench: &Bench) -> Section {
     let intro = "Matrix products of f16 with sums in f32, on random data, each on operands that no cache holds. NT is the product \
         of a linear layer.";
     Section::new(GROUP, "Products", intro).with_figures(&bench.report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_the_whole_case() {
+        let bench = Bench::new(Device::plan(taut::Spec::h200()), false, "".into());
+        let mut cases = cases(&bench);
+        cases.push(Case { count: 4, m: 1, n: 2, k: 3, lie: Lie::TN, dtype: DType::BF16 });
+        for case in cases {
+            assert_eq!(Case::parse(&case.name()).as_ref(), Some(&case), "{}", case.name());
+        }
+        for name in [
+            "",
+            "1 x 2 x 3",
+            "1 x 2, NT, f16",
+            "1 x 2 x x, NT, f16",
+            "1 x 2 x 3, TT, f16",
+            "1 x 2 x 3, NT, i64",
+        ] {
+            assert_eq!(Case::parse(name), None, "{name}");
+        }
+    }
 }

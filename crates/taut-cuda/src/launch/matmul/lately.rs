@@ -1,7 +1,7 @@
 //! What was chosen lately: a network asks for the same products again and again, and the model of all ways takes most of
 //! the host's time of a product.
 
-use super::Way;
+use super::{Pick, Way};
 use crate::Card;
 use std::cell::RefCell;
 use taut_core::{DType, Products};
@@ -18,6 +18,7 @@ struct Asked {
     multiprocessors: u32,
     shared_bytes: u32,
     own_kernels: bool,
+    pick: Option<Pick>,
 }
 
 thread_local! {
@@ -25,11 +26,19 @@ thread_local! {
 }
 
 /// What `choose` says, which depends on the arguments alone.
-pub(super) fn chosen(products: &Products, dtype: DType, card: &Card, choose: impl FnOnce() -> Way) -> Way {
+pub(super) fn chosen(
+    products: &Products,
+    dtype: DType,
+    card: &Card,
+    pick: Option<Pick>,
+    choose: impl FnOnce() -> Way,
+) -> Way {
     let Card { capability, multiprocessors, shared_bytes, own_kernels, .. } = *card;
-    let asked = Asked { products: *products, dtype, capability, multiprocessors, shared_bytes, own_kernels };
+    let asked =
+        Asked { products: *products, dtype, capability, multiprocessors, shared_bytes, own_kernels, pick };
     CHOSEN.with_borrow_mut(|chosen| {
-        let slot = &mut chosen[slot(products)];
+        // What was picked for a product stands beside what the model says of it.
+        let slot = &mut chosen[slot(products) ^ usize::from(pick.is_some())];
         if let Some((_, way)) = slot.as_ref().filter(|(old, _)| *old == asked) {
             return *way;
         }

@@ -78,7 +78,7 @@ pub(super) fn instead(
     let pitched = [brought(a, lies[0]).ok()?, brought(b, lies[1]).ok()?];
     let seen = |i: usize, factor| pitched[i].as_ref().map_or(factor, |pitched| &pitched.seen);
     let products = Products::new(seen(0, a), seen(1, b));
-    let other = lately::chosen(&products, dtype, card, || matrix::choose(&products, dtype, card));
+    let other = lately::chosen(&products, dtype, card, None, || matrix::choose(&products, dtype, card));
     let all = || pitched.iter().flatten();
     let bytes: u64 = all().map(|pitched| pitched.bytes(dtype)).sum();
     let cycles = other.cycles + all().map(|pitched| pitched.cycles(dtype, card)).sum::<u64>();

@@ -382,7 +382,7 @@ fn product(
         }
         SpecRef::Cuda(card) => {
             let problem = Problem { a: &factors.a, b: &factors.b, dtype: a.dtype(), out: dst.dtype };
-            let choice = launch::matmul::choose(&problem, card);
+            let choice = device.choose(&problem, card);
             let workspace = device.workspace(choice.workspace_bytes, op)?;
             let (a, b) = (a.view()?.through(&factors.a), b.view()?.through(&factors.b));
             let bias = epilogue.bias.map(Tensor::view).transpose()?;
