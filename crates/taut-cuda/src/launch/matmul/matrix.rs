@@ -169,7 +169,7 @@ fn ways(
     };
     // Clusters that the card holds at once take a tile each.
     let groups = (processors / GROUP).saturating_sub(1);
-    let at_once = move |parts| if trusted { groups * (GROUP / parts) } else { u64::MAX };
+    let at_once = move |parts| if trusted { groups * (GROUP / parts) } else { processors };
     let exists = move |parts: &u64| !in_cluster || *parts > 1 && groups > 0 && all <= at_once(*parts);
     let even = (1..=most_of_all).filter(exists).map(move |parts| {
         let cycles = first(all, parts).max(least + ends) + second(parts, count * sums(m));

@@ -329,3 +329,27 @@ fn few_tiles_have_their_parts_added_up_in_clusters() {
     let without = plan_without(&layout(64, 4096), &transposed(4096, 4096), DType::F16);
     assert!(!matches!(without.kernel, Kernel::MatmulParts(..)));
 }
+
+#[test]
+fn more_is_timed_than_the_model_trusts() {
+    let found = |[m, n, k]: [usize; 3], card: &Card| {
+        let (a, b) = (layout(m, k), transposed(k, n));
+        let problem = Problem { a: &a, b: &b, dtype: DType::F16, out: DType::F16 };
+        candidates(&problem, card).into_iter().map(|(_, choice)| choice).collect::<Vec<_>>()
+    };
+    // Few tiles, and more blocks to a cluster than were timed for the model; each has a stage of 64 terms at least.
+    for (k, most) in [(8192, 8), (448, 7)] {
+        let choices = found([128, 256, k], &Card::h200());
+        let clusters = choices.iter().map(|choice| choice.cluster);
+        assert_eq!(clusters.max(), Some(most), "{k}");
+        assert!(choices.iter().all(|choice| choice.workspace_bytes == choices[0].workspace_bytes));
+    }
+    // Other tiles, and without a cluster; on a small card there is none.
+    let choices = found([512, 512, 2048], &Card::h200());
+    assert!(choices.iter().any(|choice| matches!(choice.kernel, Kernel::MatmulWgmma(..))));
+    assert!(
+        choices.iter().any(|choice| choice.cluster == 1) && choices.iter().any(|choice| choice.cluster > 1)
+    );
+    let small = Card { multiprocessors: 20, ..Card::h200() };
+    assert!(found([128, 256, 8192], &small).iter().all(|choice| choice.cluster == 1));
+}

@@ -12,8 +12,11 @@ use taut_kernels::{Major, pack_len};
 /// Ways that are worth timing: those that should take up to so many times what the best one should.
 const WORTH: u64 = 2;
 
+/// The most ways of one kernel that are timed: a part of `k` more or less changes little.
+const MOST_OF_KERNEL: usize = 4;
+
 /// The most ways of a problem that are timed.
-const MOST: usize = 16;
+const MOST: usize = 24;
 
 /// [`choose`], but where `tuning` has a [`Pick`] for the products, that. The workspace is the model's: no table changes what
 /// a program needs, and a pick that needs more, or that is none of the ways on this card, is passed over.
@@ -52,8 +55,10 @@ pub fn candidates(problem: &Problem<'_>, card: &Card) -> Vec<(Pick, Choice)> {
     let most_cycles = WORTH * ways.iter().map(|way| way.cycles).min().unwrap_or(0);
     for way in ways.iter().filter(|way| way.cycles <= most_cycles) {
         let Some(other) = within(&model, choice(problem, card, &seen, way)) else { continue };
+        let of_kernel = found.iter().filter(|(pick, _)| pick.kernel == way.kernel).count();
         // Other numbers of parts may come to the same launch.
-        if found.len() < MOST && found.iter().all(|(_, choice)| !choice.runs_as(&other)) {
+        let is_new = found.iter().all(|(_, choice)| !choice.runs_as(&other));
+        if is_new && of_kernel < MOST_OF_KERNEL && found.len() < MOST {
             found.push((Pick::from(*way), other));
         }
     }
