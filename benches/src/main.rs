@@ -103,8 +103,9 @@ fn run(options: Options) -> Outcome<()> {
     println!("taut-bench on {device}{}", if options.quick { ", quick" } else { "" });
     if let Some(path) = &options.tuning {
         let tuning = Tuning::read(path)?;
-        println!("{} products run as {} says", tuning.len(), path.display());
+        let ways = tuning.len();
         device.set_tuning(tuning)?;
+        println!("{ways} products run as {} says", path.display());
     }
     let wanted = |group: &str| options.only.is_empty() || options.only.iter().any(|only| only == group);
     let mut bench = Bench::new(device, options.quick, options.data.clone());
