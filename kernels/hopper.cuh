@@ -130,6 +130,12 @@ void copy_box_to_all(u32 to, const TensorMap& map, u32 x, u32 y, u32 z, u32 barr
                  ::"r"(to), "l"(&map), "r"(x), "r"(y), "r"(z), "r"(barrier), "h"(u16(blocks)) : "memory");
 }
 
+// Starts to bring the box to L2.
+__device__ __forceinline__ void prefetch_box(const TensorMap& map, u32 x, u32 y, u32 z) {
+    asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%0, {%1, %2, %3}];"
+                 ::"l"(&map), "r"(x), "r"(y), "r"(z) : "memory");
+}
+
 // Shows what this thread has written to shared memory to the copy engine.
 __device__ __forceinline__ void copy_out_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
@@ -202,32 +208,38 @@ template <bool kOuter> __device__ __forceinline__ u64 factor_at(u32 address, u32
     "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
     "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
     "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
-// Operands beyond the sums: both factors, whether to add, whether each factor is kOuter.
-#define TAUT_PRODUCT(SHAPE, DTYPE, SUMS, A, B, ADD, A_OUTER, B_OUTER) \
+// Operands beyond the sums: both factors, whether to add, and where there is a choice whether each factor is kOuter.
+#define TAUT_PRODUCT(SHAPE, DTYPE, SUMS, A, B, ADD, OUTER) \
     "{\n.reg .pred add;\nsetp.ne.b32 add, " ADD ", 0;\n" \
-    "wgmma.mma_async.sync.aligned." SHAPE ".f32." DTYPE "." DTYPE " " SUMS "}, " A ", " B ", add, 1, 1, " \
-    A_OUTER ", " B_OUTER ";\n}"
+    "wgmma.mma_async.sync.aligned." SHAPE ".f32." DTYPE "." DTYPE " " SUMS "}, " A ", " B ", add, 1, 1" OUTER ";\n}"
 
-// sums = a * b, or += that, for a [64, 16] and b [16, N], where N is twice the number of sums. Thread l of warp w of the
-// warpgroup holds rows 16 * w + l / 4 and the one 8 below; of each block of 8 columns 2 * (l % 4) and the next: two sums
-// of the upper row, then two of the lower.
+// sums = a * b, or += that, for a [64, 16] and b [16, N], where N is twice the number of sums; for f32, of which the upper 19
+// bits count (tf32), a [64, 8] and b [8, N], never kOuter. Thread l of warp w of the warpgroup holds rows 16 * w + l / 4 and
+// the one 8 below; of each block of 8 columns 2 * (l % 4) and the next: two sums of the upper row, then two of the lower.
 template <typename T, bool kA, bool kB, u32 kSums>
 __device__ __forceinline__ void multiply_group(f32 (&sums)[kSums], u64 a, u64 b, bool add) {
-    static_assert(kSums == 64 || kSums == 128);
-    if constexpr (kSums == 64 && kSame<T, f16>) {
-        asm volatile(TAUT_PRODUCT("m64n128k16", "f16", TAUT_SUMS_64, "%64", "%65", "%66", "%67", "%68")
+    static_assert((kSums == 64 || kSums == 128) && (kIsHalf<T> || !(kA || kB)));
+    if constexpr (kSums == 64 && kSame<T, f32>) {
+        asm volatile(TAUT_PRODUCT("m64n128k8", "tf32", TAUT_SUMS_64, "%64", "%65", "%66", "")
+                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32) : "l"(a), "l"(b), "r"(u32(add)));
+    } else if constexpr (kSame<T, f32>) {
+        asm volatile(TAUT_PRODUCT("m64n256k8", "tf32", TAUT_SUMS_128, "%128", "%129", "%130", "")
+                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64), TAUT_SUMS_32(96)
+                     : "l"(a), "l"(b), "r"(u32(add)));
+    } else if constexpr (kSums == 64 && kSame<T, f16>) {
+        asm volatile(TAUT_PRODUCT("m64n128k16", "f16", TAUT_SUMS_64, "%64", "%65", "%66", ", %67, %68")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32)
                      : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
     } else if constexpr (kSums == 64) {
-        asm volatile(TAUT_PRODUCT("m64n128k16", "bf16", TAUT_SUMS_64, "%64", "%65", "%66", "%67", "%68")
+        asm volatile(TAUT_PRODUCT("m64n128k16", "bf16", TAUT_SUMS_64, "%64", "%65", "%66", ", %67, %68")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32)
                      : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
     } else if constexpr (kSame<T, f16>) {
-        asm volatile(TAUT_PRODUCT("m64n256k16", "f16", TAUT_SUMS_128, "%128", "%129", "%130", "%131", "%132")
+        asm volatile(TAUT_PRODUCT("m64n256k16", "f16", TAUT_SUMS_128, "%128", "%129", "%130", ", %131, %132")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64), TAUT_SUMS_32(96)
                      : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
     } else {
-        asm volatile(TAUT_PRODUCT("m64n256k16", "bf16", TAUT_SUMS_128, "%128", "%129", "%130", "%131", "%132")
+        asm volatile(TAUT_PRODUCT("m64n256k16", "bf16", TAUT_SUMS_128, "%128", "%129", "%130", ", %131, %132")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64), TAUT_SUMS_32(96)
                      : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
     }

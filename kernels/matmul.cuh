@@ -52,16 +52,22 @@ struct Tile {
     u64 m0, n0, k0, depth;
 };
 
+// Tiles down a product, those of a cluster below one another: the last may have no rows.
+__device__ __forceinline__ u32 tiles_down(const Product& p, u32 tile_m, u32 cluster) {
+    return (u32((p.m + tile_m - 1) / tile_m) + cluster - 1) / cluster * cluster;
+}
+
 // The tiles of a product.
-__device__ __forceinline__ u32 tiles_of(const Product& p, u32 tile_m, u32 tile_n) {
-    return u32((p.m + tile_m - 1) / tile_m) * u32((p.n + tile_n - 1) / tile_n);
+__device__ __forceinline__ u32 tiles_of(const Product& p, u32 tile_m, u32 tile_n, u32 cluster = 1) {
+    return tiles_down(p, tile_m, cluster) * u32((p.n + tile_n - 1) / tile_n);
 }
 
 // Tiles go down in groups of rows of tiles and then right, so that those of neighbouring indices share operands in L2: what
 // fills a card at a time is about as high as wide.
-__device__ __forceinline__ Tile tile_at(const Product& p, u32 tile_m, u32 tile_n, u32 index, u32 part) {
+__device__ __forceinline__
+Tile tile_at(const Product& p, u32 tile_m, u32 tile_n, u32 index, u32 part, u32 cluster = 1) {
     const u32 in_group = tile_n > tile_m ? 16 : 8;
-    const u32 n_down = u32((p.m + tile_m - 1) / tile_m);
+    const u32 n_down = tiles_down(p, tile_m, cluster);
     const u32 n_right = u32((p.n + tile_n - 1) / tile_n);
     const u32 group = index / (in_group * n_right);
     const u32 within = index % (in_group * n_right);

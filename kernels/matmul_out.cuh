@@ -95,6 +95,32 @@ template <typename T, u32 kN> struct Bias {
     }
 };
 
+// The same of f32: two neighbours for each lane and each 64 columns.
+template <u32 kN> struct Bias<f32, kN> {
+    f32 pairs[kN / 64][2];
+
+    __device__ __forceinline__ void bring_of_rows(const Product&, u64) {}  // dst is never turned
+
+    __device__ __forceinline__ void bring(const Product& p, u64 tile_col) {
+        const f32* bias = static_cast<const f32*>(p.bias);
+        #pragma unroll
+        for (u32 i = 0; i < kN / 32; ++i) {
+            const u64 col = tile_col + i / 2 * 64 + threadIdx.x % 32 * 2 + i % 2;
+            pairs[i / 2][i % 2] = col < p.n ? bias[col * p.bias_n] : 0.0f;
+        }
+    }
+
+    template <u32 kGroups, u32 kSums> __device__ __forceinline__ void add_to(f32 (&sums)[kGroups][kSums]) const {
+        #pragma unroll
+        for (u32 b = 0; b < kSums / 4; ++b) {
+            const u32 lane = b % 8 * 4 + threadIdx.x % 4;
+            const f32 pair[2] = {__shfl_sync(~0u, pairs[b / 8][0], lane), __shfl_sync(~0u, pairs[b / 8][1], lane)};
+            #pragma unroll
+            for (u32 i = 0; i < 4 * kGroups; ++i) sums[i / 4][4 * b + i % 4] += pair[i % 2];
+        }
+    }
+};
+
 template <typename T, u32 kGroups, u32 kSums>
 __device__ __forceinline__ void activate_all(const Product& p, f32 (&sums)[kGroups][kSums]) {
     if (p.activation == 0) return;
@@ -105,7 +131,7 @@ __device__ __forceinline__ void activate_all(const Product& p, f32 (&sums)[kGrou
         return;
     }
     each_chunk(sums, [&](u32, f32 (&x)[kChunk]) {
-        if (p.wide) activate<f32>(x, p.activation, p.slope);
+        if (!kIsHalf<T> || p.wide) activate<f32>(x, p.activation, p.slope);
         else activate<T>(x, p.activation, p.slope);
     });
 }
@@ -146,6 +172,12 @@ template <typename T, typename S> struct Outlet {
         copy_out_wait<0>();
         bring(work, row0, 0);
         bring(work, row0, 1);
+    }
+
+    // Until no box is read any more: their memory is for other things. All of the warpgroup take part.
+    __device__ __forceinline__ void drain() const {
+        if (leads) copy_out_wait<0>();
+        group_wait(id);
     }
 
     // Rounds the sums and sends them out, in boxes with the rows of dst. All of the warpgroup take part.

@@ -16,7 +16,7 @@
 // Tiles of kM x kN. The numbers come from Tile in src/variant.rs.
 template <u32 kM_, u32 kN_, u32 kStages_> struct Shape {
     static constexpr u32 kM = kM_, kN = kN_, kStages = kStages_;
-    static constexpr u32 kABytes = kM * kStep * 2, kBytes = (kM + kN) * kStep * 2;
+    static constexpr u32 kABytes = kM * 128, kBytes = (kM + kN) * 128;
     static constexpr u32 kMultiply = kM / 64 * 128, kThreads = kMultiply + 32, kWarps = kMultiply / 32;
     // Warps take all columns of a row, or a half of them, 4 to a lane.
     static constexpr u32 kHalves = kN / 128;
@@ -122,7 +122,7 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const u32 parts = cluster_size(), part = cluster_rank();
     const u32 tiles = tiles_of(p, S::kM, S::kN), index = blockIdx.x / parts, product = index / tiles;
     const Tile tile = tile_at(p, S::kM, S::kN, index % tiles, 0);
-    const u32 all = u32((p.k + kStep - 1) / kStep);
+    const u32 all = u32((p.k + kStep<T> - 1) / kStep<T>);
     const u32 first = all * part / parts, steps = all * (part + 1) / parts - first;
     Ring<S::kStages> ring;
 
@@ -133,7 +133,7 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         #pragma unroll 1
         for (u32 step = 0; threadIdx.x == S::kMultiply && step < steps; ++step, ring.next()) {
             const u32 barrier = full + 8 * ring.stage, to = ring_at + ring.stage * S::kBytes;
-            const u32 k = (first + step) * kStep;
+            const u32 k = (first + step) * kStep<T>;
             barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
             barrier_expect(barrier, S::kBytes);
             A::fetch(to, a_map, u32(tile.m0), k, a_product, barrier);
@@ -161,7 +161,7 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         barrier_wait(full + 8 * ring.stage, ring.parity);
         product_fence();
         #pragma unroll
-        for (u32 i = 0; i < kStep / 16; ++i) {
+        for (u32 i = 0; i < kProducts; ++i) {
             multiply_group<T, A::kOuter, B::kOuter>(sums, a + i * A::kNext, b + i * B::kNext, true);
         }
         product_commit();

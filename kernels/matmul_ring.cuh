@@ -3,16 +3,17 @@
 #include "hopper.cuh"
 #include "matmul.cuh"
 
-// Elements along k in a stage: rows of 128 bytes.
-constexpr u32 kStep = 64;
+// Elements along k in a stage: rows of 128 bytes, which make so many products.
+template <typename T> constexpr u32 kStep = 128 / sizeof(T);
+constexpr u32 kProducts = 4;
 
-// Of 64 x 64 elements.
-constexpr u32 kBoxBytes = 64 * 64 * 2;
+// Of 64 rows.
+constexpr u32 kBoxBytes = 64 * 128;
 
-// How stages of an operand come: in boxes of 64 along k and kRows rows, or of 64 along both axes.
+// How stages of an operand come: in boxes of a step along k and kRows rows, or (16 bits) of 64 along both axes.
 template <Major kMajor, u32 kExtent, u32 kRows> struct Side {
     static constexpr bool kOuter = kMajor == Major::Outer;
-    static constexpr u32 kNext = (kOuter ? 16 * 128 : 32) >> 4;  // 16 elements further along k, as factor_at counts
+    static constexpr u32 kNext = (kOuter ? 16 * 128 : 32) >> 4;  // a product further along k, as factor_at counts
     static constexpr u32 kBox = kOuter ? 64 : kRows, kBoxes = kExtent / kBox;
     static_assert(kExtent % kBox == 0);
 

@@ -1,5 +1,5 @@
 // matmul_wgmma.cu: products of 16-bit operands on the tensor cores of compute 9.0a (wgmma), each contiguous along one of
-// its axes.
+// its axes; and of f32 as tf32, contiguous along k, which the copy engine rounds to 10 bits behind the first on their way.
 //
 // A block stays on its multiprocessor and takes one tile after the other. One thread of its first warpgroup starts bulk
 // copies of both operands into a ring of stages; two warpgroups multiply. With kTeam = 2 they share a tile; with kTeam = 1
@@ -7,36 +7,27 @@
 // epilogue, the bias and what dst holds, is on its way while the products are computed.
 //
 // Blocks in pairs take tiles below one another, which want the same of b: each brings half of it, to both. That is a third
-// less to read from L2. Blocks of the smaller tiles would wait for each other longer than they save.
+// less to read from L2. Of an odd number of tiles down the last has one below it that has no rows. Blocks of the smaller
+// tiles would wait for each other longer than they save.
 //
-// Launch     1-D, at most a block for each tile of each part of k of each product; in clusters of 1, or of 2 if kTeam is 2
-//            and there is an even number of tiles down; 384 threads; the dynamic shared memory of Kernel::shared_bytes in
-//            src/expression.rs.
+// Launch     1-D, at most a block for each tile of each part of k of each product; in clusters of 1, or of 2 if kTeam is 2;
+//            384 threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
 // Requires   a_map and b_map: 3-D, the contiguous axis, the other, products; boxes as in Side; k at least 1. dst_map
-//            likewise in boxes of 64 rows of 128 bytes, if out_of says so (else any). k_part a multiple of kStep, unless
-//            there is one part.
+//            likewise in boxes of 64 rows of 128 bytes, if out_of says so (else any). k_part a multiple of kStep<T>, unless
+//            there is one part. Of f32, p.wide is set and p.turned is not.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu. Where the copy engine adds to f32, what is below 2^-126 counts as zero.
 // Bound by   tensor cores for large m, n and k; 2 * m * n * k operations.
 #include "matmul_rows.cuh"
+#include "matmul_stages.cuh"
 
-// Tiles of kM x kN. The numbers come from Tile in src/variant.rs.
-template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
-    static constexpr u32 kM = kM_, kN = kN_, kTeam = kTeam_, kStages = kStages_;
-    static constexpr u32 kRows = kM / kTeam;  // of a warpgroup
-    static constexpr bool kPairs = kTeam == 2;
-    static constexpr u32 kABytes = kM * kStep * 2, kBytes = (kM + kN) * kStep * 2;
-    static constexpr u32 kBatch = kRows / 64;  // boxes that go out together
-    static constexpr u32 kOutBytes = 2 * kBatch * kBoxBytes;  // of a warpgroup: two batches, in turn
-    static_assert(kRows % 64 == 0 && (kTeam == 1 || kTeam == 2));
-};
-
-template <typename S> __device__ __forceinline__ Work work_at(const Product& p, u32 tiles, u32 index) {
+template <typename T, typename S>
+__device__ __forceinline__ Work work_at(const Product& p, u32 tiles, u32 index, u32 cluster) {
     Work work;
     work.part = index / tiles % p.splits;
     work.product = index / tiles / p.splits;
-    work.tile = tile_at(p, S::kM, S::kN, index % tiles, work.part);
-    work.steps = u32((work.tile.depth + kStep - 1) / kStep);
+    work.tile = tile_at(p, S::kM, S::kN, index % tiles, work.part, cluster);
+    work.steps = u32((work.tile.depth + kStep<T> - 1) / kStep<T>);
     return work;
 }
 
@@ -47,55 +38,44 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     using A = Side<kA, S::kM, S::kM>;
     using B = Side<kB, S::kN, S::kPairs ? S::kN / 2 : S::kN>;
     extern __shared__ unsigned char shared[];
-    __shared__ u64 barriers[2 * S::kStages + 4];
+    __shared__ u64 barriers[S::kBarriers];
     const u32 ring_at = (shared_address(shared) + 1023) & ~1023u;
     u32 full = shared_address(barriers);
     asm volatile("" : "+r"(full));  // else it is computed anew in each step
     const u32 empty = full + 8 * S::kStages;
 
     const bool paired = S::kPairs && cluster_size() == 2;
-    const u32 tiles = tiles_of(p, S::kM, S::kN);
+    const u32 cluster = paired ? 2 : 1, tiles = tiles_of(p, S::kM, S::kN, cluster);
     const u32 works = tiles * p.splits * u32(p.batch.numel);
+    Stages<T, S, A, B> stages{ring_at, full, empty, paired};
     if (threadIdx.x == 0) {
         prefetch(a_map);
         prefetch(b_map);
-        #pragma unroll 1
-        for (u32 i = 0; i < S::kStages; ++i) {
-            barrier_init(full + 8 * i, 1);
-            barrier_init(empty + 8 * i, (paired ? 8 : 4) * S::kTeam);
-        }
-        #pragma unroll
-        for (u32 i = 0; i < 4; ++i) barrier_init(empty + 8 * (S::kStages + i), 1);
-        barrier_init_fence();
+        stages.init();
     }
     if (paired) cluster_wait();
     else __syncthreads();
     follow();
-    Ring<S::kStages> ring;
 
     if (threadIdx.x < 128) {
         give_registers<40>();
         #pragma unroll 1
         for (u32 index = blockIdx.x; threadIdx.x == 0 && index < works; index += gridDim.x) {
-            const Work work = work_at<S>(p, tiles, index);
+            const Work work = work_at<T, S>(p, tiles, index, cluster);
+            const u32 m0 = u32(work.tile.m0), n0 = u32(work.tile.n0);
+            const bool adds = out_of(p) == Out::WideBoxes && p.onto;
+            constexpr u32 kAcross = S::kN / 32, kBoxes = S::kM / 64 * kAcross;
             // An operand that all products share has one place.
             const u32 a_product = p.batch.stride[0][0] == 0 ? 0 : work.product;
             const u32 b_product = p.batch.stride[1][0] == 0 ? 0 : work.product;
-            #pragma unroll 1
-            for (u32 step = 0; step < work.steps; ++step, ring.next()) {
-                const u32 barrier = full + 8 * ring.stage, to = ring_at + ring.stage * S::kBytes;
-                const u32 k = u32(work.tile.k0) + step * kStep;
-                barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
-                barrier_expect(barrier, S::kBytes);
-                A::fetch(to, a_map, u32(work.tile.m0), k, a_product, barrier);
-                const u32 b_to = to + S::kABytes, n0 = u32(work.tile.n0);
-                if constexpr (S::kPairs) {
-                    if (paired) B::fetch_half(cluster_rank(), b_to, b_map, n0, k, b_product, barrier);
-                    else B::fetch(b_to, b_map, n0, k, b_product, barrier);
-                } else {
-                    B::fetch(b_to, b_map, n0, k, b_product, barrier);
+            // What sums are added to comes to L2 during the last steps: at their end all blocks want theirs at once.
+            const auto ahead = [&](u32 step) {
+                const u32 box = step + kBoxes - work.steps;
+                if (adds && box < kBoxes) {
+                    prefetch_box(dst_map, n0 + box % kAcross * 32, m0 + box / kAcross * 64, work.product);
                 }
-            }
+            };
+            stages.bring(a_map, b_map, work.tile, work.steps, a_product, b_product, paired, ahead);
         }
         __syncwarp();
         if (paired) cluster_wait();  // until nobody writes or arrives here any more
@@ -107,58 +87,32 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const u32 rows_at = S::kTeam == 2 ? group * S::kRows : 0;
     const bool has_bias = p.bias && !p.partial;
     const Out out = out_of(p);
-    const bool turned = S::kPairs && p.turned;
+    constexpr bool kTurns = S::kPairs && kIsHalf<T>;
+    const bool turned = kTurns && p.turned;
     const u32 boxes = ring_at + S::kStages * S::kBytes + group * S::kOutBytes;
     const u32 staged = boxes + threadIdx.x / 32 % 4 * kStagedBytes;  // of a warp, in launches without boxes
     static_assert(4 * kStagedBytes <= S::kOutBytes);
     Outlet<T, S> outlet{dst_map, p.turned, boxes, empty + 8 * (S::kStages + 2 * group)};
-    // A stage is free where it is, and where the other half of b comes from.
-    const auto leave = [&](u32 barrier) {
-        if (threadIdx.x % 32 != 0) return;
-        barrier_arrive(barrier);
-        if (paired) barrier_arrive_there(shared_address_in(barrier, 1 - cluster_rank()));
-    };
     u32 turn = 0;
     #pragma unroll 1
     for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn) {
-        const Work work = work_at<S>(p, tiles, index);
+        const Work work = work_at<T, S>(p, tiles, index, cluster);
         if (S::kTeam == 1 && turn % 2 != group) {
-            ring.advance(work.steps);
+            stages.ring.advance(work.steps);
             continue;
         }
-        if (out == Out::Boxes && p.onto) outlet.prepare(work, u32(work.tile.m0) + rows_at);
+        if (kIsHalf<T> && out == Out::Boxes && p.onto) outlet.prepare(work, u32(work.tile.m0) + rows_at);
         f32 sums[S::kRows / 64][S::kN / 2];
         Bias<T, S::kN> bias;
         if (has_bias && turned) bias.bring_of_rows(p, work.tile.m0 + rows_at);
         else if (has_bias) bias.bring(p, work.tile.n0);
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
-        u32 used = empty;
-        #pragma unroll 1
-        for (u32 step = 0; step < work.steps; ++step, ring.next()) {
-            const u32 at = ring_at + ring.stage * S::kBytes;
-            const u64 a = factor_at<A::kOuter>(at + rows_at * 128, kBoxBytes);
-            const u64 b = factor_at<B::kOuter>(at + S::kABytes, kBoxBytes);
-            barrier_wait(full + 8 * ring.stage, ring.parity);
-            product_fence();
-            #pragma unroll
-            for (u32 i = 0; i < kStep / 16; ++i) {
-                #pragma unroll
-                for (u32 r = 0; r < S::kRows / 64; ++r) {
-                    multiply_group<T, A::kOuter, B::kOuter>(sums[r], a + i * A::kNext + r * (kBoxBytes >> 4),
-                                                            b + i * B::kNext, step + i > 0);
-                }
-            }
-            product_commit();
-            // The step before is done: its stage is free.
-            product_wait<1>();
-            if (step > 0) leave(used);
-            used = empty + 8 * ring.stage;
-        }
+        const u32 used = stages.multiply(sums, work.steps, rows_at);
         if (S::kTeam == 1 && index + gridDim.x < works) pair_arrive(2 - group);
         product_wait<0>();
-        leave(used);
+        stages.leave(used);
         const u32 row0 = u32(work.tile.m0) + rows_at;
-        if constexpr (S::kPairs) {
+        if constexpr (kTurns) {
             if (turned) {
                 if (has_bias) bias.add_to_rows(sums);
                 activate_all<T>(p, sums);
@@ -170,11 +124,13 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         if (has_bias) bias.add_to(sums);
         if (!p.partial) activate_all<T>(p, sums);
         if (p.partial) store_partial(p, sums, work, row0);
-        else if (out == Out::Directly && p.wide) store_rows<f32>(p, sums, work, row0, staged);
+        else if (out == Out::Directly && (!kIsHalf<T> || p.wide)) store_rows<f32>(p, sums, work, row0, staged);
         else if (out == Out::Directly) store_rows<T>(p, sums, work, row0, staged);
         else if (out == Out::WideBoxes) outlet.send_wide(p, sums, work, row0);
-        else if (p.onto) outlet.template send<true, false>(p, sums, work, row0);
-        else outlet.template send<false, false>(p, sums, work, row0);
+        else if constexpr (kIsHalf<T>) {
+            if (p.onto) outlet.template send<true, false>(p, sums, work, row0);
+            else outlet.template send<false, false>(p, sums, work, row0);
+        }
     }
     if (threadIdx.x % 128 == 0) copy_out_wait<0>();
     __syncwarp();

@@ -1,5 +1,7 @@
 //! Matrix products against sums in f64.
 
+mod grouped;
+mod tf32;
 pub(crate) mod whole;
 
 use proptest::{prelude::*, sample::select};
@@ -25,6 +27,15 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("matmul::many_tiny_products", many_tiny_products);
     suite.real("matmul::repeats", repeats);
     suite.everywhere("matmul::nothing_is_copied", nothing_is_copied);
+    suite.real("matmul::grouped::all_tile_borders", grouped::all_tile_borders);
+    suite.real("matmul::grouped::long_lists", grouped::long_lists);
+    suite.cuda("matmul::grouped::large_lists", grouped::large_lists);
+    suite.real("matmul::grouped::parts_and_shared_factors", grouped::parts_and_shared_factors);
+    suite.real("matmul::grouped::gradients_of_segments", grouped::gradients_of_segments);
+    suite.real("matmul::grouped::is_recorded_in_graphs", grouped::is_recorded_in_graphs);
+    suite.real("matmul::grouped::plan_equals_measured", grouped::plan_equals_measured);
+    suite.everywhere("matmul::grouped::errors", grouped::errors);
+    tf32::trials(suite);
 }
 
 /// Extents about fragments of 8 and 16 and tiles of 32 to 128.

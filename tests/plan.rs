@@ -2,7 +2,7 @@
 
 use crate::program::{programs, run, streams};
 use proptest::prelude::*;
-use taut::{Activation, DType, Device, ErrorKind, Kind, Result, Spec, Stats, Tensor};
+use taut::{Activation, DType, Device, ErrorKind, Kind, Result, Spec, Stats, Tensor, tf32};
 use taut_tests::{At, Check, Suite, fail, kind_of};
 
 pub(crate) fn trials(suite: &mut Suite) {
@@ -22,7 +22,7 @@ fn promised(device: &Device) -> Stats {
 type Program = fn(&Device) -> Result<()>;
 
 /// Programs with names, each of its own sort.
-const PROGRAMS: [(&str, Program); 6] = [
+const PROGRAMS: [(&str, Program); 7] = [
     ("layers in f16", |device| {
         let h = Tensor::normal([1000, 512], 0.0, 1.0, 1, DType::F16, device)?;
         let weights = (0..8)
@@ -43,6 +43,14 @@ const PROGRAMS: [(&str, Program); 6] = [
         }
         let v = Tensor::full([700, 1], 1.0, DType::F32, device)?;
         gram.matmul(&v)?.sum(&[])?.item::<f32>().map(drop)
+    }),
+    ("layers in tf32", |device| {
+        let x = Tensor::normal([1000, 516], 0.0, 1.0, 1, DType::F32, device)?;
+        let w = Tensor::normal([1031, 516], 0.0, 0.04, 2, DType::F32, device)?.require_grad()?;
+        let v = Tensor::normal([1031, 702], 0.0, 0.04, 3, DType::F32, device)?.require_grad()?;
+        let y = tf32(|| x.linear_with(&w, None, Activation::Relu)?.matmul(&v))?;
+        y.square()?.mean(&[])?.backward()?;
+        w.grad().into_iter().try_for_each(|grad| grad.sum(&[])?.item::<f32>().map(drop))
     }),
     ("reductions", |device| {
         let x = Tensor::uniform([40, 3000, 7], 0.0, 1.0, 4, DType::F32, device)?;

@@ -4,7 +4,8 @@ use crate::matmul::whole::{large_product, result_from_any_element};
 use proptest::{prelude::*, sample::select};
 use std::fs;
 use taut::{
-    Card, DType, Device, ErrorKind, Layout, Origin, Pick, Result, Shape, Signature, Spec, Tensor, Tuning,
+    Card, DType, Device, ErrorKind, Layout, Origin, Pick, Precision, Result, Shape, Signature, Spec, Tensor,
+    Tuning, tf32,
 };
 use taut_cuda::launch::matmul::{Choice, Problem, candidates, choose, choose_tuned, signature};
 use taut_tests::{At, Check, Suite, fail, message_of, same_tensors};
@@ -30,10 +31,11 @@ struct Asked {
     b: Layout,
     dtype: DType,
     out: DType,
+    precision: Precision,
 }
 
 impl Asked {
-    /// `count` products, the factors as they lie or turned, in rows that begin so many elements apart beyond their length.
+    /// `count` exact products, the factors as they lie or turned, in rows that begin so many elements apart beyond their length.
     fn new(
         count: usize,
         [m, n, k]: [usize; 3],
@@ -49,11 +51,12 @@ impl Asked {
         };
         let (a, b) = (factor(m, k, turned[0])?, factor(k, n, turned[1])?);
         let [dtype, out] = dtypes;
-        Ok(Asked { a, b, dtype, out })
+        Ok(Asked { a, b, dtype, out, precision: Precision::Exact })
     }
 
     fn problem(&self) -> Problem<'_> {
-        Problem { a: &self.a, b: &self.b, dtype: self.dtype, out: self.out }
+        let Asked { ref a, ref b, dtype, out, precision } = *self;
+        Problem { a, b, dtype, out, precision }
     }
 
     fn candidates(&self, card: &Card) -> Vec<(Pick, Choice)> {
@@ -71,8 +74,11 @@ fn asked() -> impl Strategy<Value = Asked> {
         [DType::F16, DType::BF16, DType::F32].map(|dtype| [[dtype; 2], [dtype, DType::F32]]).concat();
     let count = select(vec![1, 1, 1, 3, 40]);
     let lies = (any::<[bool; 2]>(), select(vec![0, 0, 0, 8, 1]), select(dtypes));
-    (count, [extent(), extent(), extent()], lies).prop_map(|(count, size, (turned, apart, dtypes))| {
-        Asked::new(count, size, turned, apart, dtypes).expect("the shapes are small")
+    let sizes = (count, [extent(), extent(), extent()]);
+    let precision = select(vec![Precision::Exact, Precision::Tf32]);
+    (sizes, lies, precision).prop_map(|((count, size), (turned, apart, dtypes), precision)| {
+        let asked = Asked::new(count, size, turned, apart, dtypes).expect("the shapes are small");
+        Asked { precision, ..asked }
     })
 }
 
@@ -276,24 +282,28 @@ fn foreign_tables_are_refused(at: &At) -> Check {
     Ok(())
 }
 
-/// Products of the sorts that have many ways: few tiles, a tail, few rows, rows on no packs, a batch, f32.
-const PRODUCTS: [(usize, [usize; 3], DType); 7] = [
-    (1, [128, 2112, 7168], DType::F16),
-    (1, [2048, 2112, 4096], DType::BF16),
-    (1, [16, 1536, 384], DType::F16),
-    (1, [1001, 1111, 1237], DType::F16),
-    (3, [257, 264, 3080], DType::BF16),
-    (1, [256, 256, 8192], DType::F32),
-    (1, [1, 4096, 4096], DType::F16),
+/// Products of the sorts that have many ways: few tiles, a tail, few rows, rows on no packs, a batch, f32, as tf32 along `k` and
+/// brought there; and one by a vector.
+const PRODUCTS: [(usize, [usize; 3], DType, Precision); 9] = [
+    (1, [128, 2112, 7168], DType::F16, Precision::Exact),
+    (1, [2048, 2112, 4096], DType::BF16, Precision::Exact),
+    (1, [16, 1536, 384], DType::F16, Precision::Exact),
+    (1, [1001, 1111, 1237], DType::F16, Precision::Exact),
+    (3, [257, 264, 3080], DType::BF16, Precision::Exact),
+    (1, [256, 256, 8192], DType::F32, Precision::Exact),
+    (1, [256, 264, 8192], DType::F32, Precision::Tf32),
+    (1, [1000, 1104, 1237], DType::F32, Precision::Tf32),
+    (1, [1, 4096, 4096], DType::F16, Precision::Exact),
 ];
 
 fn products(device: &Device) -> Result<Vec<Tensor>> {
-    let product = |&(count, [m, n, k], dtype): &(usize, [usize; 3], DType)| {
+    let product = |&(count, [m, n, k], dtype, precision): &(usize, [usize; 3], DType, Precision)| {
         let whole = |shape: [usize; 3], seed| {
             Tensor::uniform(shape, -3.5, 3.5, seed, DType::F32, device)?.round()?.cast(dtype)
         };
         let (a, b) = (whole([count, m, k], 1)?, whole([count, n, k], 2)?);
-        a.matmul(&b.t()?)
+        let product = || a.matmul(&b.t()?);
+        if precision == Precision::Tf32 { tf32(product) } else { product() }
     };
     PRODUCTS.iter().map(product).collect()
 }
@@ -303,8 +313,8 @@ fn some_ways(device: &Device, i: usize) -> Result<Tuning> {
     let Spec::Cuda(card) = device.spec() else { return Ok(Tuning::default()) };
     let own = device.tune(|| Ok(()))?.tuning.origin().cloned();
     let mut tuning = Tuning::new(own.unwrap_or_else(|| origin(&card)));
-    for (count, size, dtype) in PRODUCTS {
-        let asked = Asked::new(count, size, [false, true], 0, [dtype; 2])?;
+    for (count, size, dtype, precision) in PRODUCTS {
+        let asked = Asked { precision, ..Asked::new(count, size, [false, true], 0, [dtype; 2])? };
         let candidates = asked.candidates(&card);
         if let Some(signature) = asked.signature(&card) {
             tuning.insert(signature, candidates[i % candidates.len()].0);
@@ -353,7 +363,7 @@ fn nothing_is_timed_without_a_card(at: &At) -> Check {
 }
 
 /// Every candidate, in 16 bits with every lie of the factors and every epilogue, alone and in batches, onto results that begin
-/// on any element; the products of f32 that these are compared with run in all of their ways, too.
+/// on any element; the products of f32 that these are compared with run in all of their ways, too, exact and as tf32.
 fn every_way_is_right(at: &At) -> Check {
     let Spec::Cuda(card) = at.device.spec() else { return Err(fail("no card")) };
     let own = at.device.tune(|| Ok(()))?.tuning.origin().cloned().unwrap_or_else(|| origin(&card));
@@ -372,6 +382,8 @@ fn every_way_is_right(at: &At) -> Check {
             ] {
                 problems.push(Asked::new(count, size, turned, 0, dtypes)?);
             }
+            let rounded = Asked::new(count, size, turned, 0, [DType::F32; 2])?;
+            problems.push(Asked { precision: Precision::Tf32, ..rounded });
         }
         let ways = problems.iter().map(|asked| asked.candidates(&card).len()).max().unwrap_or(0);
         prop_assert!(ways > 1, "{:?}: there is one way only", size);
@@ -384,8 +396,8 @@ fn every_way_is_right(at: &At) -> Check {
                 }
             }
             at.device.set_tuning(tuning.clone())?;
-            let check = large_product(at, size).and_then(|()| result_from_any_element(at, size));
-            check.map_err(|error| fail(format!("{error}\nunder {tuning}")))?;
+            let check = || large_product(at, size).and_then(|()| result_from_any_element(at, size));
+            check().and_then(|()| tf32(check)).map_err(|error| fail(format!("{error}\nunder {tuning}")))?;
         }
     }
     Ok(())
@@ -406,7 +418,7 @@ fn a_program_is_tuned(at: &At) -> Check {
     prop_assert_eq!((stats.live_bytes, stats.peak_live_bytes), (held, alone.peak_live_bytes));
 
     prop_assert_eq!(tuned.trials.len(), PRODUCTS.len() - 1);
-    for (trial, (count, [m, n, _], dtype)) in tuned.trials.iter().zip(PRODUCTS) {
+    for (trial, (count, [m, n, _], dtype, _)) in tuned.trials.iter().zip(PRODUCTS) {
         let product = trial.product;
         prop_assert_eq!((product.count, product.m, product.n), (count as u64, m as u64, n as u64));
         prop_assert_eq!((product.dtype, product.out), (dtype, dtype));

@@ -1,7 +1,7 @@
 //! The group `products`: matrix products of every kind of shape, on random data that no cache holds.
 
 use crate::{Bench, figures::Figure, page::Section, timer::Timer};
-use taut::{DType, Device, Graphed, Result, Tensor};
+use taut::{DType, Device, Graphed, Result, Tensor, tf32};
 
 /// The name of the group.
 pub const GROUP: &str = "products";
@@ -14,7 +14,7 @@ enum Lie {
     TN,
 }
 
-/// `[count, m, k] x [count, k, n]`.
+/// `[count, m, k] x [count, k, n]`; or a list of products of parts of `m` rows, each by a `[k, n]` of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Case {
     count: usize,
@@ -22,20 +22,31 @@ pub(crate) struct Case {
     n: usize,
     k: usize,
     lie: Lie,
+    /// f16, bf16; or f32, in tf32.
     dtype: DType,
+    /// Rows of the parts, if it is a list.
+    parts: Vec<usize>,
 }
 
 impl Case {
-    /// `4 x 128 x 256 x 512, NT, f16`: the count if it is not 1, `m`, `n`, `k`.
+    /// `4 x 128 x 256 x 512, NT, f16`: the count if it is not 1, `m`, `n`, `k`; before those of a list, `64 parts, `.
     pub(crate) fn name(&self) -> String {
-        let Case { count, m, n, k, lie, dtype } = self;
-        let batch = if *count > 1 { format!("{count} x ") } else { String::new() };
-        format!("{batch}{m} x {n} x {k}, {lie:?}, {dtype}")
+        let Case { count, m, n, k, lie, dtype, parts } = self;
+        let batch = match (count, parts.len()) {
+            (1, 0) => String::new(),
+            (1, parts) => format!("{parts} parts, "),
+            (count, _) => format!("{count} x "),
+        };
+        format!("{batch}{m} x {n} x {k}, {lie:?}, {}", dtype_name(*dtype))
     }
 
     /// The case of that name.
     pub(crate) fn parse(name: &str) -> Option<Case> {
-        let [extents, lie, dtype] = name.split(", ").collect::<Vec<_>>().try_into().ok()?;
+        let (list, product) = match name.split_once(" parts, ") {
+            Some((count, product)) => (parts(count.parse().ok()?), product),
+            None => (Vec::new(), name),
+        };
+        let [extents, lie, dtype] = product.split(", ").collect::<Vec<_>>().try_into().ok()?;
         let extents: Option<Vec<usize>> = extents.split(" x ").map(|n| n.parse().ok()).collect();
         let (count, m, n, k) = match extents?[..] {
             [m, n, k] => (1, m, n, k),
@@ -43,23 +54,31 @@ impl Case {
             _ => return None,
         };
         let lie = [Lie::NT, Lie::NN, Lie::TN].into_iter().find(|known| format!("{known:?}") == lie)?;
-        let dtype = [DType::F16, DType::BF16, DType::F32].into_iter().find(|known| known.name() == dtype)?;
-        Some(Case { count, m, n, k, lie, dtype })
+        let dtype =
+            [DType::F16, DType::BF16, DType::F32].into_iter().find(|&known| dtype_name(known) == dtype)?;
+        let fits = list.is_empty() || (count, m, lie) == (1, list.iter().sum(), Lie::NT);
+        fits.then_some(Case { count, m, n, k, lie, dtype, parts: list })
+    }
+
+    /// Whether it is one call for products of many shapes.
+    pub(crate) fn is_list(&self) -> bool {
+        !self.parts.is_empty()
     }
 
     fn bytes(&self) -> usize {
-        self.dtype.size() * self.count * (self.m * self.k + self.k * self.n + self.m * self.n)
+        let weights = self.parts.len().max(1);
+        self.dtype.size() * self.count * (self.m * self.k + weights * self.k * self.n + self.m * self.n)
     }
 
     /// Factors as often as it takes for no cache to hold them.
-    pub(crate) fn sets(&self, device: &Device) -> Result<Vec<[Tensor; 2]>> {
+    pub(crate) fn sets(&self, device: &Device) -> Result<Vec<[Vec<Tensor>; 2]>> {
         let sets = if device.is_cuda() { (ROTATED / self.bytes().max(1)).clamp(1, 64) } else { 1 };
         (0..sets as u64).map(|seed| self.factors(seed, device)).collect()
     }
 
-    /// The factors, where the case says that they lie.
-    fn factors(&self, seed: u64, device: &Device) -> Result<[Tensor; 2]> {
-        let &Case { count, m, n, k, lie, dtype } = self;
+    /// The first factors and the second ones, where the case says that they lie.
+    fn factors(&self, seed: u64, device: &Device) -> Result<[Vec<Tensor>; 2]> {
+        let &Case { count, m, n, k, lie, dtype, ref parts } = self;
         let make = |seed, rows, cols| {
             let shape: &[usize] = if count > 1 { &[count, rows, cols] } else { &[rows, cols] };
             Tensor::normal(shape, 0.0, 1.0, seed, dtype, device)
@@ -69,15 +88,39 @@ impl Case {
             x.transpose(rank - 2, rank - 1)
         };
         let (one, two) = (2 * seed, 2 * seed + 1);
-        Ok(match lie {
+        if !parts.is_empty() {
+            let weights = (0..parts.len() as u64).map(|i| turned(make(two << 32 | i, n, k)?));
+            return Ok([make(one, m, k)?.split(0, parts)?, weights.collect::<Result<_>>()?]);
+        }
+        let [a, b] = match lie {
             Lie::NN => [make(one, m, k)?, make(two, k, n)?],
             Lie::NT => [make(one, m, k)?, turned(make(two, n, k)?)?],
             Lie::TN => [turned(make(one, k, m)?)?, make(two, k, n)?],
+        };
+        Ok([vec![a], vec![b]])
+    }
+
+    /// The last of the results.
+    pub(crate) fn multiply(&self, [a, b]: &[Vec<Tensor>; 2]) -> Result<Option<Tensor>> {
+        tf32(|| match self.is_list() {
+            false => a[0].clone().matmul(&b[0]).map(Some),
+            true => Ok(Tensor::matmul_grouped(a, b)?.pop()),
         })
     }
 }
 
-/// Cubes, few and many rows over the weights of known networks, odd extents, batches; of these what was asked for.
+/// f32 stands for tf32.
+fn dtype_name(dtype: DType) -> &'static str {
+    if dtype == DType::F32 { "tf32" } else { dtype.name() }
+}
+
+/// So many parts of 64 to 2,048 rows, in no order: `parts` in `benches/products.py`.
+fn parts(count: usize) -> Vec<usize> {
+    (0..count).map(|i| 64 + i * 1227 % 1985).collect()
+}
+
+/// Cubes, few and many rows over the weights of known networks, odd extents, batches, and a list beside one product of as many
+/// operations; of these what was asked for.
 pub(crate) fn cases(bench: &Bench) -> Vec<Case> {
     let mut cases = all(bench);
     if !bench.ops.is_empty() {
@@ -87,10 +130,11 @@ pub(crate) fn cases(bench: &Bench) -> Vec<Case> {
 }
 
 fn all(bench: &Bench) -> Vec<Case> {
-    let dtype = DType::F16;
-    let one = |m, n, k, lie| Case { count: 1, m, n, k, lie, dtype };
+    let batch = |count, m, n, k| Case { count, m, n, k, lie: Lie::NT, dtype: DType::F16, parts: Vec::new() };
+    let one = |m, n, k, lie| Case { lie, ..batch(1, m, n, k) };
+    let list = |parts: Vec<usize>, n, k| Case { parts: parts.clone(), ..batch(1, parts.iter().sum(), n, k) };
     if !bench.device.is_cuda() {
-        return vec![one(256, 256, 256, Lie::NT), one(512, 512, 512, Lie::NT)];
+        return vec![one(256, 256, 256, Lie::NT), one(512, 512, 512, Lie::NT), list(parts(4), 64, 64)];
     }
     let mut cases: Vec<Case> = [256, 512, 1024, 2048, 4096, 8192].map(|n| one(n, n, n, Lie::NT)).into();
     for lie in [Lie::NN, Lie::TN] {
@@ -109,8 +153,11 @@ fn all(bench: &Bench) -> Vec<Case> {
         one(4097, 4095, 4099, Lie::NT),
         one(127, 127, 16_384, Lie::NT),
     ]);
-    cases.push(Case { count: 384, m: 128, n: 128, k: 64, lie: Lie::NT, dtype });
-    cases.push(Case { count: 64, m: 1024, n: 1024, k: 1024, lie: Lie::NT, dtype });
+    cases.extend([batch(384, 128, 128, 64), batch(64, 1024, 1024, 1024)]);
+    let uneven = list(parts(64), 4096, 1024);
+    cases.extend([one(uneven.m, uneven.n, uneven.k, Lie::NT), uneven]);
+    let tf32 = [(1024, Lie::NT), (4096, Lie::NT), (8192, Lie::NT), (8192, Lie::NN), (8192, Lie::TN)];
+    cases.extend(tf32.map(|(n, lie)| Case { dtype: DType::F32, ..one(n, n, n, lie) }));
     cases
 }
 
@@ -139,8 +186,9 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
             let calls = if device.is_cuda() { (4e11 / flops).clamp(4.0, 200.0) as usize } else { 1 };
             // What the host does for each of them is measured elsewhere.
             let mut graph = Graphed::new(vec![Tensor::zeros([1], DType::F32, &device)?], |_| {
-                let products = sets.iter().cycle().take(calls).map(|[a, b]| a.clone().matmul(b));
-                products.reduce(|before, next| before.and(next)).into_iter().collect()
+                let products = sets.iter().cycle().take(calls).map(|factors| case.multiply(factors));
+                let last = products.reduce(|before, next| before.and(next)).transpose()?;
+                Ok(last.flatten().into_iter().collect())
             })?;
             let mut seconds = Vec::new();
             for _ in 0..=repetitions {
@@ -164,8 +212,8 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
 
 /// This group's part of the page.
 pub fn section(bench: &Bench) -> Section {
-    let intro = "Matrix products of f16 with sums in f32, on random data, each on operands that no cache holds. NT is the product \
-        of a linear layer.";
+    let intro = "Matrix products of f16, and of f32 in tf32, with sums in f32, on random data, each on operands that no cache \
+        holds. NT is the product of a linear layer; parts are rows by a weight for each part, in one call.";
     Section::new(GROUP, "Products", intro).with_figures(&bench.report)
 }
 
@@ -177,7 +225,8 @@ mod tests {
     fn a_name_says_the_whole_case() {
         let bench = Bench::new(Device::plan(taut::Spec::h200()), false, "".into());
         let mut cases = cases(&bench);
-        cases.push(Case { count: 4, m: 1, n: 2, k: 3, lie: Lie::TN, dtype: DType::BF16 });
+        let dtype = DType::BF16;
+        cases.push(Case { count: 4, m: 1, n: 2, k: 3, lie: Lie::TN, dtype, parts: Vec::new() });
         for case in cases {
             assert_eq!(Case::parse(&case.name()).as_ref(), Some(&case), "{}", case.name());
         }
@@ -188,6 +237,9 @@ mod tests {
             "1 x 2 x x, NT, f16",
             "1 x 2 x 3, TT, f16",
             "1 x 2 x 3, NT, i64",
+            "1 x 2 x 3, NT, f32",
+            "4 parts, 1 x 2 x 3, NT, f16",
+            "x parts, 1 x 2 x 3, NT, f16",
         ] {
             assert_eq!(Case::parse(name), None, "{name}");
         }

@@ -22,7 +22,7 @@ pub fn measure(bench: &Bench, shapes: Option<&Path>, out: &Path) -> Result<()> {
     if !device.is_cuda() {
         return Err(Error::device(format!("tune: {device} has one way for a product; there must be a card")));
     }
-    let cases = match shapes {
+    let mut cases = match shapes {
         Some(path) => {
             let text = fs::read_to_string(path)
                 .map_err(|error| Error::driver(format!("tune: {}: {error}", path.display())))?;
@@ -30,6 +30,8 @@ pub fn measure(bench: &Bench, shapes: Option<&Path>, out: &Path) -> Result<()> {
         }
         None => products::cases(bench),
     };
+    // Products of a list run in launches of their own, which are not tuned.
+    cases.retain(|case| !case.is_list());
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)
         .map_err(|error| Error::driver(format!("tune: {}: {error}", folder.display())))?;
@@ -45,7 +47,7 @@ pub fn measure(bench: &Bench, shapes: Option<&Path>, out: &Path) -> Result<()> {
         // All of the factors at once, so that tuning may have as much.
         let tuned = device.tune(|| {
             let sets = case.sets(&device)?;
-            sets.iter().try_for_each(|[a, b]| a.clone().matmul(b).map(drop))
+            sets.iter().try_for_each(|factors| case.multiply(factors).map(drop))
         })?;
         for trial in &tuned.trials {
             let [model, best] = [trial.model.1, trial.best.1].map(|time| time.as_secs_f64());
@@ -93,9 +95,9 @@ mod tests {
     #[test]
     fn a_line_that_is_no_product_is_named() {
         let cases =
-            of_text("# m x n x k\n\n 16 x 4096 x 4096, NT, f16 \n8 x 64 x 64 x 64, NN, f32\n").unwrap();
+            of_text("# m x n x k\n\n 16 x 4096 x 4096, NT, f16 \n8 x 64 x 64 x 64, NN, tf32\n").unwrap();
         let names = cases.iter().map(Case::name).collect::<Vec<_>>();
-        assert_eq!(names, ["16 x 4096 x 4096, NT, f16", "8 x 64 x 64 x 64, NN, f32"]);
+        assert_eq!(names, ["16 x 4096 x 4096, NT, f16", "8 x 64 x 64 x 64, NN, tf32"]);
         let error = of_text("16 x 4096 x 4096, NT, f16\n16 4096 4096\n").unwrap_err();
         assert!(error.contains("line 2: \"16 4096 4096\""), "{error}");
     }

@@ -71,6 +71,7 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kNormPacks", NORM_PACKS),
     ("kStepChunk", STEP_CHUNK),
     ("kCodeBlock", CODE_BLOCK as u32),
+    ("kGrouped", GROUPED as u32),
 ];
 
 /// The structs that kernels take by value: where the twin stands, its name and its size.
@@ -86,6 +87,7 @@ pub const TWINS: &[(&str, &str, usize)] = &[
     ("rows.cuh", "Rows<4>", size_of::<Rows<4>>()),
     ("matmul.cuh", "Product", size_of::<Product>()),
     ("hopper.cuh", "TensorMap", size_of::<TensorMap>()),
+    ("matmul_grouped.cu", "Grouped", size_of::<Grouped>()),
     ("attention.cuh", "Attention", size_of::<Attention>()),
     ("fault.cuh", "Fault", size_of::<Fault>()),
     ("sort.cu", "Sort", size_of::<Sort>()),

@@ -52,10 +52,12 @@ impl Kernel {
             Kernel::Matmul(dtype, [a, b], tile) => {
                 format!("matmul_mma<{dtype}, Major::{a:?}, Major::{b:?}, {}>", self.shape(tile))
             }
-            Kernel::MatmulWgmma(dtype, [a, b], tile) => {
+            Kernel::MatmulWgmma(dtype, [a, b], tile) | Kernel::MatmulGrouped(dtype, [a, b], tile) => {
+                let grouped = matches!(self, Kernel::MatmulGrouped(..));
+                let family = if grouped { "matmul_grouped" } else { "matmul_wgmma" };
                 let (m, n) = self.extent();
                 let shape = format!("Shape<{m}, {n}, {}, {}>", team(tile), stages(tile));
-                format!("matmul_wgmma<{dtype}, Major::{a:?}, Major::{b:?}, {shape}>")
+                format!("{family}<{dtype}, Major::{a:?}, Major::{b:?}, {shape}>")
             }
             Kernel::MatmulParts(dtype, [a, b], tile) => {
                 let (m, n) = self.extent();
@@ -169,6 +171,7 @@ impl Kernel {
             Kernel::Matmul(_, _, tile)
             | Kernel::MatmulWgmma(_, _, tile)
             | Kernel::MatmulParts(_, _, tile)
+            | Kernel::MatmulGrouped(_, _, tile)
             | Kernel::MatmulF32(_, tile) => tile.extent(),
             Kernel::MatmulAny(_) => Tile::Small.extent(),
             Kernel::MatmulThin(_, thin) => thin.extent(),
@@ -176,9 +179,9 @@ impl Kernel {
         }
     }
 
-    /// Whether blocks may go in pairs, that share the second operand's tile: `Shape::kPairs` in `matmul_wgmma.cu`.
+    /// Whether blocks may go in pairs, that share the second operand's tile: `Shape::kPairs` in `matmul_stages.cuh`.
     pub const fn pairs(self) -> bool {
-        matches!(self, Kernel::MatmulWgmma(_, _, tile) if team(tile) == 2)
+        matches!(self, Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulGrouped(_, _, tile) if team(tile) == 2)
     }
 
     /// The dynamic shared memory of a block. The sources check that it holds whole stages.
@@ -187,7 +190,7 @@ impl Kernel {
             // Of 32 * 2 bytes for each row and column: 4 stages, which for the largest tile is the most that cards of
             // 8.6, 8.9 and 12.0 give.
             Kernel::Matmul(_, _, tile) => 4 * 64 * (tile.extent().0 + tile.extent().1),
-            Kernel::MatmulWgmma(_, _, tile) => {
+            Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulGrouped(_, _, tile) => {
                 let (m, n) = self.extent();
                 // Two batches of boxes of 8 KiB of each of two warpgroups, and 1 KiB to begin on a multiple of that.
                 let out = 2 * 2 * (m / team(tile) / 64) * 8;
@@ -254,7 +257,7 @@ impl Kernel {
             Kernel::Attention(_, tile, width) => return warps(tile, width).0 * 32,
             Kernel::Matmul(_, _, tile) => tile,
             Kernel::MatmulAny(_) => Tile::Small,
-            Kernel::MatmulWgmma(..) => return 384,
+            Kernel::MatmulWgmma(..) | Kernel::MatmulGrouped(..) => return 384,
             // A warpgroup for each 64 rows, and a warp that brings the operands.
             Kernel::MatmulParts(..) => return self.extent().0 / 64 * 128 + 32,
             Kernel::MatmulF32(..) => return 128,
@@ -266,12 +269,12 @@ impl Kernel {
     }
 }
 
-/// Warpgroups that share a tile of `matmul_wgmma.cu`. Those of smaller tiles have one each, in turn.
+/// Warpgroups that share a tile of `matmul_wgmma.cu` or `matmul_grouped.cu`. Those of smaller tiles have one each, in turn.
 const fn team(tile: Tile) -> u32 {
     if matches!(tile, Tile::Large) { 2 } else { 1 }
 }
 
-/// Stages of `matmul_wgmma.cu` and `matmul_parts.cu`: as many as there is room for.
+/// Stages of `matmul_wgmma.cu`, `matmul_grouped.cu` and `matmul_parts.cu`: as many as there is room for.
 const fn stages(tile: Tile) -> u32 {
     match tile {
         Tile::Large => 4,

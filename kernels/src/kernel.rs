@@ -44,10 +44,12 @@ pub enum Kernel {
     Scan(Scan, DType, ScanPart),
     /// `matmul_mma.cu`: 16-bit operands, each contiguous along an axis.
     Matmul(DType, [Major; 2], Tile),
-    /// `matmul_wgmma.cu`: the same on cards of 9.0.
+    /// `matmul_wgmma.cu`: the same on cards of 9.0; and operands of f32 along `k`, as tf32.
     MatmulWgmma(DType, [Major; 2], Tile),
     /// `matmul_parts.cu`: the same, with `k` in parts that a cluster adds up.
     MatmulParts(DType, [Major; 2], Tile),
+    /// `matmul_grouped.cu`: a list of such products, in large or medium tiles.
+    MatmulGrouped(DType, [Major; 2], Tile),
     /// `matmul_any.cu`: 16-bit operands with any strides, in small tiles.
     MatmulAny(DType),
     /// `matmul_thin.cu`: few rows or columns, 16-bit operands along `k`.
@@ -196,13 +198,19 @@ impl Kernel {
                 all.extend(Tile::ALL.map(|tile| Kernel::Matmul(dtype, majors, tile)));
                 all.extend(Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, majors, tile)));
                 all.extend(Tile::ALL.map(|tile| Kernel::MatmulParts(dtype, majors, tile)));
+                all.extend(
+                    [Tile::Large, Tile::Medium].map(|tile| Kernel::MatmulGrouped(dtype, majors, tile)),
+                );
             }
             all.push(Kernel::MatmulAny(dtype));
             all.extend(Thin::ALL.map(|thin| Kernel::MatmulThin(dtype, thin)));
         }
-        all.extend(
-            Copies::PAIRS.into_iter().flat_map(|pair| Tile::ALL.map(|tile| Kernel::MatmulF32(pair, tile))),
-        );
+        for tile in Tile::ALL {
+            let along_k = [Major::K; 2];
+            all.push(Kernel::MatmulWgmma(DType::F32, along_k, tile));
+            all.push(Kernel::MatmulParts(DType::F32, along_k, tile));
+            all.extend(Copies::PAIRS.map(|pair| Kernel::MatmulF32(pair, tile)));
+        }
         for width in WIDTHS {
             // Rows of 256 leave no registers for the sums of a large tile.
             let is_made = move |tile: &Tile| *tile != Tile::Large || width < 256;
@@ -286,6 +294,7 @@ impl Kernel {
             Kernel::Matmul(..) => "matmul_mma.cu",
             Kernel::MatmulWgmma(..) => "matmul_wgmma.cu",
             Kernel::MatmulParts(..) => "matmul_parts.cu",
+            Kernel::MatmulGrouped(..) => "matmul_grouped.cu",
             Kernel::MatmulAny(_) => "matmul_any.cu",
             Kernel::MatmulThin(..) => "matmul_thin.cu",
             Kernel::MatmulF32(..) => "matmul_f32.cu",
@@ -325,7 +334,7 @@ impl Kernel {
     /// The only compute capability that has the instructions of this file; `None`: any.
     pub const fn only_on(self) -> Option<(u32, u32)> {
         match self {
-            Kernel::MatmulWgmma(..) | Kernel::MatmulParts(..) => Some((9, 0)),
+            Kernel::MatmulWgmma(..) | Kernel::MatmulParts(..) | Kernel::MatmulGrouped(..) => Some((9, 0)),
             _ => None,
         }
     }
@@ -353,6 +362,9 @@ impl Kernel {
             }
             Kernel::MatmulParts(dtype, [a, b], tile) => {
                 [39, tile as usize, dtype as usize, a as usize * 2 + b as usize]
+            }
+            Kernel::MatmulGrouped(dtype, [a, b], tile) => {
+                [46, tile as usize, dtype as usize, a as usize * 2 + b as usize]
             }
             Kernel::MatmulAny(dtype) => [8, 0, dtype as usize, 0],
             Kernel::MatmulThin(dtype, thin) => [26, thin as usize, dtype as usize, 0],

@@ -18,5 +18,5 @@ pub use op::{
     Activation, AdamW, Attention, Binary, Dropout, Index, Kept, Lion, Mask, Multi, Norm, Onto, Packed,
     Predicate, Random, Reduce, Rule, SAVED, Saved, Scan, Sgd, Softmax, Triangle, Unary, saved,
 };
-pub use product::Products;
+pub use product::{Precision, Products};
 pub use shape::{MAX_RANK, Shape};

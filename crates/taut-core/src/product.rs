@@ -2,6 +2,16 @@
 
 use crate::Layout;
 
+/// With how many bits of its factors a product of f32 is computed. Sums are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Precision {
+    /// All.
+    #[default]
+    Exact,
+    /// 11, the leading one among them, where a device has units for that: the factors are rounded, to nearest.
+    Tf32,
+}
+
 /// A batch of products `[m, k] x [k, n] -> [m, n]`, whose results lie one after the other, row-major.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Products {

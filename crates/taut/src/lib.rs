@@ -41,6 +41,7 @@ mod grad;
 mod graph;
 mod offload;
 mod ops;
+mod precision;
 mod reset;
 pub mod seed;
 mod sequences;
@@ -59,12 +60,13 @@ pub use graph::Graphed;
 pub use half::{bf16, f16};
 pub use offload::Offloaded;
 pub use ops::{Fused, Number, multi, optimizer as optim};
+pub use precision::tf32;
 pub use sequences::Sequences;
 pub use shelf::HostStats;
 pub use stream::Stream;
 pub use taut_core::{
     Activation, Attention, Binary, DType, Dropout, Element, Error, ErrorKind, Kept, Layout, MAX_RANK, Norm,
-    Random, Reduce, Result, Saved, Scan, Shape, Triangle, Unary, saved,
+    Precision, Random, Reduce, Result, Saved, Scan, Shape, Triangle, Unary, saved,
 };
 pub use taut_cuda::{
     Card, Tuning,

@@ -1,6 +1,6 @@
 //! What the kernels of products are told.
 
-use super::Walk;
+use super::{LARGE_PARAMS, Walk};
 
 /// An operand as the copy engine of compute 9.0 sees it: what the driver encodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -8,6 +8,54 @@ use super::Walk;
 pub struct TensorMap {
     /// Opaque.
     pub words: [u64; 16],
+}
+
+/// Products of one launch of `matmul_grouped`: as many as the parameters of a launch hold, beside the number of them.
+pub const GROUPED: usize = (LARGE_PARAMS as usize - align_of::<TensorMap>()) / GROUPED_BYTES;
+
+/// Of each product, as [`Grouped`] has it.
+const GROUPED_BYTES: usize = 3 * size_of::<TensorMap>() + size_of::<u64>() + 4 * size_of::<u32>();
+
+/// Products of different sizes, by value. Pointers are addresses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C)]
+pub struct Grouped {
+    /// The first factors.
+    pub a: [TensorMap; GROUPED],
+    /// The second factors.
+    pub b: [TensorMap; GROUPED],
+    /// The results that go out in boxes.
+    pub out: [TensorMap; GROUPED],
+    /// The results, `[m, n]`, row-major, aligned to their elements.
+    pub dst: [u64; GROUPED],
+    /// Rows of each result.
+    pub m: [u32; GROUPED],
+    /// Columns of each result.
+    pub n: [u32; GROUPED],
+    /// Terms of each sum.
+    pub k: [u32; GROUPED],
+    /// Units of work of each product and of all before it.
+    pub end: [u32; GROUPED],
+    /// The number of products.
+    pub count: u32,
+}
+
+impl Default for Grouped {
+    /// No products.
+    fn default() -> Grouped {
+        let (map, zero) = ([TensorMap::default(); GROUPED], [0; GROUPED]);
+        Grouped {
+            a: map,
+            b: map,
+            out: map,
+            dst: [0; GROUPED],
+            m: zero,
+            n: zero,
+            k: zero,
+            end: zero,
+            count: 0,
+        }
+    }
 }
 
 /// A batch of products of matrices and their epilogue. Pointers are addresses, strides are in elements.

@@ -38,6 +38,8 @@ fn what_does_not_exist_has_no_slot() {
     let relu = Kernel::Unary(Unary::Relu, DType::I64, Access::Packed);
     let copy = Kernel::Copy(DType::F64, DType::F32, Access::Strided);
     assert_eq!((relu.slot(), copy.slot()), (None, None));
+    let across = Kernel::MatmulWgmma(DType::F32, [Major::K, Major::Outer], Tile::Large);
+    assert_eq!(across.slot(), None);
     let casts = [(DType::I64, DType::F32), (DType::F32, DType::F32)].map(|(from, to)| Moved::Cast(from, to));
     assert_eq!(casts.map(|cast| Kernel::CopyTiles(cast).slot()), [None, None]);
     assert_eq!(Kernel::CopyRuns(Moved::Bits(16)).slot(), None);
@@ -68,8 +70,13 @@ fn expressions_read_as_the_sources_name_them() {
     assert_eq!(product.expression(), format!("matmul_mma<bf16, Major::K, Major::Outer, {shape}>"));
     let product = Kernel::MatmulWgmma(DType::F16, [Major::K, Major::K], Tile::Medium);
     assert_eq!(product.expression(), "matmul_wgmma<f16, Major::K, Major::K, Shape<128, 128, 1, 5>>");
+    let tf32 = Kernel::MatmulWgmma(DType::F32, [Major::K, Major::K], Tile::Large);
+    assert_eq!(tf32.expression(), "matmul_wgmma<f32, Major::K, Major::K, Shape<128, 256, 2, 4>>");
     let product = Kernel::MatmulParts(DType::BF16, [Major::K, Major::Outer], Tile::Small);
     assert_eq!(product.expression(), "matmul_parts<bf16, Major::K, Major::Outer, Shape<64, 128, 8>>");
+    let list = Kernel::MatmulGrouped(DType::F16, [Major::Outer, Major::K], Tile::Large);
+    assert_eq!(list.expression(), "matmul_grouped<f16, Major::Outer, Major::K, Shape<128, 256, 2, 4>>");
+    assert_eq!(Kernel::MatmulGrouped(DType::F16, [Major::K; 2], Tile::Small).slot(), None);
     let attention = Kernel::Attention(DType::F16, Tile::Large, 128);
     assert_eq!(attention.expression(), "attention<f16, Shape<128, 4, 32, 64, 2>>");
     assert_eq!(Kernel::AttentionF32(Tile::Small, 256).expression(), "attention_f32<Shape<256, 1, 32>>");

@@ -8,6 +8,7 @@ mod cross_entropy;
 mod einsum;
 mod fused;
 mod gather;
+mod grouped;
 mod matmul;
 mod norm;
 mod norm_backward;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Op> {
         arrange::ops,
         triangle::ops,
         matmul::ops,
+        grouped::ops,
         einsum::ops,
         reduce::ops,
         sort::ops,

@@ -73,6 +73,9 @@ pub const SAVED: &[(&str, &[Saved])] = &[
     ("logsumexp", &[Input, Output]),
     ("masked_fill", &[Saved::Mask]),
     ("matmul", &[Input, Saved::Others]),
+    // Both factors of each product.
+    ("matmul_grouped", &[Input, Saved::Others]),
+    ("matmul_segments", &[Input, Saved::Others]),
     ("max", &[Saved::Positions]),
     ("maximum", &[Saved::Bits]),
     ("mean", &[]),

@@ -5,7 +5,11 @@ use super::{
     tape::{Edge, Kept},
     watch, with_grad,
 };
-use crate::{Tensor, seed};
+use crate::{
+    Tensor,
+    precision::{precision, with_precision},
+    seed,
+};
 use taut_core::{Error, ErrorKind, Result};
 
 /// Calls `function` without keeping what its backward needs: only the inputs are held, and the function is called again
@@ -40,7 +44,7 @@ pub fn checkpoint(
     if !is_enabled() {
         return function(inputs);
     }
-    let state = seed::state();
+    let (state, precision) = (seed::state(), precision());
     let tape = Tape::of("checkpoint", inputs.iter());
     let kept: Vec<Kept> = inputs.iter().map(|x| Kept::new(x, "checkpoint")).collect();
     let (out, learns) = watch(|| function(inputs));
@@ -52,7 +56,8 @@ pub fn checkpoint(
         let mut inputs = kept.into_iter().map(Kept::take).collect::<Result<Vec<_>>>()?;
         let gates: Vec<Option<Edge>> = (0..inputs.len()).map(|i| flow.wants(i).then(Edge::gate)).collect();
         inputs.iter_mut().zip(&gates).for_each(|(x, gate)| x.set_edge(gate.clone()));
-        let out = seed::with_state(state, || with_grad(true, || function(inputs)))?;
+        let out =
+            seed::with_state(state, || with_precision(precision, || with_grad(true, || function(inputs))))?;
         if *out.shape() != shape {
             let again = out.shape();
             return Err(Error::grad(format!("checkpoint: the function made {shape}, and then {again}")));

@@ -45,7 +45,8 @@ impl Device {
     /// `program` runs once, on this thread, to see which products there are. Then each of them is timed by itself, on random
     /// numbers, on the current stream: all ways in turns, nine times, with rests between, so that the card's power is not the
     /// limit. A way replaces the model's only if it is faster by 2 % and by more than times of one way differ. Products of a
-    /// vector are not timed, nor is what other threads compute.
+    /// vector are not timed, nor lists of products as [`matmul_grouped`](crate::Tensor::matmul_grouped) takes them, nor what
+    /// other threads compute.
     ///
     /// Timing takes memory of the pool for one product at a time: the storages of its factors, the result and the workspace,
     /// all of which the program held at once (but for factors that were one storage, which are two here); and copies of the
@@ -76,8 +77,8 @@ impl Device {
         self.synchronize()?;
         let card = gpu.card();
         let mut tuned = Tuned { tuning: Tuning::new(Origin::new(card, self.driver())), trials: Vec::new() };
-        for Note { product, a, b, dtype, out } in notes {
-            let problem = Problem { a: &a, b: &b, dtype, out };
+        for Note { product, a, b, dtype, out, precision } in notes {
+            let problem = Problem { a: &a, b: &b, dtype, out, precision };
             let candidates = matmul::candidates(&problem, card);
             let times = match candidates.len() {
                 0 | 1 => continue,

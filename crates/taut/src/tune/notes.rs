@@ -2,7 +2,7 @@
 
 use crate::Device;
 use std::cell::RefCell;
-use taut_core::{DType, Layout, Result};
+use taut_core::{DType, Layout, Precision, Result};
 use taut_cuda::{
     Card,
     launch::matmul::{Problem, Signature, signature},
@@ -15,6 +15,7 @@ pub(super) struct Note {
     pub(super) b: Layout,
     pub(super) dtype: DType,
     pub(super) out: DType,
+    pub(super) precision: Precision,
 }
 
 /// What is noted on a thread.
@@ -53,8 +54,8 @@ pub(super) fn note(device: &Device, problem: &Problem<'_>, card: &Card) {
         };
         let Some(product) = signature(problem, card) else { return };
         if notes.iter().all(|note| note.product != product) {
-            let Problem { a, b, dtype, out } = *problem;
-            notes.push(Note { product, a: *a, b: *b, dtype, out });
+            let Problem { a, b, dtype, out, precision } = *problem;
+            notes.push(Note { product, a: *a, b: *b, dtype, out, precision });
         }
     });
 }

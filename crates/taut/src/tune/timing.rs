@@ -109,7 +109,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(device: &Device, gpu: &'a Gpu, problem: &'a Problem<'a>, choice: &Choice) -> Result<Bench<'a>> {
-        let Problem { a, b, dtype, out } = *problem;
+        let Problem { a, b, dtype, out, .. } = *problem;
         let peak = device.stats().peak_live_bytes;
         let rank = a.rank();
         let numel = a.shape()[..rank - 1].iter().product::<usize>() * b.shape()[rank - 1];

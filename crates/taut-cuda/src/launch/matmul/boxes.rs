@@ -1,5 +1,6 @@
 //! The operands of `matmul_wgmma.cu` and `matmul_parts.cu` as boxes that the copy engine brings.
 
+use super::Tiles;
 use crate::{Param, Stream};
 use cudarc::driver::sys;
 use taut_core::{DType, Result};
@@ -12,7 +13,7 @@ use taut_kernels::{
 unsafe impl Param for TensorMap {}
 
 /// Bytes of a row of a box.
-const ROW_BYTES: u32 = 128;
+pub(super) const ROW_BYTES: u32 = 128;
 /// Rows of a box that is no whole side of a tile: elements of 16 bits in a row of one.
 const ROWS: u32 = 64;
 
@@ -28,7 +29,7 @@ struct Factor {
     tile: u32,
 }
 
-/// The maps of both factors, as the source asks for them. For what lies outside zeros come.
+/// The maps of both factors, as the source asks for them. For what lies outside zeros come; f32 is rounded to tf32.
 pub(super) fn factors(
     stream: &Stream,
     product: &Product,
@@ -42,11 +43,15 @@ pub(super) fn factors(
     let [a_step, b_step] = batch.stride.map(|strides| strides[0]);
     let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], tile: tile.0 };
     let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], tile: of_b };
+    let elements = match dtype {
+        DType::F32 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32,
+        _ => elements(dtype),
+    };
     let map = |factor: Factor| {
         let Factor { address, outer, k, step, major, tile } = factor;
         let (along, across, rows) = if major == Major::K { (k, outer, tile) } else { (outer, k, ROWS) };
         let products = if step == 0 { 1 } else { batch.numel };
-        encode(stream, dtype, address, along.0, [across, (products, step)], rows)
+        encode(stream, (elements, dtype.size()), address, along.0, [across, (products, step)], rows)
     };
     Ok([map(a)?, map(b)?])
 }
@@ -59,7 +64,7 @@ pub(super) fn results(stream: &Stream, product: &Product, dtype: DType) -> Resul
     let Product { dst, m, n, ref batch, wide, turned, .. } = *product;
     let out = if wide == 0 { dtype } else { DType::F32 };
     let (rows, row) = if turned == 0 { (m, n) } else { (n, m) };
-    encode(stream, out, dst, row, [(rows, row), (batch.numel, m * n)], ROWS)
+    encode(stream, (elements(out), out.size()), dst, row, [(rows, row), (batch.numel, m * n)], ROWS)
 }
 
 /// The same products with the factors in turned roles, where `kernel` can turn the results back on their way out and needs
@@ -69,12 +74,8 @@ pub(super) fn results(stream: &Stream, product: &Product, dtype: DType) -> Resul
 pub(super) fn turned(product: &Product, kernel: Kernel) -> Option<(Product, Kernel)> {
     let Product { a, b, m, n, a_m, a_k, b_k, b_n, ref batch, wide, .. } = *product;
     let Kernel::MatmulWgmma(dtype, [of_a, of_b], tile) = kernel else { return None };
-    let tiles = |rows: u64, columns: u64| {
-        let (down, right) = kernel.extent();
-        (rows.div_ceil(u64::from(down)), columns.div_ceil(u64::from(right)))
-    };
-    let ((down, right), (turned_down, turned_right)) = (tiles(m, n), tiles(n, m));
-    let loses = turned_down * turned_right > down * right || turned_down % 2 > down % 2;
+    let (tiles, turned) = (Tiles::new(kernel, m, n), Tiles::new(kernel, n, m));
+    let loses = turned.down * turned.right > tiles.down * tiles.right || tiles.in_pairs && !turned.in_pairs;
     if !kernel.pairs() || wide != 0 || !goes_in_boxes(product) || loses {
         return None;
     }
@@ -104,11 +105,20 @@ fn goes_in_boxes(product: &Product) -> bool {
     partial == 0 && on_packs && (!is_wide || onto <= 1)
 }
 
+/// What moves as it is.
+fn elements(dtype: DType) -> sys::CUtensorMapDataType {
+    match dtype {
+        DType::F32 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
+        DType::BF16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        _ => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+    }
+}
+
 /// Boxes of [`ROW_BYTES`] along the axis that is contiguous, `row` long, and of `rows` along the next. The other axes are
-/// extents and strides.
+/// extents and strides. Elements come with their size.
 fn encode(
     stream: &Stream,
-    dtype: DType,
+    (elements, size): (sys::CUtensorMapDataType, usize),
     address: u64,
     row: u64,
     axes: [(u64, u64); 2],
@@ -116,20 +126,15 @@ fn encode(
 ) -> Result<TensorMap> {
     let dims = [row, axes[0].0, axes[1].0];
     // In bytes. That of an axis of extent 1 plays no part, but must be one that could be.
-    let strides = axes.map(|(extent, stride)| if extent > 1 { stride * dtype.size() as u64 } else { 16 });
-    let (boxes, steps) = ([ROW_BYTES / dtype.size() as u32, rows, 1], [1; 3]);
-    let dtype = match dtype {
-        DType::F32 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
-        DType::BF16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-        _ => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-    };
+    let strides = axes.map(|(extent, stride)| if extent > 1 { stride * size as u64 } else { 16 });
+    let (boxes, steps) = ([ROW_BYTES / size as u32, rows, 1], [1; 3]);
     let mut map = TensorMap::default();
     // SAFETY: the map has the size and alignment of the driver's; the arrays have an element for each axis, strides for
     // each but the first. No address of the card is followed.
     let code = unsafe {
         sys::cuTensorMapEncodeTiled(
             (&raw mut map).cast(),
-            dtype,
+            elements,
             3,
             address as *mut _,
             dims.as_ptr(),

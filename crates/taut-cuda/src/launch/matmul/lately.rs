@@ -4,7 +4,7 @@
 use super::{Pick, Way};
 use crate::Card;
 use std::cell::RefCell;
-use taut_core::{DType, Products};
+use taut_core::{DType, Precision, Products};
 
 /// Choices that a thread keeps.
 const SLOTS: usize = 64;
@@ -14,6 +14,7 @@ const SLOTS: usize = 64;
 struct Asked {
     products: Products,
     dtype: DType,
+    precision: Precision,
     capability: (u32, u32),
     multiprocessors: u32,
     shared_bytes: u32,
@@ -29,16 +30,26 @@ thread_local! {
 pub(super) fn chosen(
     products: &Products,
     dtype: DType,
+    precision: Precision,
     card: &Card,
     pick: Option<Pick>,
     choose: impl FnOnce() -> Way,
 ) -> Way {
     let Card { capability, multiprocessors, shared_bytes, own_kernels, .. } = *card;
-    let asked =
-        Asked { products: *products, dtype, capability, multiprocessors, shared_bytes, own_kernels, pick };
+    let asked = Asked {
+        products: *products,
+        dtype,
+        precision,
+        capability,
+        multiprocessors,
+        shared_bytes,
+        own_kernels,
+        pick,
+    };
     CHOSEN.with_borrow_mut(|chosen| {
-        // What was picked for a product stands beside what the model says of it.
-        let slot = &mut chosen[slot(products) ^ usize::from(pick.is_some())];
+        // What was picked for a product, and what it is as tf32, stand beside what the model says of it.
+        let beside = usize::from(pick.is_some()) + 2 * usize::from(precision == Precision::Tf32);
+        let slot = &mut chosen[slot(products) ^ beside];
         if let Some((_, way)) = slot.as_ref().filter(|(old, _)| *old == asked) {
             return *way;
         }

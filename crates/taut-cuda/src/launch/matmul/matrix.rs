@@ -1,9 +1,9 @@
 //! Which kernel computes products of matrices: a model of their times. Nothing is measured, so that equal problems
 //! always run alike.
 
-use super::{Pick, Tail, Way, thin, vector::on_packs};
+use super::{Pick, Tail, Way, boxes::ROW_BYTES, thin, vector::on_packs};
 use crate::Card;
-use taut_core::{DType, Layout, Products};
+use taut_core::{DType, Layout, Precision, Products};
 use taut_kernels::{Copies, Kernel, Major, Tile, args::PARTIAL_PACK, pack_len};
 
 /// Elements along `k` that 16-bit kernels take in one step.
@@ -19,7 +19,7 @@ pub(super) const MOST_PARTS: u64 = 64;
 const MOST_WORKSPACE: u64 = 32 << 20;
 
 /// Cycles from the end of one kernel to the work of the next.
-const SECOND_LAUNCH: u64 = 3000;
+pub(super) const SECOND_LAUNCH: u64 = 3000;
 
 /// Cycles in which the blocks of a cluster add up what they have of a tile, and those that each of them adds.
 const CLUSTER: u64 = 4500;
@@ -39,48 +39,67 @@ const GROUP: u64 = 16;
 pub(super) const MEMORY_BYTES: u64 = 18;
 
 /// The same where they come in tiles, whose rows are short.
-const TILE_MEMORY_BYTES: u64 = 14;
+pub(super) const TILE_MEMORY_BYTES: u64 = 14;
 
 /// Bytes that a multiprocessor gets from memory in a cycle at most.
 const MOST_MEMORY_BYTES: u64 = 52;
 
 /// The way that should be the fastest; of equals the one with larger tiles and fewer parts.
 pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
-    let ways = kernels(products, dtype, card).flat_map(|kernel| ways(kernel, products, dtype, card, true));
-    let best = ways.min_by_key(|way| way.cycles);
+    let best = fastest(products, dtype, Precision::Exact, card);
     best.unwrap_or(Way { kernel: Kernel::MatmulAny(dtype), blocks: 0, parts: 1, tail: None, cycles: 0 })
 }
 
+/// Likewise in that precision, if there is a way.
+pub(super) fn fastest(products: &Products, dtype: DType, precision: Precision, card: &Card) -> Option<Way> {
+    let kernels = kernels(products, dtype, precision, card);
+    kernels.flat_map(|kernel| ways(kernel, products, dtype, card, true)).min_by_key(|way| way.cycles)
+}
+
 /// All ways that there are, the fastest first as the model has it. More than it chooses from: who times them need not trust it.
-pub(super) fn all(products: &Products, dtype: DType, card: &Card) -> Vec<Way> {
-    let ways = kernels(products, dtype, card).flat_map(|kernel| ways(kernel, products, dtype, card, false));
-    let mut ways: Vec<Way> = ways.collect();
+pub(super) fn all(products: &Products, dtype: DType, precision: Precision, card: &Card) -> Vec<Way> {
+    let kernels = kernels(products, dtype, precision, card);
+    let mut ways: Vec<Way> = kernels.flat_map(|kernel| ways(kernel, products, dtype, card, false)).collect();
     ways.sort_by_key(|way| way.cycles);
     ways
 }
 
 /// The way of that kernel with these parts, if it is one of [`all`].
-pub(super) fn picked(pick: &Pick, products: &Products, dtype: DType, card: &Card) -> Option<Way> {
-    let mut kernels = kernels(products, dtype, card).filter(|kernel| *kernel == pick.kernel);
+pub(super) fn picked(
+    pick: &Pick,
+    products: &Products,
+    dtype: DType,
+    precision: Precision,
+    card: &Card,
+) -> Option<Way> {
+    let mut kernels = kernels(products, dtype, precision, card).filter(|kernel| *kernel == pick.kernel);
     ways(kernels.next()?, products, dtype, card, false).find(|way| Pick::from(*way) == *pick)
 }
 
 /// The kernels that can compute the products on that card.
-fn kernels(products: &Products, dtype: DType, card: &Card) -> impl Iterator<Item = Kernel> {
+fn kernels(
+    products: &Products,
+    dtype: DType,
+    precision: Precision,
+    card: &Card,
+) -> impl Iterator<Item = Kernel> {
     let thin = thin::candidates(products, dtype).into_iter().flatten();
     let shared_bytes = card.shared_bytes;
-    let all = thin.chain(candidates(products, dtype, card));
+    let all = thin.chain(candidates(products, dtype, precision, card));
     all.filter(move |kernel| kernel.shared_bytes() <= shared_bytes)
 }
 
-/// The kernels of tiles that can compute the products, the largest tile first.
-fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
-    let Products { m, k, n, a, b, batch } = *products;
-    let len = pack_len(&[dtype]);
-    let majors = [major(&batch[0], (m, a[0]), (k, a[1]), len), major(&batch[1], (n, b[1]), (k, b[0]), len)];
-    let is_hopper = card.own_kernels && card.capability == (9, 0);
+/// Whether the card has the kernels of 9.0.
+pub(super) fn is_hopper(card: &Card) -> bool {
+    card.own_kernels && card.capability == (9, 0)
+}
+
+/// The kernels of tiles that can compute the products, the largest tile first. Those as tf32 lie along `k`: `tf32` sees to it.
+fn candidates(products: &Products, dtype: DType, precision: Precision, card: &Card) -> Vec<Kernel> {
+    let Products { k, a, b, .. } = *products;
+    let majors = majors(products, dtype);
     match majors {
-        _ if dtype == DType::F32 => {
+        _ if dtype == DType::F32 && precision == Precision::Exact => {
             let copies = |major, k: (usize, usize)| match major {
                 Some(Major::Outer) => Copies::Packs,
                 _ if k.1 == 1 || k.0 <= 1 => Copies::Rows,
@@ -90,7 +109,7 @@ fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
             let pair = if pair.contains(&Copies::Any) { [Copies::Any; 2] } else { pair };
             Tile::ALL.map(|tile| Kernel::MatmulF32(pair, tile)).into()
         }
-        [Some(a), Some(b)] if is_hopper && in_boxes(products, [a, b]) => {
+        [Some(a), Some(b)] if is_hopper(card) && in_boxes(products, [a, b]) => {
             let whole = Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
             let parts = Tile::ALL.map(|tile| Kernel::MatmulParts(dtype, [a, b], tile));
             whole.into_iter().chain(parts).collect()
@@ -98,6 +117,13 @@ fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
         [Some(a), Some(b)] => Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)).into(),
         _ => vec![Kernel::MatmulAny(dtype)],
     }
+}
+
+/// How both factors lie.
+pub(super) fn majors(products: &Products, dtype: DType) -> [Option<Major>; 2] {
+    let Products { m, k, n, a, b, batch } = *products;
+    let len = pack_len(&[dtype]);
+    [major(&batch[0], (m, a[0]), (k, a[1]), len), major(&batch[1], (n, b[1]), (k, b[0]), len)]
 }
 
 /// The axis along which packs of `len` elements lie on 16 bytes in every product, if there is one. Axes are extents and
@@ -138,6 +164,7 @@ fn ways(
     let own = bytes / (all * steps.max(1)) / MOST_MEMORY_BYTES;
     let alone = if bytes > card.l2_bytes { alone.max(own) } else { alone };
     let in_cluster = matches!(kernel, Kernel::MatmulParts(..));
+    let stage = u64::from(ROW_BYTES) / (STEP * dtype.size() as u64);
     // Few blocks wait for what they read, from wherever it comes.
     let read = (tile_m + tile_n) * STEP * dtype.size() as u64;
     let alone = if in_cluster { alone.max(read / MOST_MEMORY_BYTES) } else { alone };
@@ -146,7 +173,10 @@ fn ways(
         let per_processor = (tiles * parts).div_ceil(processors);
         let rounds = per_processor.div_ceil(blocks);
         // Blocks of a cluster have whole stages.
-        let steps = if in_cluster { steps.div_ceil(2).div_ceil(parts) * 2 } else { steps.div_ceil(parts) };
+        let steps = match in_cluster {
+            true => steps.div_ceil(stage).div_ceil(parts) * stage,
+            false => steps.div_ceil(parts),
+        };
         steps * (per_processor * busy).max(rounds * alone) + rounds * ends
     };
     // One more part costs the sums of every product, written and read again.
@@ -164,7 +194,7 @@ fn ways(
     let fullest = if stays && all * 2 >= processors { 2 * blocks } else { blocks };
     let most_of_all = match in_cluster {
         true if trusted => MOST_CLUSTER,
-        true => LARGEST_CLUSTER.min(steps.div_ceil(2)),
+        true => LARGEST_CLUSTER.min(steps.div_ceil(stage)),
         false => (processors * fullest / all).clamp(1, most(count * sums(m))),
     };
     // Clusters that the card holds at once take a tile each.
@@ -201,14 +231,21 @@ pub(super) struct Pace {
     pub(super) ends: u64,
 }
 
-fn pace(kernel: Kernel) -> Pace {
+pub(super) fn pace(kernel: Kernel) -> Pace {
     let (blocks, busy, alone, ends) = match kernel {
         Kernel::MatmulThin(_, thin) => return thin::pace(thin),
-        Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulParts(_, _, tile) => match tile {
-            Tile::Large => (1, 520, 520, 5700),
-            Tile::Medium => (2, 290, 310, 4400),
-            Tile::Small => (2, 195, 195, 2800),
-        },
+        Kernel::MatmulWgmma(dtype, _, tile)
+        | Kernel::MatmulGrouped(dtype, _, tile)
+        | Kernel::MatmulParts(dtype, _, tile) => {
+            let (blocks, busy, alone, ends) = match tile {
+                Tile::Large => (1, 520, 520, 5700),
+                Tile::Medium => (2, 290, 310, 4400),
+                Tile::Small => (2, 195, 195, 2800),
+            };
+            // The tensor cores take as many bytes at a time, whatever the dtype.
+            let times = dtype.size() as u64 / 2;
+            (blocks, times * busy, times * alone, ends)
+        }
         Kernel::Matmul(_, _, Tile::Large) => (1, 1000, 1050, 4000),
         Kernel::Matmul(_, _, Tile::Medium) => (2, 560, 800, 3500),
         Kernel::Matmul(_, _, Tile::Small) => (4, 200, 450, 2000),
@@ -222,7 +259,7 @@ fn pace(kernel: Kernel) -> Pace {
 }
 
 /// Whether the copy engine of 9.0 can bring both operands: rows that do not overlap, one stride from product to product.
-fn in_boxes(products: &Products, majors: [Major; 2]) -> bool {
+pub(super) fn in_boxes(products: &Products, majors: [Major; 2]) -> bool {
     let Products { m, k, n, a, b, batch } = products;
     let sides = [((*m, a[0]), (*k, a[1]), majors[0]), ((*n, b[1]), (*k, b[0]), majors[1])];
     let apart = sides.into_iter().all(|(outer, k, major)| {

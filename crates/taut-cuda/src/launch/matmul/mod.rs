@@ -2,11 +2,13 @@
 //! and `matvec.cu`, and of `matmul_reduce.cu` where `k` is split and no cluster adds up.
 
 mod boxes;
+pub mod grouped;
 mod lately;
 mod matrix;
 mod pitch;
 #[cfg(test)]
 mod tests;
+mod tf32;
 mod thin;
 mod tuned;
 mod tuning;
@@ -22,7 +24,7 @@ use super::{
 use crate::{Arg, Card, Grid, Operand, Param, Stream};
 use matrix::STEP;
 use pitch::{ALIGNED, Pitched};
-use taut_core::{Activation, DType, Error, Layout, Onto, Products, Result};
+use taut_core::{Activation, DType, Error, Layout, Onto, Precision, Products, Result};
 use taut_kernels::{
     Kernel, Major,
     args::{PARTIAL_PACK, Product, WALK_LIMIT, Walk},
@@ -43,6 +45,8 @@ pub struct Problem<'a> {
     pub dtype: DType,
     /// The dtype of the result: the same, or `f32`.
     pub out: DType,
+    /// Of factors of `f32`. Where no kernel makes use of it, or none is faster so, products are exact.
+    pub precision: Precision,
 }
 
 /// What happens to the sums before they are rounded and stored: `activation(sums + bias)`, onto what `dst` holds.
@@ -116,6 +120,8 @@ struct Tail {
 /// A problem as the kernels see it, and the way that the model says.
 struct Seen {
     products: Products,
+    /// In which they run.
+    precision: Precision,
     turned: bool,
     pitched: [Option<Pitched>; 2],
     way: Way,
@@ -130,7 +136,7 @@ pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
 }
 
 fn seen(problem: &Problem<'_>, card: &Card) -> Seen {
-    let Problem { a, b, dtype, out } = *problem;
+    let Problem { a, b, dtype, out, precision } = *problem;
     let products = Products::new(a, b);
     // A matrix by a column is a row by the transposed matrix: dst is as flat as before. Its one bias belongs to all.
     let turned = products.n == 1 && products.m != 1;
@@ -138,19 +144,24 @@ fn seen(problem: &Problem<'_>, card: &Card) -> Seen {
     let mut product = Product { lanes: 1, wide: u32::from(out == DType::F32), ..Product::default() };
     let way = match products.m {
         1 => vector::choose(&products, dtype, card, &mut product),
-        _ => lately::chosen(&products, dtype, card, None, || matrix::choose(&products, dtype, card)),
+        _ => lately::chosen(&products, dtype, Precision::Exact, card, None, || {
+            matrix::choose(&products, dtype, card)
+        }),
     };
+    let is_tf32 = precision == Precision::Tf32 && dtype == DType::F32;
     let instead = match way.kernel {
         Kernel::MatmulAny(_) => pitch::instead([a, b], dtype, card, &way),
+        _ if is_tf32 => tf32::instead([a, b], card, &way),
         _ => None,
     };
+    let precision = if is_tf32 && instead.is_some() { Precision::Tf32 } else { Precision::Exact };
     let (products, way, pitched) = instead.unwrap_or((products, way, [None; 2]));
-    Seen { products, turned, pitched, way, product }
+    Seen { products, precision, turned, pitched, way, product }
 }
 
 /// The launches of a problem in one of its ways.
 fn choice(problem: &Problem<'_>, card: &Card, seen: &Seen, way: &Way) -> Choice {
-    let Problem { a, b, dtype, out } = *problem;
+    let Problem { a, b, dtype, out, .. } = *problem;
     let Seen { ref products, turned, pitched, mut product, .. } = *seen;
     let Way { kernel, blocks, parts, tail, .. } = *way;
     // Parts that a cluster adds up are none to the rest of the launch.
@@ -372,13 +383,32 @@ fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
 
 /// The grid of `matmul_wgmma.cu`, whose blocks stay on their multiprocessors; in pairs where they fill the card.
 fn staying(kernel: Kernel, product: &Product, count: u64, processors: u32) -> Result<Grid> {
-    let (down, right) = kernel.extent();
-    let (down, right) = (product.m.div_ceil(down.into()), product.n.div_ceil(right.into()));
+    let Tiles { down, right, in_pairs } = Tiles::new(kernel, product.m, product.n);
     let (works, processors) = (down * right * u64::from(product.splits) * count, u64::from(processors));
-    let paired = kernel.pairs() && down.is_multiple_of(2) && works >= processors;
+    let paired = in_pairs && works >= processors;
     let (most, cluster) = if paired { (processors / 2 * 2, 2) } else { (processors, 1) };
     let grid = grid([works.min(most), 1], kernel.threads())?;
     Ok(Grid { shared_bytes: kernel.shared_bytes(), cluster, ..grid })
+}
+
+/// The tiles of a product of `matmul_wgmma.cu`.
+struct Tiles {
+    down: u64,
+    right: u64,
+    /// Whether those below one another make pairs.
+    in_pairs: bool,
+}
+
+impl Tiles {
+    /// Of an odd number of rows of tiles from which on pairs save more time than a row that is none takes.
+    const ODD: u64 = 33;
+
+    fn new(kernel: Kernel, m: u64, n: u64) -> Tiles {
+        let (down, right) = kernel.extent();
+        let (down, right) = (m.div_ceil(down.into()), n.div_ceil(right.into()));
+        let in_pairs = kernel.pairs() && (down.is_multiple_of(2) || down >= Tiles::ODD);
+        Tiles { down: if in_pairs { down.next_multiple_of(2) } else { down }, right, in_pairs }
+    }
 }
 
 /// The address of the workspace, 0 if none was planned.

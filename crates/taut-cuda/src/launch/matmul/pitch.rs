@@ -3,10 +3,10 @@
 
 use super::{
     Way, lately,
-    matrix::{self, MEMORY_BYTES, major},
+    matrix::{self, MEMORY_BYTES, majors},
 };
 use crate::{Card, Operand, Stream, launch::copy::copy};
-use taut_core::{DType, Layout, Products, Result, Shape};
+use taut_core::{DType, Layout, Precision, Products, Result, Shape};
 use taut_kernels::{Kernel, pack_len};
 
 /// The most workspace that is worth it.
@@ -30,16 +30,15 @@ pub(super) struct Pitched {
 }
 
 impl Pitched {
-    /// A factor `[.., rows, columns]` in rows, or columns where it lies in these, that begin at multiples of `len` elements.
-    fn new(factor: &Layout, len: usize) -> Result<Pitched> {
+    /// A factor `[.., rows, columns]` in rows, or in columns, that begin on packs.
+    pub(super) fn new(factor: &Layout, in_columns: bool, dtype: DType) -> Result<Pitched> {
         let [last, other] = [factor.rank() - 1, factor.rank() - 2];
         let from = factor.distinct();
-        let in_columns = factor.strides()[last] != 1 && factor.strides()[other] == 1;
         let along = |layout: Layout| if in_columns { layout.transposed(other, last) } else { Ok(layout) };
         let lying = along(from)?;
         let row = lying.shape()[last];
         let mut dims = lying.shape().to_vec();
-        dims[last] = row.next_multiple_of(len);
+        dims[last] = row.next_multiple_of(pack_len(&[dtype]));
         let to = along(Layout::contiguous(Shape::new(&dims)?).sliced(last, 0..row)?)?;
         Ok(Pitched { from, to, seen: to.broadcast_to(*factor.shape())? })
     }
@@ -68,21 +67,42 @@ pub(super) fn instead(
     card: &Card,
     way: &Way,
 ) -> Option<(Products, Way, [Option<Pitched>; 2])> {
-    let len = pack_len(&[dtype]);
-    let Products { m, k, n, a: [a_m, a_k], b: [b_k, b_n], batch } = Products::new(a, b);
-    let lies = [major(&batch[0], (m, a_m), (k, a_k), len), major(&batch[1], (n, b_n), (k, b_k), len)];
+    let lies = majors(&Products::new(a, b), dtype);
     let brought = |factor: &Layout, lies: Option<_>| match lies {
         Some(_) => Ok(None),
-        None => Pitched::new(factor, len).map(Some),
+        None => Pitched::new(factor, lies_in_columns(factor), dtype).map(Some),
     };
     let pitched = [brought(a, lies[0]).ok()?, brought(b, lies[1]).ok()?];
-    let seen = |i: usize, factor| pitched[i].as_ref().map_or(factor, |pitched| &pitched.seen);
-    let products = Products::new(seen(0, a), seen(1, b));
-    let other = lately::chosen(&products, dtype, card, None, || matrix::choose(&products, dtype, card));
+    let products = seen([a, b], &pitched);
+    let choose = || matrix::choose(&products, dtype, card);
+    let other = lately::chosen(&products, dtype, Precision::Exact, card, None, choose);
+    let is_better = !matches!(other.kernel, Kernel::MatmulAny(_))
+        && gains(&pitched, dtype, card, [way, &other], MOST_BYTES);
+    is_better.then_some((products, other, pitched))
+}
+
+/// The products of the factors where they are brought to.
+pub(super) fn seen(factors: [&Layout; 2], pitched: &[Option<Pitched>; 2]) -> Products {
+    let seen = |i: usize| pitched[i].as_ref().map_or(factors[i], |pitched| &pitched.seen);
+    Products::new(seen(0), seen(1))
+}
+
+/// Whether the second way is faster with all that it takes to bring its factors, into no more than so many bytes.
+pub(super) fn gains(
+    pitched: &[Option<Pitched>; 2],
+    dtype: DType,
+    card: &Card,
+    [way, other]: [&Way; 2],
+    most_bytes: u64,
+) -> bool {
     let all = || pitched.iter().flatten();
     let bytes: u64 = all().map(|pitched| pitched.bytes(dtype)).sum();
     let cycles = other.cycles + all().map(|pitched| pitched.cycles(dtype, card)).sum::<u64>();
-    let is_better =
-        !matches!(other.kernel, Kernel::MatmulAny(_)) && bytes <= MOST_BYTES && cycles < way.cycles;
-    is_better.then_some((products, other, pitched))
+    bytes <= most_bytes && cycles < way.cycles
+}
+
+/// Whether columns of a matrix are contiguous, and rows are not.
+fn lies_in_columns(factor: &Layout) -> bool {
+    let [last, other] = [factor.rank() - 1, factor.rank() - 2];
+    factor.strides()[last] != 1 && factor.strides()[other] == 1
 }

@@ -10,13 +10,17 @@ fn transposed(rows: usize, cols: usize) -> Layout {
     layout(cols, rows).transposed(0, 1).unwrap()
 }
 
+fn problem<'a>(a: &'a Layout, b: &'a Layout, dtype: DType) -> Problem<'a> {
+    Problem { a, b, dtype, out: dtype, precision: Precision::Exact }
+}
+
 fn plan(a: &Layout, b: &Layout, dtype: DType) -> Choice {
-    choose(&Problem { a, b, dtype, out: dtype }, &Card::h200())
+    choose(&problem(a, b, dtype), &Card::h200())
 }
 
 /// On a card, or in a build, without `matmul_wgmma.cu`.
 fn plan_without(a: &Layout, b: &Layout, dtype: DType) -> Choice {
-    choose(&Problem { a, b, dtype, out: dtype }, &Card { own_kernels: false, ..Card::h200() })
+    choose(&problem(a, b, dtype), &Card { own_kernels: false, ..Card::h200() })
 }
 
 #[test]
@@ -288,12 +292,27 @@ fn wide_tiles_turn_their_results_where_that_costs_nothing() {
         &|product: &mut Product| product.n += 1,
         // An odd number of tiles down, in no pairs; more tiles than before.
         &|product: &mut Product| product.n -= 128,
-        &|product: &mut Product| product.m += 8,
+        &|product: &mut Product| product.m = 3968,
     ] as [&dyn Fn(&mut Product); 6]
     {
         assert_eq!(turned([8192, 4096, 4096], change), None);
     }
     assert_eq!(turned([1024, 1024, 1024], &|_| {}), None, "another tile");
+}
+
+#[test]
+fn pairs_of_many_tiles_take_one_more_row_of_them() {
+    let kernel = Kernel::MatmulWgmma(DType::BF16, [Major::Outer; 2], Tile::Large);
+    for (m, in_pairs, down) in
+        [(50_304, true, 394), (4224, true, 34), (3968, false, 31), (1664, false, 13), (1792, true, 14)]
+    {
+        let tiles = Tiles::new(kernel, m, 768);
+        assert_eq!((tiles.in_pairs, tiles.down, tiles.right), (in_pairs, down, 3), "{m} rows");
+        let product = Product { m, n: 768, splits: 4, ..Product::default() };
+        assert_eq!(staying(kernel, &product, 1, 132).unwrap().cluster, 1 + u32::from(in_pairs), "{m} rows");
+    }
+    let medium = Kernel::MatmulWgmma(DType::BF16, [Major::Outer; 2], Tile::Medium);
+    assert!(!Tiles::new(medium, 50_304, 768).in_pairs);
 }
 
 #[test]
@@ -334,8 +353,10 @@ fn few_tiles_have_their_parts_added_up_in_clusters() {
 fn more_is_timed_than_the_model_trusts() {
     let found = |[m, n, k]: [usize; 3], card: &Card| {
         let (a, b) = (layout(m, k), transposed(k, n));
-        let problem = Problem { a: &a, b: &b, dtype: DType::F16, out: DType::F16 };
-        candidates(&problem, card).into_iter().map(|(_, choice)| choice).collect::<Vec<_>>()
+        candidates(&problem(&a, &b, DType::F16), card)
+            .into_iter()
+            .map(|(_, choice)| choice)
+            .collect::<Vec<_>>()
     };
     // Few tiles, and more blocks to a cluster than were timed for the model; each has a stage of 64 terms at least.
     for (k, most) in [(8192, 8), (448, 7)] {
@@ -352,4 +373,102 @@ fn more_is_timed_than_the_model_trusts() {
     );
     let small = Card { multiprocessors: 20, ..Card::h200() };
     assert!(found([128, 256, 8192], &small).iter().all(|choice| choice.cluster == 1));
+}
+
+fn tf32<'a>(a: &'a Layout, b: &'a Layout) -> Problem<'a> {
+    Problem { precision: Precision::Tf32, ..problem(a, b, DType::F32) }
+}
+
+fn plan_tf32(a: &Layout, b: &Layout, card: &Card) -> Choice {
+    choose(&tf32(a, b), card)
+}
+
+#[test]
+fn factors_of_tf32_are_brought_along_k() {
+    let (card, n) = (Card::h200(), 8192);
+    let bytes = (n * n * 4) as u64;
+    for (a, a_bytes) in [(layout(n, n), 0), (transposed(n, n), bytes)] {
+        for (b, b_bytes) in [(layout(n, n), bytes), (transposed(n, n), 0)] {
+            let choice = plan_tf32(&a, &b, &card);
+            assert_eq!(choice.kernel, Kernel::MatmulWgmma(DType::F32, [Major::K; 2], Tile::Large));
+            assert_eq!((choice.product.splits, choice.workspace_bytes), (1, a_bytes + b_bytes));
+            let Product { a_m, a_k, b_k, b_n, wide, .. } = choice.product;
+            assert_eq!(([a_m, a_k, b_k, b_n], wide), ([8192, 1, 1, 8192], 1));
+            assert_eq!(blocks(&choice, 1).unwrap().blocks, [132, 1, 1]);
+            assert_eq!(plan(&a, &b, DType::F32).workspace_bytes, 0);
+        }
+    }
+    // Rows of odd length get some that begin on packs, whichever way they lie; a common factor is brought once.
+    let odd = plan_tf32(&layout(1000, 1237), &transposed(1237, 1100), &card);
+    let rows = |rows: u64| ((rows - 1) * 1240 + 1237) * 4;
+    assert_eq!(
+        odd.workspace_bytes - odd.sums_bytes.next_multiple_of(256),
+        rows(1000).next_multiple_of(256) + rows(1100).next_multiple_of(256)
+    );
+    let common = batch(&[1240, 1100]).broadcast_to(Shape::new(&[3, 1240, 1100]).unwrap()).unwrap();
+    let many = plan_tf32(&batch(&[3, 1000, 1240]), &common, &card);
+    assert_eq!(
+        (many.product.m, many.workspace_bytes - many.sums_bytes),
+        (3000, (1100 * 1240 * 4u64).next_multiple_of(256))
+    );
+}
+
+#[test]
+fn products_that_gain_nothing_as_tf32_are_exact() {
+    let card = Card::h200();
+    let is_exact = |a: &Layout, b: &Layout, card: &Card| {
+        let exact = choose(&problem(a, b, DType::F32), card);
+        assert!(!matches!(exact.kernel, Kernel::MatmulWgmma(..) | Kernel::MatmulParts(..)));
+        plan_tf32(a, b, card) == exact
+    };
+    let (a, b) = (layout(1024, 1024), transposed(1024, 1024));
+    assert!(!is_exact(&a, &b, &card));
+    assert!(is_exact(&a, &b, &Card { own_kernels: false, ..card.clone() }));
+    assert!(is_exact(&a, &b, &Card { capability: (10, 0), ..card.clone() }));
+    // A vector, nothing to sum, rows that overlap, and more workspace than there may be.
+    assert!(is_exact(&layout(1, 4096), &transposed(4096, 4096), &card));
+    assert!(is_exact(&layout(1024, 0), &transposed(0, 1024), &card));
+    let repeated = layout(1, 1024).broadcast_to(Shape::new(&[1024, 1024]).unwrap()).unwrap();
+    assert!(is_exact(&repeated, &b, &card));
+    assert!(is_exact(&layout(64, 16_384), &layout(16_384, 16_384), &card));
+    let half = Problem { precision: Precision::Tf32, ..problem(&a, &b, DType::F16) };
+    assert_eq!(choose(&half, &card), plan(&a, &b, DType::F16));
+}
+
+#[test]
+fn few_tiles_of_tf32_have_parts_too() {
+    let card = Card::h200();
+    let cluster = plan_tf32(&layout(128, 4096), &transposed(4096, 1024), &card);
+    assert!(matches!(cluster.kernel, Kernel::MatmulParts(DType::F32, ..)), "{:?}", cluster.kernel);
+    let tail = plan_tf32(&layout(2048, 7168), &transposed(7168, 2112), &card);
+    assert!(tail.tail.is_some_and(|tail| tail.k_part % STEP == 0), "{:?}", tail.kernel);
+}
+
+#[test]
+fn products_as_tf32_are_tuned_by_themselves() {
+    let card = Card::h200();
+    // As they lie, and brought along `k` and onto packs.
+    for (a, b) in [(layout(1000, 1240), transposed(1240, 1104)), (layout(1000, 1237), layout(1237, 1104))] {
+        let (exact, rounded) = (problem(&a, &b, DType::F32), tf32(&a, &b));
+        let [of_exact, of_rounded] = [&exact, &rounded].map(|problem| signature(problem, &card).unwrap());
+        assert_ne!(of_exact, of_rounded);
+        let ways = candidates(&rounded, &card);
+        assert!(ways.len() > 1);
+        for (pick, choice) in ways {
+            assert!(matches!(
+                pick.kernel,
+                Kernel::MatmulWgmma(DType::F32, [Major::K, Major::K], _)
+                    | Kernel::MatmulParts(DType::F32, [Major::K, Major::K], _)
+            ));
+            let mut tuning = Tuning::default();
+            tuning.insert(of_rounded, pick);
+            let tuning = Tuning::parse(&tuning.to_string()).unwrap();
+            assert_eq!(choose_tuned(&rounded, &card, &tuning), choice);
+            assert_eq!(choose_tuned(&exact, &card, &tuning), choose(&exact, &card));
+        }
+    }
+    // Where all are exact, they are the same.
+    let (a, b) = (layout(1000, 1240), transposed(1240, 1104));
+    let plain = Card { own_kernels: false, ..card };
+    assert_eq!(signature(&tf32(&a, &b), &plain), signature(&problem(&a, &b, DType::F32), &plain));
 }

@@ -29,8 +29,8 @@ pub fn choose_tuned(problem: &Problem<'_>, card: &Card, tuning: &Tuning) -> Choi
     let Some(pick) = signature_of(&seen, problem).and_then(|signature| tuning.get(&signature)) else {
         return model;
     };
-    let way = lately::chosen(&seen.products, problem.dtype, card, Some(*pick), || {
-        matrix::picked(pick, &seen.products, problem.dtype, card).unwrap_or(seen.way)
+    let way = lately::chosen(&seen.products, problem.dtype, seen.precision, card, Some(*pick), || {
+        matrix::picked(pick, &seen.products, problem.dtype, seen.precision, card).unwrap_or(seen.way)
     });
     within(&model, choice(problem, card, &seen, &way)).unwrap_or(model)
 }
@@ -51,7 +51,7 @@ pub fn candidates(problem: &Problem<'_>, card: &Card) -> Vec<(Pick, Choice)> {
     }
     let model = choice(problem, card, &seen, &seen.way);
     let mut found = vec![(Pick::from(seen.way), model)];
-    let ways = matrix::all(&seen.products, problem.dtype, card);
+    let ways = matrix::all(&seen.products, problem.dtype, seen.precision, card);
     let most_cycles = WORTH * ways.iter().map(|way| way.cycles).min().unwrap_or(0);
     for way in ways.iter().filter(|way| way.cycles <= most_cycles) {
         let Some(other) = within(&model, choice(problem, card, &seen, way)) else { continue };
@@ -80,7 +80,7 @@ impl Choice {
 
 fn signature_of(seen: &Seen, problem: &Problem<'_>) -> Option<Signature> {
     let Problem { dtype, out, .. } = *problem;
-    let products = &seen.products;
+    let Seen { ref products, precision, .. } = *seen;
     let (m, k, n, count) = (products.m, products.k, products.n, products.count());
     if m <= 1 || [k, n, count].contains(&0) {
         return None;
@@ -91,7 +91,7 @@ fn signature_of(seen: &Seen, problem: &Problem<'_>) -> Option<Signature> {
         lie(&products.batch[1], (n, products.b[1]), (k, products.b[0])),
     ];
     let [m, n, k, count] = [m, n, k, count].map(|n| n as u64);
-    Some(Signature { dtype, out, count, m, n, k, lies })
+    Some(Signature { dtype, precision, out, count, m, n, k, lies })
 }
 
 fn lie(batch: &Layout, outer: (usize, usize), k: (usize, usize), dtype: DType) -> Lie {

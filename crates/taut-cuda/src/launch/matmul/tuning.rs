@@ -6,7 +6,7 @@ mod file;
 use super::Way;
 use crate::Card;
 use std::{collections::BTreeMap, fmt};
-use taut_core::{DType, Error, Result};
+use taut_core::{DType, Error, Precision, Result};
 use taut_kernels::{Kernel, PRODUCTS_HASH};
 
 /// How a factor of products lies.
@@ -43,6 +43,8 @@ impl Lie {
 pub struct Signature {
     /// The dtype of the factors.
     pub dtype: DType,
+    /// In which products of f32 run: exact, unless tf32 was asked for and is faster.
+    pub precision: Precision,
     /// The dtype of the results.
     pub out: DType,
     /// The number of products.

@@ -3,8 +3,9 @@
 use crate::{
     Tensor,
     grad::{Flow, Kept, Tape, sum_to},
+    precision::{precision, with_precision},
 };
-use taut_core::{Activation, DType, Layout, Onto, Result, Shape};
+use taut_core::{Activation, DType, Layout, Onto, Precision, Result, Shape};
 
 /// What is noted of a product: made before it runs.
 pub(super) struct Note {
@@ -12,6 +13,8 @@ pub(super) struct Note {
     factors: Factors,
     bias: Option<DType>,
     activation: Activation,
+    /// Of the product, and so of its gradients.
+    precision: Precision,
 }
 
 /// The factors of a product, and where they stand among the operands.
@@ -41,11 +44,11 @@ impl Note {
         let is_layer = b.layout() != b_layout;
         let shapes = [*a.shape(), *b.shape()];
         let factors = Factors { at, shapes, dtype: a.dtype(), is_layer, a: keep_a, b: keep_b };
-        Note { tape, factors, bias: bias.map(Tensor::dtype), activation }
+        Note { tape, factors, bias: bias.map(Tensor::dtype), activation, precision: precision() }
     }
 
     pub(super) fn of(self, out: &mut Tensor) {
-        let Note { tape, factors, bias, activation } = self;
+        let Note { tape, factors, bias, activation, precision } = self;
         tape.note_activated(out, activation.unary(), move |grad, flow| {
             if factors.at > 0 {
                 flow.give(0, grad.clone())?;
@@ -55,7 +58,7 @@ impl Note {
                 let sum = if lead.is_empty() { grad.clone() } else { grad.clone().sum(&lead)? };
                 flow.give(factors.at + 2, sum.cast(dtype)?)?;
             }
-            factors.give(grad, flow)
+            with_precision(precision, || factors.give(grad, flow))
         });
     }
 }

@@ -1,11 +1,14 @@
 //! Matrix products over batch axes, products of vectors, and the linear layer: a product with bias and activation fused.
 
 mod backward;
+mod grouped;
+mod segments;
 
 use crate::{
     Tensor, cpu,
     device::{DeviceKind, SpecRef},
     grad::Tape,
+    precision::precision,
     tensor::ViewMut,
 };
 use backward::Note;
@@ -20,6 +23,8 @@ impl Tensor {
     /// Leading axes are a batch and broadcast: `[8, 1, m, k] x [3, k, n] -> [8, 3, m, n]`. A vector is a row on the left
     /// and a column on the right, and that axis is dropped: `[k] x [k, n] -> [n]`, `[m, k] x [k] -> [m]`,
     /// `[k] x [k] -> []`. Transposed, sliced and broadcast operands are read where they lie, without a copy.
+    ///
+    /// In [`tf32`](crate::tf32) factors of f32 may be rounded first.
     ///
     /// Backward keeps both operands: 0 bytes beside them.
     ///
@@ -381,7 +386,13 @@ fn product(
             cpu::matmul::matmul(&choice, a, b, finish, dst, &mut workspace)
         }
         SpecRef::Cuda(card) => {
-            let problem = Problem { a: &factors.a, b: &factors.b, dtype: a.dtype(), out: dst.dtype };
+            let problem = Problem {
+                a: &factors.a,
+                b: &factors.b,
+                dtype: a.dtype(),
+                out: dst.dtype,
+                precision: precision(),
+            };
             let choice = device.choose(&problem, card);
             let workspace = device.workspace(choice.workspace_bytes, op)?;
             let (a, b) = (a.view()?.through(&factors.a), b.view()?.through(&factors.b));

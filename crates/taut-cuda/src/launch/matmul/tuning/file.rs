@@ -2,7 +2,7 @@
 
 use super::{Lie, Origin, Pick, Signature, Tuning};
 use std::{collections::HashMap, fmt, fs, io::Write, path::Path, str::FromStr};
-use taut_core::{DType, Error, Result};
+use taut_core::{DType, Error, Precision, Result};
 use taut_kernels::Kernel;
 use taut_memory::atomic;
 
@@ -10,6 +10,9 @@ const FIRST: &str = "taut tuning 1";
 
 const LEGEND: &str = "\
 # dtypes of factors and results, count, m x n x k, how the factors lie: kernel, parts of k, [first row of the tail, its parts]";
+
+/// Factors of f32, in that precision.
+const TF32: &str = "tf32";
 
 /// A file is of some KiB; what is larger is none.
 const MOST_BYTES: u64 = 16 << 20;
@@ -112,8 +115,12 @@ impl fmt::Display for Tuning {
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Signature { dtype, out, count, m, n, k, lies: [a, b] } = self;
-        write!(f, "{dtype} {out}, {count}, {m} x {n} x {k}, {} {}", a.name(), b.name())
+        let Signature { dtype, precision, out, count, m, n, k, lies: [a, b] } = self;
+        let factors = match (dtype, precision) {
+            (DType::F32, Precision::Tf32) => TF32,
+            _ => dtype.name(),
+        };
+        write!(f, "{factors} {out}, {count}, {m} x {n} x {k}, {} {}", a.name(), b.name())
     }
 }
 
@@ -179,11 +186,16 @@ impl<'a> Iterator for Lines<'a> {
 fn entry(line: &str, kernels: &HashMap<String, Kernel>) -> Option<(Signature, Pick)> {
     let (products, way) = line.split_once(": ")?;
     let [dtypes, count, extents, lies] = list(products, ", ")?;
-    let (dtype, out) = dtypes.split_once(' ')?;
+    let (factors, out) = dtypes.split_once(' ')?;
+    let (dtype, precision) = match factors {
+        TF32 => (DType::F32, Precision::Tf32),
+        _ => (dtype_of(factors)?, Precision::Exact),
+    };
     let [m, n, k] = list(extents, " x ")?;
     let (a, b) = lies.split_once(' ')?;
     let signature = Signature {
-        dtype: dtype_of(dtype)?,
+        dtype,
+        precision,
         out: dtype_of(out)?,
         count: number(count)?,
         m: number(m)?,

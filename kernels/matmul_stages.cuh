@@ -1,0 +1,104 @@
+// matmul_stages.cuh: the ring between the thread of a block that brings operands and the warpgroups that multiply them, for
+// blocks that stay on their multiprocessors and take one tile after the other.
+#pragma once
+#include "matmul_ring.cuh"
+
+// Tiles of kM x kN. The numbers come from Tile in src/variant.rs.
+template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
+    static constexpr u32 kM = kM_, kN = kN_, kTeam = kTeam_, kStages = kStages_;
+    static constexpr u32 kRows = kM / kTeam;  // of a warpgroup
+    static constexpr bool kPairs = kTeam == 2;
+    static constexpr u32 kABytes = kM * 128, kBytes = (kM + kN) * 128;
+    static constexpr u32 kBatch = kRows / 64;  // boxes that go out together
+    static constexpr u32 kOutBytes = 2 * kBatch * kBoxBytes;  // of a warpgroup: two batches, in turn
+    static constexpr u32 kBarriers = 2 * kStages + 4;  // of stages, and of batches
+    static_assert(kRows % 64 == 0 && (kTeam == 1 || kTeam == 2));
+};
+
+// Of elements T; A is the Side of the first operand, B that of the second.
+template <typename T, typename S, typename A, typename B> struct Stages {
+    u32 at;           // a multiple of 1024
+    u32 full, empty;  // a barrier for each stage: what it waits for has come; it is free, in both blocks of a pair
+    bool paired;
+    Ring<S::kStages> ring;
+
+    // Once, by one thread, before the others use any barrier.
+    __device__ __forceinline__ void init() const {
+        #pragma unroll 1
+        for (u32 i = 0; i < S::kStages; ++i) {
+            barrier_init(full + 8 * i, 1);
+            barrier_init(empty + 8 * i, (paired ? 8 : 4) * S::kTeam);
+        }
+        #pragma unroll
+        for (u32 i = 0; i < 4; ++i) barrier_init(empty + 8 * (S::kStages + i), 1);
+        barrier_init_fence();
+    }
+
+    // Brings the operands of a tile, step after step; of the second only a half, if both blocks of a pair bring theirs to
+    // both. Calls also(step) after each.
+    template <typename F> __device__ __forceinline__
+    void bring(const TensorMap& a_map, const TensorMap& b_map, const Tile& tile, u32 steps, u32 a_product, u32 b_product,
+               bool halves, F also) {
+        #pragma unroll 1
+        for (u32 step = 0; step < steps; ++step, ring.next()) {
+            const u32 barrier = full + 8 * ring.stage, to = at + ring.stage * S::kBytes;
+            const u32 k = u32(tile.k0) + step * kStep<T>;
+            barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
+            barrier_expect(barrier, S::kBytes);
+            A::fetch(to, a_map, u32(tile.m0), k, a_product, barrier);
+            const u32 b_to = to + S::kABytes, n0 = u32(tile.n0);
+            if constexpr (S::kPairs) {
+                if (halves) B::fetch_half(cluster_rank(), b_to, b_map, n0, k, b_product, barrier);
+                else B::fetch(b_to, b_map, n0, k, b_product, barrier);
+            } else {
+                B::fetch(b_to, b_map, n0, k, b_product, barrier);
+            }
+            also(step);
+        }
+    }
+
+    // A warp has read a stage, which is free where it is, and where the other half of b comes from.
+    __device__ __forceinline__ void leave(u32 barrier) const {
+        if (threadIdx.x % 32 != 0) return;
+        barrier_arrive(barrier);
+        if (paired) barrier_arrive_there(shared_address_in(barrier, 1 - cluster_rank()));
+    }
+
+    // The products of a tile, of a warpgroup's rows from rows_at on. The last of them are still at work, on the stage whose
+    // barrier this returns.
+    template <u32 kGroups, u32 kSums>
+    __device__ __forceinline__ u32 multiply(f32 (&sums)[kGroups][kSums], u32 steps, u32 rows_at) {
+        u32 used = empty;
+        #pragma unroll 1
+        for (u32 step = 0; step < steps; ++step, ring.next()) {
+            const u32 here = at + ring.stage * S::kBytes;
+            const u64 a = factor_at<A::kOuter>(here + rows_at * 128, kBoxBytes);
+            const u64 b = factor_at<B::kOuter>(here + S::kABytes, kBoxBytes);
+            barrier_wait(full + 8 * ring.stage, ring.parity);
+            product_fence();
+            #pragma unroll
+            for (u32 i = 0; i < kProducts; ++i) {
+                #pragma unroll
+                for (u32 r = 0; r < kGroups; ++r) {
+                    multiply_group<T, A::kOuter, B::kOuter>(sums[r], a + i * A::kNext + r * (kBoxBytes >> 4),
+                                                            b + i * B::kNext, step + i > 0);
+                }
+            }
+            product_commit();
+            // The step before is done: its stage is free.
+            product_wait<1>();
+            if (step > 0) leave(used);
+            used = empty + 8 * ring.stage;
+        }
+        return used;
+    }
+
+    // The same without products.
+    __device__ __forceinline__ void pass(u32 steps) {
+        #pragma unroll 1
+        for (u32 step = 0; step < steps; ++step, ring.next()) {
+            barrier_wait(full + 8 * ring.stage, ring.parity);
+            leave(empty + 8 * ring.stage);
+        }
+    }
+};
