@@ -66,6 +66,7 @@ fn build() -> Result<()> {
         }
     }
 
+    println!("cargo::rustc-env=TAUT_PRODUCTS_HASH={}", compile::products_hash()?);
     let out = env::var("OUT_DIR")?;
     let out = Path::new(&out);
     let request = match env::var("TAUT_ARCHS") {

@@ -55,6 +55,7 @@ mod stream;
 mod tidy;
 mod training;
 mod transfer;
+mod tuning;
 mod unary;
 mod unary_backward;
 mod view;
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
         scatter::trials,
         scan::trials,
         matmul::trials,
+        tuning::trials,
         einsum::trials,
         view::trials,
         transfer::trials,

@@ -2,7 +2,7 @@
 
 mod grouped;
 mod tf32;
-mod whole;
+pub(crate) mod whole;
 
 use proptest::{prelude::*, sample::select};
 use taut::{Activation, DType, Tensor};

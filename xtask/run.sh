@@ -13,6 +13,8 @@ usage() {
     cat <<'TEXT'
 run.sh test [ARGS]       every test, on the CPU and on the GPU
 run.sh bench [ARGS]      every measurement; results go to $OUT, or to ./out
+run.sh tune [ARGS]       times matrix products in all their ways; the table of those that won goes to tuning.txt beside the
+                         results, for 'run.sh bench --tuning FILE'
 run.sh sanitize [ARGS]   compute-sanitizer's memcheck and racecheck over the CUDA tests, few cases each
                          (SANITIZER names the program if it is not on the PATH)
 run.sh data              keeps the part of an input that \`cargo xtask bundle --data\` packed here; joins and checks the
@@ -152,6 +154,10 @@ case $command in
         link
         taut_bench=$(program taut-bench)
         exec "$taut_bench" --data "$TAUT_DATA" --out "${OUT:-./out}" "$@"
+        ;;
+    tune)
+        taut_bench=$(program taut-bench)
+        exec "$taut_bench" --device cuda --tune "${OUT:-./out}/tuning.txt" "$@"
         ;;
     sanitize)
         link

@@ -34,7 +34,7 @@ impl Bench {
         let mut machine = Machine::here();
         if let Some(gpu) = device.gpu() {
             machine.gpu = Some(gpu.card().name.clone());
-            machine.driver = driver_version();
+            machine.driver = gpu.driver_version();
             machine.cuda = gpu.cuda_version();
         }
         let report = Report::new(machine, commit());
@@ -69,13 +69,4 @@ impl Bench {
         }
         Ok(())
     }
-}
-
-/// The version of the driver, as it tells the system.
-fn driver_version() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/driver/nvidia/version").ok()?;
-    // "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build ..."
-    let version =
-        |word: &&str| word.split('.').count() >= 2 && word.chars().all(|c| c.is_ascii_digit() || c == '.');
-    text.split_whitespace().find(version).map(str::to_owned)
 }

@@ -20,6 +20,7 @@ pub mod throughput;
 pub mod timeline;
 pub mod timer;
 pub mod training;
+pub mod tuning;
 pub mod work;
 
 pub use bench::Bench;

@@ -1,14 +1,15 @@
 //! The bench program: measures the groups that are asked for, prints tables, and writes `latest.json` and `index.html`.
 
 use std::{path::PathBuf, process::ExitCode};
-use taut::Device;
+use taut::{Device, Tuning};
 use taut_benches::{
     Bench, curve, encoder, figures, host, learn, memory, model, multi, page, pool, products, throughput,
-    timeline, training,
+    timeline, training, tuning,
 };
 
 const HELP: &str = "\
-taut-bench [GROUP].. [--quick] [--ops OP,..] [--timeline] [--device cpu|cuda] [--data DIR] [--out DIR]
+taut-bench [GROUP].. [--quick] [--ops OP,..] [--timeline] [--device cpu|cuda] [--data DIR] [--out DIR] [--tuning FILE]
+taut-bench --tune FILE [--shapes FILE] [--ops OP,..]
 
 Groups: host, throughput, multi, products, memory, training, train, curve, model, encoder. Without one, all of them;
 `--only GROUP` names one too. `memory` measures `training` as well.
@@ -16,6 +17,8 @@ Groups: host, throughput, multi, products, memory, training, train, curve, model
 to rows with one of these in their name: '512 x 4096,TN'.
 --timeline shows for each work of the group memory what lived when: on the page, and in DIR/timeline/ as a trace that
 ui.perfetto.dev opens.
+--tune times the products of the group of that name, or of the lines of --shapes, in all ways that there are, and writes those
+that won to a table; --tuning measures with such a table.
 ";
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -28,6 +31,9 @@ struct Options {
     device: Option<String>,
     data: PathBuf,
     out: PathBuf,
+    tuning: Option<PathBuf>,
+    tune: Option<PathBuf>,
+    shapes: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -45,7 +51,9 @@ fn parse() -> Outcome<Option<Options>> {
     use lexopt::prelude::*;
     let (data, out) = ("target/data".into(), "target/bench".into());
     let (only, ops) = (Vec::new(), Vec::new());
-    let mut options = Options { quick: false, only, ops, timeline: false, device: None, data, out };
+    let (tuning, tune, shapes) = (None, None, None);
+    let mut options =
+        Options { quick: false, only, ops, timeline: false, device: None, data, out, tuning, tune, shapes };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -57,6 +65,9 @@ fn parse() -> Outcome<Option<Options>> {
             Long("device") => options.device = Some(parser.value()?.string()?),
             Long("data") => options.data = parser.value()?.into(),
             Long("out") => options.out = parser.value()?.into(),
+            Long("tuning") => options.tuning = Some(parser.value()?.into()),
+            Long("tune") => options.tune = Some(parser.value()?.into()),
+            Long("shapes") => options.shapes = Some(parser.value()?.into()),
             Long("help") | Short('h') => {
                 print!("{HELP}");
                 return Ok(None);
@@ -90,10 +101,19 @@ fn run(options: Options) -> Outcome<()> {
         Some(other) => return Err(format!("there is no device `{other}`: cpu or cuda").into()),
     };
     println!("taut-bench on {device}{}", if options.quick { ", quick" } else { "" });
+    if let Some(path) = &options.tuning {
+        let tuning = Tuning::read(path)?;
+        let ways = tuning.len();
+        device.set_tuning(tuning)?;
+        println!("{ways} products run as {} says", path.display());
+    }
     let wanted = |group: &str| options.only.is_empty() || options.only.iter().any(|only| only == group);
     let mut bench = Bench::new(device, options.quick, options.data.clone());
     bench.ops = options.ops;
     bench.timeline = options.timeline;
+    if let Some(out) = &options.tune {
+        return Ok(tuning::measure(&bench, options.shapes.as_deref(), out)?);
+    }
     if wanted(host::GROUP) {
         host::measure(&mut bench, &options.out.join("criterion"))?;
     }

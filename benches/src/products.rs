@@ -7,7 +7,7 @@ use taut::{DType, Device, Graphed, Result, Tensor, tf32};
 pub const GROUP: &str = "products";
 
 /// How the factors lie, as BLAS says it: whether each is transposed, seen from column-major order. `NT` is a linear layer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Lie {
     NT,
     NN,
@@ -15,33 +15,65 @@ enum Lie {
 }
 
 /// `[count, m, k] x [count, k, n]`; or a list of products of parts of `m` rows, each by a `[k, n]` of its own.
-struct Case {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Case {
     count: usize,
     m: usize,
     n: usize,
     k: usize,
     lie: Lie,
-    /// f16; or f32, in tf32.
+    /// f16, bf16; or f32, in tf32.
     dtype: DType,
     /// Rows of the parts, if it is a list.
     parts: Vec<usize>,
 }
 
 impl Case {
-    fn name(&self) -> String {
+    /// `4 x 128 x 256 x 512, NT, f16`: the count if it is not 1, `m`, `n`, `k`; before those of a list, `64 parts, `.
+    pub(crate) fn name(&self) -> String {
         let Case { count, m, n, k, lie, dtype, parts } = self;
-        let dtype = if *dtype == DType::F32 { "tf32" } else { dtype.name() };
         let batch = match (count, parts.len()) {
             (1, 0) => String::new(),
             (1, parts) => format!("{parts} parts, "),
             (count, _) => format!("{count} x "),
         };
-        format!("{batch}{m} x {n} x {k}, {lie:?}, {dtype}")
+        format!("{batch}{m} x {n} x {k}, {lie:?}, {}", dtype_name(*dtype))
+    }
+
+    /// The case of that name.
+    pub(crate) fn parse(name: &str) -> Option<Case> {
+        let (list, product) = match name.split_once(" parts, ") {
+            Some((count, product)) => (parts(count.parse().ok()?), product),
+            None => (Vec::new(), name),
+        };
+        let [extents, lie, dtype] = product.split(", ").collect::<Vec<_>>().try_into().ok()?;
+        let extents: Option<Vec<usize>> = extents.split(" x ").map(|n| n.parse().ok()).collect();
+        let (count, m, n, k) = match extents?[..] {
+            [m, n, k] => (1, m, n, k),
+            [count, m, n, k] => (count, m, n, k),
+            _ => return None,
+        };
+        let lie = [Lie::NT, Lie::NN, Lie::TN].into_iter().find(|known| format!("{known:?}") == lie)?;
+        let dtype =
+            [DType::F16, DType::BF16, DType::F32].into_iter().find(|&known| dtype_name(known) == dtype)?;
+        let fits = list.is_empty() || (count, m, lie) == (1, list.iter().sum(), Lie::NT);
+        fits.then_some(Case { count, m, n, k, lie, dtype, parts: list })
+    }
+
+    /// Whether it is one call for products of many shapes.
+    pub(crate) fn is_list(&self) -> bool {
+        !self.parts.is_empty()
     }
 
     fn bytes(&self) -> usize {
         let weights = self.parts.len().max(1);
         self.dtype.size() * self.count * (self.m * self.k + weights * self.k * self.n + self.m * self.n)
+    }
+
+    /// Factors as often as it takes for no cache to hold them.
+    pub(crate) fn sets(&self, device: &Device) -> Result<Vec<[Vec<Tensor>; 2]>> {
+        let sets = if device.is_cuda() { (ROTATED / self.bytes().max(1)).clamp(1, 64) } else { 1 };
+        (0..sets as u64).map(|seed| self.factors(seed, device)).collect()
     }
 
     /// The first factors and the second ones, where the case says that they lie.
@@ -69,12 +101,17 @@ impl Case {
     }
 
     /// The last of the results.
-    fn multiply(&self, [a, b]: &[Vec<Tensor>; 2]) -> Result<Option<Tensor>> {
-        match self.parts.len() {
-            0 => a[0].clone().matmul(&b[0]).map(Some),
-            _ => Ok(Tensor::matmul_grouped(a, b)?.pop()),
-        }
+    pub(crate) fn multiply(&self, [a, b]: &[Vec<Tensor>; 2]) -> Result<Option<Tensor>> {
+        tf32(|| match self.is_list() {
+            false => a[0].clone().matmul(&b[0]).map(Some),
+            true => Ok(Tensor::matmul_grouped(a, b)?.pop()),
+        })
     }
+}
+
+/// f32 stands for tf32.
+fn dtype_name(dtype: DType) -> &'static str {
+    if dtype == DType::F32 { "tf32" } else { dtype.name() }
 }
 
 /// So many parts of 64 to 2,048 rows, in no order: `parts` in `benches/products.py`.
@@ -83,8 +120,16 @@ fn parts(count: usize) -> Vec<usize> {
 }
 
 /// Cubes, few and many rows over the weights of known networks, odd extents, batches, and a list beside one product of as many
-/// operations.
-fn cases(bench: &Bench) -> Vec<Case> {
+/// operations; of these what was asked for.
+pub(crate) fn cases(bench: &Bench) -> Vec<Case> {
+    let mut cases = all(bench);
+    if !bench.ops.is_empty() {
+        cases.retain(|case| bench.ops.iter().any(|part| case.name().contains(part)));
+    }
+    cases
+}
+
+fn all(bench: &Bench) -> Vec<Case> {
     let batch = |count, m, n, k| Case { count, m, n, k, lie: Lie::NT, dtype: DType::F16, parts: Vec::new() };
     let one = |m, n, k, lie| Case { lie, ..batch(1, m, n, k) };
     let list = |parts: Vec<usize>, n, k| Case { parts: parts.clone(), ..batch(1, parts.iter().sum(), n, k) };
@@ -129,24 +174,19 @@ const REST: u32 = 10;
 /// As [`Tensor::matmul`].
 pub fn measure(bench: &mut Bench) -> Result<()> {
     let device = bench.device.fresh()?;
-    let mut cases = cases(bench);
-    if !bench.ops.is_empty() {
-        cases.retain(|case| bench.ops.iter().any(|part| case.name().contains(part)));
-    }
+    let cases = cases(bench);
     let repetitions = if bench.quick { 3 } else { 7 };
     bench.group(GROUP, cases.len(), |bench, progress| {
         let timer = Timer::new(&device)?;
         for case in &cases {
             let name = case.name();
             progress.step(&name);
-            let sets = if device.is_cuda() { (ROTATED / case.bytes()).clamp(1, 64) } else { 1 };
-            let sets =
-                (0..sets as u64).map(|seed| case.factors(seed, &device)).collect::<Result<Vec<_>>>()?;
+            let sets = case.sets(&device)?;
             let flops = 2.0 * (case.count * case.m * case.n * case.k) as f64;
             let calls = if device.is_cuda() { (4e11 / flops).clamp(4.0, 200.0) as usize } else { 1 };
             // What the host does for each of them is measured elsewhere.
             let mut graph = Graphed::new(vec![Tensor::zeros([1], DType::F32, &device)?], |_| {
-                let products = sets.iter().cycle().take(calls).map(|factors| tf32(|| case.multiply(factors)));
+                let products = sets.iter().cycle().take(calls).map(|factors| case.multiply(factors));
                 let last = products.reduce(|before, next| before.and(next)).transpose()?;
                 Ok(last.flatten().into_iter().collect())
             })?;
@@ -175,4 +215,33 @@ pub fn section(bench: &Bench) -> Section {
     let intro = "Matrix products of f16, and of f32 in tf32, with sums in f32, on random data, each on operands that no cache \
         holds. NT is the product of a linear layer; parts are rows by a weight for each part, in one call.";
     Section::new(GROUP, "Products", intro).with_figures(&bench.report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_the_whole_case() {
+        let bench = Bench::new(Device::plan(taut::Spec::h200()), false, "".into());
+        let mut cases = cases(&bench);
+        let dtype = DType::BF16;
+        cases.push(Case { count: 4, m: 1, n: 2, k: 3, lie: Lie::TN, dtype, parts: Vec::new() });
+        for case in cases {
+            assert_eq!(Case::parse(&case.name()).as_ref(), Some(&case), "{}", case.name());
+        }
+        for name in [
+            "",
+            "1 x 2 x 3",
+            "1 x 2, NT, f16",
+            "1 x 2 x x, NT, f16",
+            "1 x 2 x 3, TT, f16",
+            "1 x 2 x 3, NT, i64",
+            "1 x 2 x 3, NT, f32",
+            "4 parts, 1 x 2 x 3, NT, f16",
+            "x parts, 1 x 2 x 3, NT, f16",
+        ] {
+            assert_eq!(Case::parse(name), None, "{name}");
+        }
+    }
 }

@@ -32,9 +32,7 @@ pub(crate) struct Job {
 
 impl Job {
     fn new(file: &'static str, target: Target) -> Result<Job> {
-        let mut headers = vec![("facts.cuh".to_owned(), facts())];
-        let mut text = read(file)?;
-        collect_headers(&text, &mut headers)?;
+        let (mut text, headers) = sources(file)?;
         for &(header, twin, bytes) in args::TWINS {
             if header == file || headers.iter().any(|(name, _)| name == header) {
                 text += &format!("\nstatic_assert(sizeof({twin}) == {bytes}, \"{twin} in src/args.rs\");");
@@ -56,10 +54,7 @@ impl Job {
         let library = &nvrtc.found().library;
         let bytes = fs::metadata(library).map_err(|error| format!("{}: {error}", library.display()))?.len();
         let mut hasher = blake3::Hasher::new();
-        // The length goes first, so that no two lists of parts give the same bytes.
-        let mut part = |text: &str| {
-            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
-        };
+        let mut part = |text: &str| part(&mut hasher, text);
         part(&format!("{} {:?} {bytes}", self.file, nvrtc.version()));
         part(&self.text);
         self.headers.iter().flat_map(|(name, text)| [name, text]).for_each(|text| part(text));
@@ -83,6 +78,25 @@ impl Job {
         }
         entry.write(&compiled.image, &compiled.symbols, &compiled.log)
     }
+}
+
+/// A hash of the sources of all products of matrices: what was measured with others says nothing of these.
+pub(crate) fn products_hash() -> Result<String> {
+    let kernels: Vec<_> = Kernel::all().into_iter().filter(|kernel| kernel.is_matmul()).collect();
+    let files: BTreeSet<_> = kernels.iter().map(|kernel| kernel.file()).collect();
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        let (text, headers) = sources(file)?;
+        part(&mut hasher, &text);
+        headers.iter().flat_map(|(name, text)| [name, text]).for_each(|text| part(&mut hasher, text));
+    }
+    kernels.iter().for_each(|kernel| part(&mut hasher, &kernel.expression()));
+    Ok(hasher.finalize().to_hex().as_str()[..16].to_owned())
+}
+
+/// The length goes first, so that no two lists of parts give the same bytes.
+fn part(hasher: &mut blake3::Hasher, text: &str) {
+    hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
 }
 
 /// Images of every file for every target: from the cache, or compiled in as many processes as there are cores.
@@ -146,6 +160,14 @@ pub(crate) fn worker(args: &[String]) -> Result<()> {
         return Err(format!("worker: no {file} for {target}").into());
     };
     Job::new(file, targets[0])?.run(&nvrtc, &Entry::at(stem.into(), file, target.clone()))
+}
+
+/// The text of a file, and the headers that it needs.
+fn sources(file: &str) -> Result<(String, Vec<(String, String)>)> {
+    let mut headers = vec![("facts.cuh".to_owned(), facts())];
+    let text = read(file)?;
+    collect_headers(&text, &mut headers)?;
+    Ok((text, headers))
 }
 
 /// The header that is made from `src/args.rs`.

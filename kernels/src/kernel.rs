@@ -326,6 +326,11 @@ impl Kernel {
         }
     }
 
+    /// Whether it is of the family of products of matrices, whose files have one prefix.
+    pub fn is_matmul(self) -> bool {
+        self.file().starts_with("matmul")
+    }
+
     /// The only compute capability that has the instructions of this file; `None`: any.
     pub const fn only_on(self) -> Option<(u32, u32)> {
         match self {

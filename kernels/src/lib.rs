@@ -39,6 +39,9 @@ pub fn missing() -> Option<&'static str> {
     MISSING
 }
 
+/// A hash of the sources of all products of matrices, whether they were compiled or not.
+pub const PRODUCTS_HASH: &str = env!("TAUT_PRODUCTS_HASH");
+
 include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 
 // The build script's parts that need no compiler, for their tests.

@@ -42,7 +42,7 @@ pub(super) fn few_tiles(at: &At) -> Check {
     Ok(())
 }
 
-fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
+pub(crate) fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
     let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
     let (a, b, c, bias) = (whole(&[m, k], 1)?, whole(&[k, n], 2)?, whole(&[m, n], 3)?, whole(&[n], 4)?);
     for dtype in [DType::F16, DType::BF16] {
@@ -125,7 +125,7 @@ pub(super) fn results_on_no_pack(at: &At) -> Check {
     Ok(())
 }
 
-fn result_from_any_element(at: &At, [m, n, k]: [usize; 3]) -> Check {
+pub(crate) fn result_from_any_element(at: &At, [m, n, k]: [usize; 3]) -> Check {
     let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
     let (a, w, bias) = (whole(&[m, k], 1)?, whole(&[n, k], 2)?, whole(&[n], 3)?);
     let (many_a, many_w) = (whole(&[3, m, k], 4)?, whole(&[3, n, k], 5)?);

@@ -25,6 +25,10 @@ cargo xtask COMMAND
   bench memory --timeline
       Shows for each work of the group what lived when, in the page and as target/bench/timeline/WORK.json, which
       ui.perfetto.dev and chrome://tracing open.
+  tune [--shapes FILE] [--out FILE] [--ops OP,..]
+      Times the matrix products of the group `products`, or of the lines of a file (`512 x 4096 x 4096, NT, bf16`), in all ways
+      that this GPU has for them, and keeps those that won in target/tuning.txt, or in the file that --out names.
+      `bench products --tuning FILE` measures with that table.
   test [--no-kernels] [..]
       Runs every test that can run here, on the GPU too where there is one, and on the real inputs. Other arguments go to
       `cargo test`: `cargo xtask test relu -- --nocapture`. --no-kernels compiles no CUDA.
@@ -76,6 +80,7 @@ fn run(command: &str, arguments: Vec<OsString>) -> Result<()> {
     }
     match command {
         "bench" => bench(&place, options),
+        "tune" => tune(&place, options),
         "test" => test(&place, options),
         "setup" => setup::setup(&place, options),
         "bundle" => bundle::bundle(&place, options),
@@ -92,8 +97,7 @@ fn bench(place: &Place, options: Options) -> Result<()> {
     let cuda = match device.as_deref() {
         Some("cpu") => false,
         Some("cuda") if !setup::gpu_present() => {
-            return Err(Failure::new("choosing the device", "this machine has no working NVIDIA GPU")
-                .remedy("`nvidia-smi -L` must list one; leave out --device cuda to measure on the CPU"));
+            return Err(no_gpu().or("leave out --device cuda to measure on the CPU"));
         }
         _ => setup::gpu_present(),
     };
@@ -122,6 +126,26 @@ fn bench(place: &Place, options: Options) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Finds the fastest ways of products on this machine's card.
+fn tune(place: &Place, options: Options) -> Result<()> {
+    if !setup::gpu_present() {
+        return Err(no_gpu());
+    }
+    // What else taut-bench writes to --out it does not write when it tunes.
+    let out = options.value("--out").map_or_else(|| place.target.join("tuning.txt"), Into::into);
+    let mut build = cargo::cargo(place, &setup::nvrtc(place)?);
+    let program =
+        cargo::executable(build.args(["build", "--release", "--package", "taut-benches"]), "taut-bench")?;
+    let mut bench = std::process::Command::new(&program);
+    bench.args(["--device", "cuda", "--tune"]).arg(out).args(options.rest());
+    cargo::status(&mut bench, "running taut-bench")
+}
+
+fn no_gpu() -> Failure {
+    Failure::new("choosing the device", "this machine has no working NVIDIA GPU")
+        .remedy("`nvidia-smi -L` must list one")
 }
 
 /// Runs the criterion benches, whose results taut-bench finds beside its own and reports as the group `host`.

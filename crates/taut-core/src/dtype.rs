@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use std::fmt;
 
 /// The type of a tensor's elements, known at run time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DType {
     /// 32-bit IEEE float.
     F32,

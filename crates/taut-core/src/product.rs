@@ -3,7 +3,7 @@
 use crate::Layout;
 
 /// With how many bits of its factors a product of f32 is computed. Sums are f32 always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Precision {
     /// All.
     #[default]

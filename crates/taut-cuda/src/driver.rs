@@ -26,6 +26,15 @@ pub(crate) fn version() -> Result<i32> {
     Ok(version)
 }
 
+/// The version of the driver itself, as it tells the system: finer than what CUDA it knows.
+pub(crate) fn release() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/driver/nvidia/version").ok()?;
+    // "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build ..."
+    let version =
+        |word: &&str| word.split('.').count() >= 2 && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    text.split_whitespace().find(version).map(str::to_owned)
+}
+
 /// Refuses a driver that can not load our machine code.
 fn check_version(version: i32) -> Result<()> {
     if version >= OLDEST {

@@ -136,6 +136,11 @@ impl Gpu {
         crate::driver::version().ok().map(|version| format!("{}.{}", version / 1000, version % 1000 / 10))
     }
 
+    /// The version of the driver, where it tells the system.
+    pub fn driver_version(&self) -> Option<String> {
+        crate::driver::release()
+    }
+
     /// The context, opened if it is not.
     pub(crate) fn context(&self) -> Result<Arc<Context>> {
         match self.opened() {

@@ -25,6 +25,7 @@ pub use card::Card;
 pub use event::Event;
 pub use gpu::Gpu;
 pub use graph::Graph;
+pub use launch::matmul::Tuning;
 pub use operand::Operand;
 pub use pinned::Pinned;
 pub use stream::{Arg, Grid, Param, Stream};

@@ -27,6 +27,7 @@
 //! ```
 
 mod arena;
+pub mod atomic;
 mod backing;
 mod block;
 mod host;

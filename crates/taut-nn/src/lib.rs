@@ -11,7 +11,6 @@
 //! # Ok::<(), taut::Error>(())
 //! ```
 
-mod atomic;
 mod batches;
 mod bert;
 mod builder;

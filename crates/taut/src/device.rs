@@ -7,12 +7,12 @@ use crate::{
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
 use taut_core::{DType, Error, Result};
-use taut_cuda::{Card, CudaBacking, Gpu};
+use taut_cuda::{Card, CudaBacking, Gpu, Tuning};
 use taut_memory::{Backing, Block, Budget, HostBacking, Kind, PhantomBacking, Pool, Site, Stats, StreamId};
 
 /// What a plan is made for.
@@ -58,6 +58,8 @@ struct Inner {
     shelf: Shelf,
     /// What of the tape is there.
     absent: Absent,
+    /// What was measured of its products.
+    tuning: RwLock<Arc<Tuning>>,
 }
 
 /// The spec by which a device, or a plan for it, takes its decisions.
@@ -128,17 +130,19 @@ impl Device {
         // The compute stream and one copy stream each way.
         let (pool, streams) = (Pool::new(backing), AtomicU64::new(0b111));
         let (planned, host) = (OnceLock::new(), OnceLock::new());
-        let (shelf, absent) = (Shelf::default(), Absent::default());
-        Device(Arc::new(Inner { kind, planned, pool, read_value, streams, host, shelf, absent }))
+        let (shelf, absent, tuning) = (Shelf::default(), Absent::default(), RwLock::default());
+        Device(Arc::new(Inner { kind, planned, pool, read_value, streams, host, shelf, absent, tuning }))
     }
 
-    /// The same hardware, or the same plan, with a new pool: nothing in it, no budget.
+    /// The same hardware, or the same plan, with the same [tuning](Self::set_tuning) and a new pool: nothing in it, no budget.
     pub fn fresh(&self) -> Result<Device> {
-        match &self.0.kind {
-            DeviceKind::Cpu => Ok(Device::new(DeviceKind::Cpu, Arc::new(HostBacking::new()?))),
-            DeviceKind::Cuda { index, .. } => Device::cuda(*index),
-            DeviceKind::Plan(spec) => Ok(Device::plan(spec.clone())),
-        }
+        let fresh = match &self.0.kind {
+            DeviceKind::Cpu => Device::new(DeviceKind::Cpu, Arc::new(HostBacking::new()?)),
+            DeviceKind::Cuda { index, .. } => Device::cuda(*index)?,
+            DeviceKind::Plan(spec) => Device::plan(spec.clone()),
+        };
+        *fresh.tuning_cell().write().unwrap_or_else(PoisonError::into_inner) = self.tuning();
+        Ok(fresh)
     }
 
     /// The host beside this device, where its outputs can go: the CPU, or for the plan of a card a plan of the CPU. The CPU
@@ -231,6 +235,10 @@ impl Device {
 
     pub(crate) fn shelf(&self) -> &Shelf {
         &self.0.shelf
+    }
+
+    pub(crate) fn tuning_cell(&self) -> &RwLock<Arc<Tuning>> {
+        &self.0.tuning
     }
 
     pub(crate) fn absent(&self) -> &Absent {

@@ -51,6 +51,7 @@ mod storage;
 mod stream;
 mod tensor;
 mod transfer;
+mod tune;
 mod view;
 
 pub use device::{Device, Spec};
@@ -65,8 +66,12 @@ pub use shelf::HostStats;
 pub use stream::Stream;
 pub use taut_core::{
     Activation, Attention, Binary, DType, Dropout, Element, Error, ErrorKind, Kept, Layout, MAX_RANK, Norm,
-    Random, Reduce, Result, Saved, Scan, Shape, Triangle, Unary, saved,
+    Precision, Random, Reduce, Result, Saved, Scan, Shape, Triangle, Unary, saved,
 };
-pub use taut_cuda::Card;
+pub use taut_cuda::{
+    Card, Tuning,
+    launch::matmul::{Lie, Origin, Pick, Signature},
+};
 pub use taut_memory::{self as memory, Budget, Kind, Stats, assert_no_leak, scope};
 pub use tensor::Tensor;
+pub use tune::{Trial, Tuned};

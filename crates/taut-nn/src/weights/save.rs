@@ -5,14 +5,13 @@ use super::{
     header::{MAX_HEADER_BYTES, PREFIX_BYTES},
     json::METADATA,
 };
-use crate::atomic;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     io::{BufWriter, Write},
     path::Path,
 };
-use taut::{Error, ErrorKind, Result, Tensor};
+use taut::{Error, ErrorKind, Result, Tensor, memory::atomic};
 
 /// Saves tensors, with texts beside them, as a safetensors file: whole or not at all. The file is written under another
 /// name in the same folder, synced and renamed; on any error the old file is as it was and nothing else remains.

@@ -1,7 +1,7 @@
 //! What was chosen lately: a network asks for the same products again and again, and the model of all ways takes most of
 //! the host's time of a product.
 
-use super::Way;
+use super::{Pick, Way};
 use crate::Card;
 use std::cell::RefCell;
 use taut_core::{DType, Precision, Products};
@@ -19,6 +19,7 @@ struct Asked {
     multiprocessors: u32,
     shared_bytes: u32,
     own_kernels: bool,
+    pick: Option<Pick>,
 }
 
 thread_local! {
@@ -31,13 +32,24 @@ pub(super) fn chosen(
     dtype: DType,
     precision: Precision,
     card: &Card,
+    pick: Option<Pick>,
     choose: impl FnOnce() -> Way,
 ) -> Way {
     let Card { capability, multiprocessors, shared_bytes, own_kernels, .. } = *card;
-    let products = *products;
-    let asked = Asked { products, dtype, precision, capability, multiprocessors, shared_bytes, own_kernels };
+    let asked = Asked {
+        products: *products,
+        dtype,
+        precision,
+        capability,
+        multiprocessors,
+        shared_bytes,
+        own_kernels,
+        pick,
+    };
     CHOSEN.with_borrow_mut(|chosen| {
-        let slot = &mut chosen[slot(&products)];
+        // What was picked for a product, and what it is as tf32, stand beside what the model says of it.
+        let beside = usize::from(pick.is_some()) + 2 * usize::from(precision == Precision::Tf32);
+        let slot = &mut chosen[slot(products) ^ beside];
         if let Some((_, way)) = slot.as_ref().filter(|(old, _)| *old == asked) {
             return *way;
         }

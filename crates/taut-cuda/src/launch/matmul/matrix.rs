@@ -1,9 +1,9 @@
 //! Which kernel computes products of matrices: a model of their times. Nothing is measured, so that equal problems
 //! always run alike.
 
-use super::{Tail, Way, boxes::ROW_BYTES, thin, vector::on_packs};
+use super::{Pick, Tail, Way, boxes::ROW_BYTES, thin, vector::on_packs};
 use crate::Card;
-use taut_core::{DType, Layout, Products};
+use taut_core::{DType, Layout, Precision, Products};
 use taut_kernels::{Copies, Kernel, Major, Tile, args::PARTIAL_PACK, pack_len};
 
 /// Elements along `k` that 16-bit kernels take in one step.
@@ -28,6 +28,9 @@ const CLUSTER_BLOCK: u64 = 250;
 /// Blocks of a cluster at most: more were not timed.
 const MOST_CLUSTER: u64 = 6;
 
+/// Blocks of a cluster at most that every card takes, and `matmul_parts.cu`.
+const LARGEST_CLUSTER: u64 = 8;
+
 /// Multiprocessors come in groups of so many or a few more, and a cluster lies within one. One group may be smaller: of an
 /// H200's 132, 30 clusters of 4 fit, and less than 24 of 5.
 const GROUP: u64 = 16;
@@ -43,21 +46,47 @@ const MOST_MEMORY_BYTES: u64 = 52;
 
 /// The way that should be the fastest; of equals the one with larger tiles and fewer parts.
 pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
-    let kernels =
-        thin::candidates(products, dtype).into_iter().flatten().chain(candidates(products, dtype, card));
-    let best = fastest(kernels, products, dtype, card);
+    let best = fastest(products, dtype, Precision::Exact, card);
     best.unwrap_or(Way { kernel: Kernel::MatmulAny(dtype), blocks: 0, parts: 1, tail: None, cycles: 0 })
 }
 
-/// Likewise among the ways of some kernels, the largest tile first.
-pub(super) fn fastest(
-    kernels: impl Iterator<Item = Kernel>,
+/// Likewise in that precision, if there is a way.
+pub(super) fn fastest(products: &Products, dtype: DType, precision: Precision, card: &Card) -> Option<Way> {
+    let kernels = kernels(products, dtype, precision, card);
+    kernels.flat_map(|kernel| ways(kernel, products, dtype, card, true)).min_by_key(|way| way.cycles)
+}
+
+/// All ways that there are, the fastest first as the model has it. More than it chooses from: who times them need not trust it.
+pub(super) fn all(products: &Products, dtype: DType, precision: Precision, card: &Card) -> Vec<Way> {
+    let kernels = kernels(products, dtype, precision, card);
+    let mut ways: Vec<Way> = kernels.flat_map(|kernel| ways(kernel, products, dtype, card, false)).collect();
+    ways.sort_by_key(|way| way.cycles);
+    ways
+}
+
+/// The way of that kernel with these parts, if it is one of [`all`].
+pub(super) fn picked(
+    pick: &Pick,
     products: &Products,
     dtype: DType,
+    precision: Precision,
     card: &Card,
 ) -> Option<Way> {
-    let fits = kernels.filter(|kernel| kernel.shared_bytes() <= card.shared_bytes);
-    fits.flat_map(|kernel| ways(kernel, products, dtype, card)).min_by_key(|way| way.cycles)
+    let mut kernels = kernels(products, dtype, precision, card).filter(|kernel| *kernel == pick.kernel);
+    ways(kernels.next()?, products, dtype, card, false).find(|way| Pick::from(*way) == *pick)
+}
+
+/// The kernels that can compute the products on that card.
+fn kernels(
+    products: &Products,
+    dtype: DType,
+    precision: Precision,
+    card: &Card,
+) -> impl Iterator<Item = Kernel> {
+    let thin = thin::candidates(products, dtype).into_iter().flatten();
+    let shared_bytes = card.shared_bytes;
+    let all = thin.chain(candidates(products, dtype, precision, card));
+    all.filter(move |kernel| kernel.shared_bytes() <= shared_bytes)
 }
 
 /// Whether the card has the kernels of 9.0.
@@ -65,12 +94,12 @@ pub(super) fn is_hopper(card: &Card) -> bool {
     card.own_kernels && card.capability == (9, 0)
 }
 
-/// The kernels that can compute the products, the largest tile first.
-fn candidates(products: &Products, dtype: DType, card: &Card) -> Vec<Kernel> {
+/// The kernels of tiles that can compute the products, the largest tile first. Those as tf32 lie along `k`: `tf32` sees to it.
+fn candidates(products: &Products, dtype: DType, precision: Precision, card: &Card) -> Vec<Kernel> {
     let Products { k, a, b, .. } = *products;
     let majors = majors(products, dtype);
     match majors {
-        _ if dtype == DType::F32 => {
+        _ if dtype == DType::F32 && precision == Precision::Exact => {
             let copies = |major, k: (usize, usize)| match major {
                 Some(Major::Outer) => Copies::Packs,
                 _ if k.1 == 1 || k.0 <= 1 => Copies::Rows,
@@ -111,8 +140,14 @@ pub(super) fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize), le
 }
 
 /// The ways to run a kernel, with the cycles that they should take: with `k` whole, in up to as many parts as fill the card,
-/// in parts that a cluster adds up, and with parts of the last rows only.
-fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl Iterator<Item = Way> {
+/// in parts that a cluster adds up, and with parts of the last rows only. `trusted`: those that the model was fitted to.
+fn ways(
+    kernel: Kernel,
+    products: &Products,
+    dtype: DType,
+    card: &Card,
+    trusted: bool,
+) -> impl Iterator<Item = Way> {
     let Pace { blocks, busy, alone, ends } = pace(kernel);
     let (tile_m, tile_n) = kernel.extent();
     let (tile_m, tile_n) = (u64::from(tile_m), u64::from(tile_n));
@@ -158,12 +193,14 @@ fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> impl 
     let stays = matches!(kernel, Kernel::MatmulWgmma(..));
     let fullest = if stays && all * 2 >= processors { 2 * blocks } else { blocks };
     let most_of_all = match in_cluster {
-        true => MOST_CLUSTER,
+        true if trusted => MOST_CLUSTER,
+        true => LARGEST_CLUSTER.min(steps.div_ceil(stage)),
         false => (processors * fullest / all).clamp(1, most(count * sums(m))),
     };
     // Clusters that the card holds at once take a tile each.
     let groups = (processors / GROUP).saturating_sub(1);
-    let exists = move |parts: &u64| !in_cluster || *parts > 1 && all <= groups * (GROUP / parts);
+    let at_once = move |parts| if trusted { groups * (GROUP / parts) } else { processors };
+    let exists = move |parts: &u64| !in_cluster || *parts > 1 && groups > 0 && all <= at_once(*parts);
     let even = (1..=most_of_all).filter(exists).map(move |parts| {
         let cycles = first(all, parts).max(least + ends) + second(parts, count * sums(m));
         Way { kernel, blocks: tiles, parts, tail: None, cycles }

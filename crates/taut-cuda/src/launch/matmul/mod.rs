@@ -10,7 +10,12 @@ mod pitch;
 mod tests;
 mod tf32;
 mod thin;
+mod tuned;
+mod tuning;
 mod vector;
+
+pub use tuned::{candidates, choose_tuned, signature};
+pub use tuning::{Lie, Origin, Pick, Signature, Tuning};
 
 use super::{
     fill::flat,
@@ -112,8 +117,25 @@ struct Tail {
     parts: u64,
 }
 
+/// A problem as the kernels see it, and the way that the model says.
+struct Seen {
+    products: Products,
+    /// In which they run.
+    precision: Precision,
+    turned: bool,
+    pitched: [Option<Pitched>; 2],
+    way: Way,
+    /// With what the kernels must know beside extents and strides.
+    product: Product,
+}
+
 /// Chooses the kernel, its tile and the parts of `k`. The layouts have the same leading axes, and fit.
 pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
+    let seen = seen(problem, card);
+    choice(problem, card, &seen, &seen.way)
+}
+
+fn seen(problem: &Problem<'_>, card: &Card) -> Seen {
     let Problem { a, b, dtype, out, precision } = *problem;
     let products = Products::new(a, b);
     // A matrix by a column is a row by the transposed matrix: dst is as flat as before. Its one bias belongs to all.
@@ -122,17 +144,26 @@ pub fn choose(problem: &Problem<'_>, card: &Card) -> Choice {
     let mut product = Product { lanes: 1, wide: u32::from(out == DType::F32), ..Product::default() };
     let way = match products.m {
         1 => vector::choose(&products, dtype, card, &mut product),
-        _ => lately::chosen(&products, dtype, Precision::Exact, card, || {
+        _ => lately::chosen(&products, dtype, Precision::Exact, card, None, || {
             matrix::choose(&products, dtype, card)
         }),
     };
+    let is_tf32 = precision == Precision::Tf32 && dtype == DType::F32;
     let instead = match way.kernel {
         Kernel::MatmulAny(_) => pitch::instead([a, b], dtype, card, &way),
-        _ if precision == Precision::Tf32 && dtype == DType::F32 => tf32::instead([a, b], card, &way),
+        _ if is_tf32 => tf32::instead([a, b], card, &way),
         _ => None,
     };
+    let precision = if is_tf32 && instead.is_some() { Precision::Tf32 } else { Precision::Exact };
     let (products, way, pitched) = instead.unwrap_or((products, way, [None; 2]));
-    let Way { kernel, blocks, parts, tail, .. } = way;
+    Seen { products, precision, turned, pitched, way, product }
+}
+
+/// The launches of a problem in one of its ways.
+fn choice(problem: &Problem<'_>, card: &Card, seen: &Seen, way: &Way) -> Choice {
+    let Problem { a, b, dtype, out, .. } = *problem;
+    let Seen { ref products, turned, pitched, mut product, .. } = *seen;
+    let Way { kernel, blocks, parts, tail, .. } = *way;
     // Parts that a cluster adds up are none to the rest of the launch.
     let (parts, cluster) = match kernel {
         Kernel::MatmulParts(..) => (1, u32::try_from(parts).unwrap_or(1)),

@@ -75,7 +75,7 @@ pub(super) fn instead(
     let pitched = [brought(a, lies[0]).ok()?, brought(b, lies[1]).ok()?];
     let products = seen([a, b], &pitched);
     let choose = || matrix::choose(&products, dtype, card);
-    let other = lately::chosen(&products, dtype, Precision::Exact, card, choose);
+    let other = lately::chosen(&products, dtype, Precision::Exact, card, None, choose);
     let is_better = !matches!(other.kernel, Kernel::MatmulAny(_))
         && gains(&pitched, dtype, card, [way, &other], MOST_BYTES);
     is_better.then_some((products, other, pitched))

@@ -350,8 +350,38 @@ fn few_tiles_have_their_parts_added_up_in_clusters() {
     assert!(!matches!(without.kernel, Kernel::MatmulParts(..)));
 }
 
+#[test]
+fn more_is_timed_than_the_model_trusts() {
+    let found = |[m, n, k]: [usize; 3], card: &Card| {
+        let (a, b) = (layout(m, k), transposed(k, n));
+        candidates(&problem(&a, &b, DType::F16), card)
+            .into_iter()
+            .map(|(_, choice)| choice)
+            .collect::<Vec<_>>()
+    };
+    // Few tiles, and more blocks to a cluster than were timed for the model; each has a stage of 64 terms at least.
+    for (k, most) in [(8192, 8), (448, 7)] {
+        let choices = found([128, 256, k], &Card::h200());
+        let clusters = choices.iter().map(|choice| choice.cluster);
+        assert_eq!(clusters.max(), Some(most), "{k}");
+        assert!(choices.iter().all(|choice| choice.workspace_bytes == choices[0].workspace_bytes));
+    }
+    // Other tiles, and without a cluster; on a small card there is none.
+    let choices = found([512, 512, 2048], &Card::h200());
+    assert!(choices.iter().any(|choice| matches!(choice.kernel, Kernel::MatmulWgmma(..))));
+    assert!(
+        choices.iter().any(|choice| choice.cluster == 1) && choices.iter().any(|choice| choice.cluster > 1)
+    );
+    let small = Card { multiprocessors: 20, ..Card::h200() };
+    assert!(found([128, 256, 8192], &small).iter().all(|choice| choice.cluster == 1));
+}
+
+fn tf32<'a>(a: &'a Layout, b: &'a Layout) -> Problem<'a> {
+    Problem { precision: Precision::Tf32, ..problem(a, b, DType::F32) }
+}
+
 fn plan_tf32(a: &Layout, b: &Layout, card: &Card) -> Choice {
-    choose(&Problem { precision: Precision::Tf32, ..problem(a, b, DType::F32) }, card)
+    choose(&tf32(a, b), card)
 }
 
 #[test]
@@ -413,4 +443,33 @@ fn few_tiles_of_tf32_have_parts_too() {
     assert!(matches!(cluster.kernel, Kernel::MatmulParts(DType::F32, ..)), "{:?}", cluster.kernel);
     let tail = plan_tf32(&layout(2048, 7168), &transposed(7168, 2112), &card);
     assert!(tail.tail.is_some_and(|tail| tail.k_part % STEP == 0), "{:?}", tail.kernel);
+}
+
+#[test]
+fn products_as_tf32_are_tuned_by_themselves() {
+    let card = Card::h200();
+    // As they lie, and brought along `k` and onto packs.
+    for (a, b) in [(layout(1000, 1240), transposed(1240, 1104)), (layout(1000, 1237), layout(1237, 1104))] {
+        let (exact, rounded) = (problem(&a, &b, DType::F32), tf32(&a, &b));
+        let [of_exact, of_rounded] = [&exact, &rounded].map(|problem| signature(problem, &card).unwrap());
+        assert_ne!(of_exact, of_rounded);
+        let ways = candidates(&rounded, &card);
+        assert!(ways.len() > 1);
+        for (pick, choice) in ways {
+            assert!(matches!(
+                pick.kernel,
+                Kernel::MatmulWgmma(DType::F32, [Major::K, Major::K], _)
+                    | Kernel::MatmulParts(DType::F32, [Major::K, Major::K], _)
+            ));
+            let mut tuning = Tuning::default();
+            tuning.insert(of_rounded, pick);
+            let tuning = Tuning::parse(&tuning.to_string()).unwrap();
+            assert_eq!(choose_tuned(&rounded, &card, &tuning), choice);
+            assert_eq!(choose_tuned(&exact, &card, &tuning), choose(&exact, &card));
+        }
+    }
+    // Where all are exact, they are the same.
+    let (a, b) = (layout(1000, 1240), transposed(1240, 1104));
+    let plain = Card { own_kernels: false, ..card };
+    assert_eq!(signature(&tf32(&a, &b), &plain), signature(&problem(&a, &b, DType::F32), &plain));
 }

@@ -8,12 +8,10 @@ use super::{
 };
 use crate::Card;
 use taut_core::{DType, Layout, Precision, Products};
-use taut_kernels::{Kernel, Major, Tile};
+use taut_kernels::Major;
 
 /// The most workspace that is worth it: what two factors of 8192 by 8192 take.
 const MOST_BYTES: u64 = 512 << 20;
-
-const ALONG_K: [Major; 2] = [Major::K; 2];
 
 /// The products as tf32, with the factors that are brought into the workspace, where they should be faster so than in `way`,
 /// which is exact.
@@ -32,13 +30,11 @@ pub(super) fn instead(
     };
     let pitched = [brought(a, lies[0], false).ok()?, brought(b, lies[1], true).ok()?];
     let products = seen([a, b], &pitched);
-    if !in_boxes(&products, ALONG_K) {
+    if !in_boxes(&products, [Major::K; 2]) {
         return None;
     }
-    let other = lately::chosen(&products, DType::F32, Precision::Tf32, card, || {
-        let whole = Tile::ALL.map(|tile| Kernel::MatmulWgmma(DType::F32, ALONG_K, tile));
-        let parts = Tile::ALL.map(|tile| Kernel::MatmulParts(DType::F32, ALONG_K, tile));
-        fastest(whole.into_iter().chain(parts), &products, DType::F32, card).unwrap_or(*way)
+    let other = lately::chosen(&products, DType::F32, Precision::Tf32, card, None, || {
+        fastest(&products, DType::F32, Precision::Tf32, card).unwrap_or(*way)
     });
     let is_better = gains(&pitched, DType::F32, card, [way, &other], MOST_BYTES);
     is_better.then_some((products, other, pitched))

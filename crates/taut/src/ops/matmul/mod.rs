@@ -393,7 +393,7 @@ fn product(
                 out: dst.dtype,
                 precision: precision(),
             };
-            let choice = launch::matmul::choose(&problem, card);
+            let choice = device.choose(&problem, card);
             let workspace = device.workspace(choice.workspace_bytes, op)?;
             let (a, b) = (a.view()?.through(&factors.a), b.view()?.through(&factors.b));
             let bias = epilogue.bias.map(Tensor::view).transpose()?;

@@ -8,7 +8,7 @@ use std::{
     process,
     sync::atomic::{AtomicU64, Ordering},
 };
-use taut::{Error, Result};
+use taut_core::{Error, Result};
 
 /// Puts a file with what `write` writes in the place of `path`: written beside it under another name, synced, renamed, and
 /// the folder synced. Until then, and if anything fails, the old file is there and nothing else. What a process that was
@@ -16,8 +16,8 @@ use taut::{Error, Result};
 ///
 /// # Errors
 ///
-/// Those of `write`; [`Driver`](taut::ErrorKind::Driver), naming the file, for those of the file system.
-pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+/// Those of `write`; [`Driver`](taut_core::ErrorKind::Driver), naming the file, for those of the file system.
+pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let fault = |error: io::Error| failed(path, &error);
     let name = path.file_name().ok_or_else(|| fault(io::Error::from(io::ErrorKind::IsADirectory)))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -35,7 +35,7 @@ pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) 
 }
 
 /// The error of a save to `path`.
-pub(crate) fn failed(path: &Path, error: &io::Error) -> Error {
+pub fn failed(path: &Path, error: &io::Error) -> Error {
     Error::driver(format!("save: {}: {error}; what stood there is unchanged", path.display()))
 }
 
