@@ -69,11 +69,11 @@ impl Tuning {
         let origin = match lines.field("card")? {
             "" => None,
             card => Some(Origin {
-                card: card.to_owned(),
+                card: one_line(card),
                 capability: lines.parsed("capability", |text| numbers(text, "."))?,
                 multiprocessors: lines.parsed("multiprocessors", number)?,
-                driver: lines.field("driver")?.to_owned(),
-                kernels: lines.field("kernels")?.to_owned(),
+                driver: one_line(lines.field("driver")?),
+                kernels: one_line(lines.field("kernels")?),
             }),
         };
         let count: usize = lines.parsed("ways", number)?;
