@@ -15,7 +15,8 @@
 
 // A list of products dst = a * b, by value. The twin of Grouped in src/args/matmul.rs.
 struct Grouped {
-    // What is read by index comes first: loads from 32 KiB on, of what CUDA 12.9 makes of them, bring something else.
+    // What is read by index comes first. Behind the maps, near 32 KiB, CUDA 12.9 read it by negative offsets, and on an H200 no
+    // result was written; so it is well.
     void* dst[kGrouped];  // [m, n] row-major, aligned to its elements only
     u32 m[kGrouped], n[kGrouped], k[kGrouped];
     u32 end[kGrouped];    // the units of this product and of all before it
