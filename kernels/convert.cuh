@@ -21,6 +21,12 @@ template <typename T> __device__ __forceinline__ u32 pack_pair(f32 low, f32 high
     else return cvt_rn_bf16x2_f32(low, high);
 }
 
+// The same of both through relu.
+template <typename T> __device__ __forceinline__ u32 pack_relu_pair(f32 low, f32 high) {
+    if constexpr (kSame<T, f16>) return cvt_rn_relu_f16x2_f32(low, high);
+    else return cvt_rn_relu_bf16x2_f32(low, high);
+}
+
 // The first or the second of such a pair.
 template <typename T> __device__ __forceinline__ f32 half_of(u32 pair, u32 which) {
     if constexpr (kSame<T, bf16>) return __uint_as_float(which == 0 ? pair << 16 : pair & 0xffff0000u);

@@ -142,7 +142,7 @@ __global__ void __launch_bounds__(384, 1) matmul_grouped(const __grid_constant__
         }
         f32 sums[S::kRows / 64][S::kN / 2];
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
-        const u32 used = stages.multiply(sums, work.steps, rows_at);
+        const u32 used = stages.multiply(sums, work.steps, rows_at, [] {});
         if (S::kTeam == 1 && at.unit + stride < units) pair_arrive(2 - group);
         product_wait<0>();
         stages.leave(used);
@@ -152,6 +152,7 @@ __global__ void __launch_bounds__(384, 1) matmul_grouped(const __grid_constant__
         } else {
             outlet.drain();
             store_rows<T>(p, sums, work, row0, staged);
+            group_wait(outlet.id);  // before boxes are there again
         }
     }
     if (threadIdx.x % 128 == 0) copy_out_wait<0>();

@@ -121,9 +121,10 @@ template <u32 kN> struct Bias<f32, kN> {
     }
 };
 
+// Whatever the rounding into boxes does not do: relu is part of that.
 template <typename T, u32 kGroups, u32 kSums>
-__device__ __forceinline__ void activate_all(const Product& p, f32 (&sums)[kGroups][kSums]) {
-    if (p.activation == 0) return;
+__device__ __forceinline__ void activate_all(const Product& p, f32 (&sums)[kGroups][kSums], Out out) {
+    if (p.activation == 0 || (p.activation == 1 && out == Out::Boxes && !p.onto)) return;
     // What takes few instructions needs no copies.
     if (p.activation == 1) {
         #pragma unroll
@@ -180,47 +181,24 @@ template <typename T, typename S> struct Outlet {
         group_wait(id);
     }
 
-    // Rounds the sums and sends them out, in boxes with the rows of dst. All of the warpgroup take part.
+    // Rounds the sums and sends them out, in boxes with the rows of dst. All of the warpgroup take part. The boxes of the first
+    // batch are free: nobody reads them any more, nor has a warp of the group to do with them.
     template <bool kOnto, bool kTurned, u32 kGroups, u32 kSums>
     __device__ __forceinline__ void send(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
         constexpr u32 kAcross = kSums / kChunk, kBatches = kGroups * kAcross / S::kBatch;
         static_assert(kBatches % 2 == 0);
-        const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-        // Of a box, the row that this lane brings of blocks 0 and 1, and the pack in it; 16 columns make two packs or, if
-        // turned, 16 rows.
-        const u32 y = kTurned ? lane / 16 * 8 + lane % 8 : warp * 16 + lane % 16;
-        const u32 pack = kTurned ? warp * 2 + lane / 8 % 2 : lane / 16;
         #pragma unroll
         for (u32 batch = 0; batch < kBatches; ++batch) {
-            if constexpr (kOnto) {
-                barrier_wait(old + 8 * (batch % 2), turn & 1);
-            } else {
-                // Of two batches in turn this one was read.
-                if (leads) copy_out_wait<1>();
-                group_wait(id);
-            }
+            if constexpr (kOnto) barrier_wait(old + 8 * (batch % 2), turn & 1);
             #pragma unroll
             for (u32 j = 0; j < S::kBatch; ++j) {
                 const u32 i = batch * S::kBatch + j;
-                #pragma unroll
-                for (u32 b = 0; b < kBlocks; b += 2) {
-                    f32* x = &sums[i / kAcross][i % kAcross * kChunk + 4 * b];
-                    const u32 to = kTurned ? box(i) + (y + 8 * b) * 128 + (pack ^ y % 8) * 16
-                                           : box(i) + y * 128 + ((b + pack) ^ y % 8) * 16;
-                    if constexpr (kOnto) {
-                        u32 words[4];
-                        if constexpr (kTurned) load_blocks_transposed(words, to);
-                        else load_blocks(words, to);
-                        #pragma unroll
-                        for (u32 w = 0; w < 8; ++w) x[w] = join(p, x[w], half_of<T>(words[w / 2], w % 2));
-                    }
-                    const u32 words[4] = {pack_pair<T>(x[0], x[1]), pack_pair<T>(x[2], x[3]),
-                                          pack_pair<T>(x[4], x[5]), pack_pair<T>(x[6], x[7])};
-                    if constexpr (kTurned) store_blocks_transposed(to, words);
-                    else store_blocks(to, words);
-                }
+                f32* x = &sums[i / kAcross][i % kAcross * kChunk];
+                if (!kOnto && p.activation == 1) round<kOnto, kTurned, true>(p, x, box(i));
+                else round<kOnto, kTurned, false>(p, x, box(i));
             }
             copy_out_fence();
+            if (!kOnto && leads) copy_out_wait<0>();  // the next batch's boxes are free
             group_wait(id);
             if (leads) {
                 #pragma unroll
@@ -236,6 +214,34 @@ template <typename T, typename S> struct Outlet {
                 }
             }
             turn += batch % 2;
+        }
+    }
+
+    // A chunk to its box.
+    template <bool kOnto, bool kTurned, bool kRelu>
+    static __device__ __forceinline__ void round(const Product& p, f32* sums, u32 to_box) {
+        const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+        // The row that this lane brings of blocks 0 and 1, and the pack in it; 16 columns make two packs or, if turned, 16 rows.
+        const u32 y = kTurned ? lane / 16 * 8 + lane % 8 : warp * 16 + lane % 16;
+        const u32 pack = kTurned ? warp * 2 + lane / 8 % 2 : lane / 16;
+        #pragma unroll
+        for (u32 b = 0; b < kBlocks; b += 2) {
+            f32* x = sums + 4 * b;
+            const u32 to = kTurned ? to_box + (y + 8 * b) * 128 + (pack ^ y % 8) * 16
+                                   : to_box + y * 128 + ((b + pack) ^ y % 8) * 16;
+            u32 words[4];
+            if constexpr (kOnto) {
+                if constexpr (kTurned) load_blocks_transposed(words, to);
+                else load_blocks(words, to);
+                #pragma unroll
+                for (u32 w = 0; w < 8; ++w) x[w] = join(p, x[w], half_of<T>(words[w / 2], w % 2));
+            }
+            #pragma unroll
+            for (u32 w = 0; w < 4; ++w) {
+                words[w] = kRelu ? pack_relu_pair<T>(x[2 * w], x[2 * w + 1]) : pack_pair<T>(x[2 * w], x[2 * w + 1]);
+            }
+            if constexpr (kTurned) store_blocks_transposed(to, words);
+            else store_blocks(to, words);
         }
     }
 

@@ -65,9 +65,9 @@ template <typename T, typename S, typename A, typename B> struct Stages {
     }
 
     // The products of a tile, of a warpgroup's rows from rows_at on. The last of them are still at work, on the stage whose
-    // barrier this returns.
-    template <u32 kGroups, u32 kSums>
-    __device__ __forceinline__ u32 multiply(f32 (&sums)[kGroups][kSums], u32 steps, u32 rows_at) {
+    // barrier this returns. Calls meanwhile(), for what else is to be done, when the first ones are.
+    template <u32 kGroups, u32 kSums, typename F>
+    __device__ __forceinline__ u32 multiply(f32 (&sums)[kGroups][kSums], u32 steps, u32 rows_at, F meanwhile) {
         u32 used = empty;
         #pragma unroll 1
         for (u32 step = 0; step < steps; ++step, ring.next()) {
@@ -88,6 +88,7 @@ template <typename T, typename S, typename A, typename B> struct Stages {
             // The step before is done: its stage is free.
             product_wait<1>();
             if (step > 0) leave(used);
+            else meanwhile();
             used = empty + 8 * ring.stage;
         }
         return used;

@@ -100,11 +100,12 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     static_assert(4 * kStagedBytes <= S::kOutBytes);
     Outlet<T, S> outlet{dst_map, p.turned, boxes, empty + 8 * (S::kStages + 2 * group)};
     u32 turn = 0;
+    Work work = work_at<T, S>(p, tiles, blockIdx.x, cluster), next;
     #pragma unroll 1
-    for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn) {
-        const Work work = work_at<T, S>(p, tiles, index, cluster);
+    for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn, work = next) {
         if (S::kTeam == 1 && turn % 2 != group) {
             stages.ring.advance(work.steps);
+            next = work_at<T, S>(p, tiles, index + gridDim.x, cluster);
             continue;
         }
         if (kIsHalf<T> && out == Out::Boxes && p.onto) outlet.prepare(work, u32(work.tile.m0) + rows_at);
@@ -113,7 +114,9 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         if (has_bias && turned) bias.bring_of_rows(p, work.tile.m0 + rows_at);
         else if (has_bias) bias.bring(p, work.tile.n0);
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
-        const u32 used = stages.multiply(sums, work.steps, rows_at);
+        const u32 used = stages.multiply(sums, work.steps, rows_at, [&] {
+            next = work_at<T, S>(p, tiles, index + gridDim.x, cluster);  // divisions take long
+        });
         if (S::kTeam == 1 && index + gridDim.x < works) pair_arrive(2 - group);
         product_wait<0>();
         stages.leave(used);
@@ -121,7 +124,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         if constexpr (kTurns) {
             if (turned) {
                 if (has_bias) bias.add_to_rows(sums);
-                activate_all<T>(p, sums);
+                activate_all<T>(p, sums, out);
                 if (p.wide) outlet.send_wide_turned(p, sums, work, row0);
                 else if (p.onto) outlet.template send<true, true>(p, sums, work, row0);
                 else outlet.template send<false, true>(p, sums, work, row0);
@@ -129,7 +132,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             }
         }
         if (has_bias) bias.add_to(sums);
-        if (!p.partial) activate_all<T>(p, sums);
+        if (!p.partial) activate_all<T>(p, sums, out);
         if (p.partial) store_partial(p, sums, work, row0);
         else if (out == Out::Directly && (!kIsHalf<T> || p.wide)) store_rows<f32>(p, sums, work, row0, staged);
         else if (out == Out::Directly) store_rows<T>(p, sums, work, row0, staged);

@@ -138,6 +138,19 @@ __device__ __forceinline__ u32 cvt_rn_bf16x2_f32(f32 low, f32 high) {
     return y;
 }
 
+// The same of what is above 0, NaN, or else 0.
+__device__ __forceinline__ u32 cvt_rn_relu_f16x2_f32(f32 low, f32 high) {
+    u32 y;
+    asm("cvt.rn.relu.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+    return y;
+}
+
+__device__ __forceinline__ u32 cvt_rn_relu_bf16x2_f32(f32 low, f32 high) {
+    u32 y;
+    asm("cvt.rn.relu.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+    return y;
+}
+
 // Toward zero; too large and too small give the nearest integer there is, NaN gives 0.
 __device__ __forceinline__ u32 cvt_rzi_u32_f32(f32 x) {
     u32 y;

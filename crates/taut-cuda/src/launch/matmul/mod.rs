@@ -381,13 +381,23 @@ fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
     Ok(Grid { blocks: [x, y, z], threads, shared_bytes: choice.kernel.shared_bytes(), cluster: 1 })
 }
 
+/// Rounds of tiles from which on blocks share them evenly.
+const MANY_ROUNDS: u64 = 8;
+
 /// The grid of `matmul_wgmma.cu`, whose blocks stay on their multiprocessors; in pairs where they fill the card.
 fn staying(kernel: Kernel, product: &Product, count: u64, processors: u32) -> Result<Grid> {
     let Tiles { down, right, in_pairs } = Tiles::new(kernel, product.m, product.n);
     let (works, processors) = (down * right * u64::from(product.splits) * count, u64::from(processors));
     let paired = in_pairs && works >= processors;
-    let (most, cluster) = if paired { (processors / 2 * 2, 2) } else { (processors, 1) };
-    let grid = grid([works.min(most), 1], kernel.threads())?;
+    let (most, cluster) = if paired { (processors / 2 * 2, 2_u32) } else { (processors, 1) };
+    // Of many rounds the last is seldom a whole one: as few blocks as take no more rounds need less power.
+    let rounds = works.div_ceil(most.max(1));
+    let blocks = if rounds < MANY_ROUNDS {
+        works.min(most)
+    } else {
+        works.div_ceil(rounds).next_multiple_of(u64::from(cluster))
+    };
+    let grid = grid([blocks, 1], kernel.threads())?;
     Ok(Grid { shared_bytes: kernel.shared_bytes(), cluster, ..grid })
 }
 
