@@ -205,10 +205,12 @@ template <bool kOuter> __device__ __forceinline__ u64 factor_at(u32 address, u32
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
     "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
     "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define TAUT_SUMS_128 \
+#define TAUT_SUMS_96 \
     TAUT_SUMS_64 ", " \
     "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
-    "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
+    "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define TAUT_SUMS_128 \
+    TAUT_SUMS_96 ", " \
     "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
     "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 // Operands beyond the sums: both factors, whether to add, and where there is a choice whether each factor is kOuter.
@@ -221,7 +223,8 @@ template <bool kOuter> __device__ __forceinline__ u64 factor_at(u32 address, u32
 // the one 8 below; of each block of 8 columns 2 * (l % 4) and the next: two sums of the upper row, then two of the lower.
 template <typename T, bool kA, bool kB, u32 kSums>
 __device__ __forceinline__ void multiply_group(f32 (&sums)[kSums], u64 a, u64 b, bool add) {
-    static_assert((kSums == 64 || kSums == 128) && (kIsHalf<T> || !(kA || kB)));
+    static_assert(kSums == 64 || kSums == 128 || (kSums == 96 && kIsHalf<T>));
+    static_assert(kIsHalf<T> || !(kA || kB));
     if constexpr (kSums == 64 && kSame<T, f32>) {
         asm volatile(TAUT_PRODUCT("m64n128k8", "tf32", TAUT_SUMS_64, "%64", "%65", "%66", "")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32) : "l"(a), "l"(b), "r"(u32(add)));
@@ -236,6 +239,14 @@ __device__ __forceinline__ void multiply_group(f32 (&sums)[kSums], u64 a, u64 b,
     } else if constexpr (kSums == 64) {
         asm volatile(TAUT_PRODUCT("m64n128k16", "bf16", TAUT_SUMS_64, "%64", "%65", "%66", ", %67, %68")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32)
+                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
+    } else if constexpr (kSums == 96 && kSame<T, f16>) {
+        asm volatile(TAUT_PRODUCT("m64n192k16", "f16", TAUT_SUMS_96, "%96", "%97", "%98", ", %99, %100")
+                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64)
+                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
+    } else if constexpr (kSums == 96) {
+        asm volatile(TAUT_PRODUCT("m64n192k16", "bf16", TAUT_SUMS_96, "%96", "%97", "%98", ", %99, %100")
+                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64)
                      : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
     } else if constexpr (kSame<T, f16>) {
         asm volatile(TAUT_PRODUCT("m64n256k16", "f16", TAUT_SUMS_128, "%128", "%129", "%130", ", %131, %132")

@@ -137,17 +137,17 @@ __device__ __forceinline__ void activate_all(const Product& p, f32 (&sums)[kGrou
     });
 }
 
-// The way out of a warpgroup through shared memory: two batches of boxes, in turn.
+// The way out of a warpgroup through shared memory: batches of boxes, in turn.
 template <typename T, typename S> struct Outlet {
     const TensorMap& map;
     u32 turned;       // whether boxes are
     u32 at, old;      // the boxes; a barrier of each batch, which waits for what is in dst
-    u32 turn = 0;     // of each pair of batches
+    u32 turn = 0;     // of all boxes
     const u32 id = 2 + threadIdx.x / 128;
     const bool leads = threadIdx.x % 128 == 0;
 
     // Box i of a warpgroup's part of a tile.
-    __device__ __forceinline__ u32 box(u32 i) const { return at + i % (2 * S::kBatch) * kBoxBytes; }
+    __device__ __forceinline__ u32 box(u32 i) const { return at + i % S::kBoxes * kBoxBytes; }
     static __device__ __forceinline__ u32 row(u32 row0, u32 i) {
         return row0 + i / (S::kN / 64) * 64;
     }
@@ -157,7 +157,7 @@ template <typename T, typename S> struct Outlet {
 
     // Starts to bring what dst holds of a batch, after everything else has gone out. Only the thread that leads.
     __device__ __forceinline__ void bring(const Work& work, u32 row0, u32 batch) const {
-        const u32 barrier = old + 8 * (batch % 2);
+        const u32 barrier = old + 8 * (batch % S::kRoom);
         barrier_expect(barrier, S::kBatch * kBoxBytes);
         #pragma unroll
         for (u32 j = 0; j < S::kBatch; ++j) {
@@ -171,8 +171,8 @@ template <typename T, typename S> struct Outlet {
     __device__ __forceinline__ void prepare(const Work& work, u32 row0) const {
         if (!leads) return;
         copy_out_wait<0>();
-        bring(work, row0, 0);
-        bring(work, row0, 1);
+        #pragma unroll
+        for (u32 batch = 0; batch < S::kRoom; ++batch) bring(work, row0, batch);
     }
 
     // Until no box is read any more: their memory is for other things. All of the warpgroup take part.
@@ -181,15 +181,16 @@ template <typename T, typename S> struct Outlet {
         group_wait(id);
     }
 
-    // Rounds the sums and sends them out, in boxes with the rows of dst. All of the warpgroup take part. The boxes of the first
-    // batch are free: nobody reads them any more, nor has a warp of the group to do with them.
+    // Rounds the sums and sends them out, in boxes with the rows of dst. All of the warpgroup take part. Where there is room for
+    // two batches, the boxes of the first are free: nobody reads them any more, nor has a warp of the group to do with them.
     template <bool kOnto, bool kTurned, u32 kGroups, u32 kSums>
     __device__ __forceinline__ void send(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
         constexpr u32 kAcross = kSums / kChunk, kBatches = kGroups * kAcross / S::kBatch;
-        static_assert(kBatches % 2 == 0);
+        static_assert(kBatches % S::kRoom == 0);
+        if (!kOnto && S::kRoom == 1) drain();  // the last tile's boxes
         #pragma unroll
         for (u32 batch = 0; batch < kBatches; ++batch) {
-            if constexpr (kOnto) barrier_wait(old + 8 * (batch % 2), turn & 1);
+            if constexpr (kOnto) barrier_wait(old + 8 * (batch % S::kRoom), turn & 1);
             #pragma unroll
             for (u32 j = 0; j < S::kBatch; ++j) {
                 const u32 i = batch * S::kBatch + j;
@@ -198,7 +199,7 @@ template <typename T, typename S> struct Outlet {
                 else round<kOnto, kTurned, false>(p, x, box(i));
             }
             copy_out_fence();
-            if (!kOnto && leads) copy_out_wait<0>();  // the next batch's boxes are free
+            if (!kOnto && S::kRoom > 1 && leads) copy_out_wait<0>();  // the next batch's boxes are free
             group_wait(id);
             if (leads) {
                 #pragma unroll
@@ -208,12 +209,12 @@ template <typename T, typename S> struct Outlet {
                     copy_box_out(map, box(i), kTurned ? y : x, kTurned ? x : y, work.product);
                 }
                 copy_out_commit();
-                if (kOnto && batch + 2 < kBatches) {
+                if (kOnto && batch + S::kRoom < kBatches) {
                     copy_out_wait<0>();
-                    bring(work, row0, batch + 2);
+                    bring(work, row0, batch + S::kRoom);
                 }
             }
-            turn += batch % 2;
+            turn += batch % S::kRoom == S::kRoom - 1;
         }
     }
 
@@ -256,7 +257,7 @@ template <typename T, typename S> struct Outlet {
         #pragma unroll
         for (u32 i = 0; i < kGroups * kAcross; ++i) {
             f32* x = &sums[i / kAcross][i % kAcross * 16];
-            if (leads) copy_out_wait<2 * S::kBatch - 1>();
+            if (leads) copy_out_wait<S::kBoxes - 1>();
             group_wait(id);
             #pragma unroll
             for (u32 b = 0; b < 2; ++b) {

@@ -9,8 +9,9 @@ template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static constexpr u32 kRows = kM / kTeam;  // of a warpgroup
     static constexpr bool kPairs = kTeam == 2;
     static constexpr u32 kABytes = kM * 128, kBytes = (kM + kN) * 128;
-    static constexpr u32 kBatch = kRows / 64;  // boxes that go out together
-    static constexpr u32 kOutBytes = 2 * kBatch * kBoxBytes;  // of a warpgroup: two batches, in turn
+    // Boxes of a warpgroup that go out together, and how many such batches there is room for: two, in turn, or all in one.
+    static constexpr u32 kBatch = kN == 192 ? 3 : kRows / 64, kRoom = kN == 192 ? 1 : 2;
+    static constexpr u32 kBoxes = kRoom * kBatch, kOutBytes = kBoxes * kBoxBytes;
     static constexpr u32 kBarriers = 2 * kStages + 4;  // of stages, and of batches
     static_assert(kRows % 64 == 0 && (kTeam == 1 || kTeam == 2));
 };

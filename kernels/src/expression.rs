@@ -192,8 +192,9 @@ impl Kernel {
             Kernel::Matmul(_, _, tile) => 4 * 64 * (tile.extent().0 + tile.extent().1),
             Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulGrouped(_, _, tile) => {
                 let (m, n) = self.extent();
-                // Two batches of boxes of 8 KiB of each of two warpgroups, and 1 KiB to begin on a multiple of that.
-                let out = 2 * 2 * (m / team(tile) / 64) * 8;
+                // Boxes of 8 KiB of each of two warpgroups (`Shape::kBoxes`), and 1 KiB to begin on a multiple of that.
+                let boxes = if matches!(tile, Tile::Broad) { 3 } else { 2 * (m / team(tile) / 64) };
+                let out = 2 * boxes * 8;
                 stages(tile) * 128 * (m + n) + (out + 1) * 1024
             }
             Kernel::MatmulParts(_, _, tile) => {
@@ -271,13 +272,13 @@ impl Kernel {
 
 /// Warpgroups that share a tile of `matmul_wgmma.cu` or `matmul_grouped.cu`. Those of smaller tiles have one each, in turn.
 const fn team(tile: Tile) -> u32 {
-    if matches!(tile, Tile::Large) { 2 } else { 1 }
+    if matches!(tile, Tile::Large | Tile::Broad) { 2 } else { 1 }
 }
 
 /// Stages of `matmul_wgmma.cu`, `matmul_grouped.cu` and `matmul_parts.cu`: as many as there is room for.
 const fn stages(tile: Tile) -> u32 {
     match tile {
-        Tile::Large => 4,
+        Tile::Large | Tile::Broad => 4,
         Tile::Medium => 5,
         Tile::Small => 8,
     }

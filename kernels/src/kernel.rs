@@ -196,7 +196,8 @@ impl Kernel {
         for dtype in halves {
             for majors in Major::PAIRS {
                 all.extend(Tile::ALL.map(|tile| Kernel::Matmul(dtype, majors, tile)));
-                all.extend(Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, majors, tile)));
+                let tiles = Tile::of_wgmma(dtype, majors);
+                all.extend(tiles.map(|tile| Kernel::MatmulWgmma(dtype, majors, tile)));
                 all.extend(Tile::ALL.map(|tile| Kernel::MatmulParts(dtype, majors, tile)));
                 all.extend(
                     [Tile::Large, Tile::Medium].map(|tile| Kernel::MatmulGrouped(dtype, majors, tile)),

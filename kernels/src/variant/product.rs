@@ -56,16 +56,26 @@ pub enum Tile {
     Medium,
     /// For what is small.
     Small,
+    /// Between the largest two, for rows of so many columns that neither divides them: of `matmul_wgmma.cu` only, where the
+    /// second operand lies along `k`.
+    Broad,
 }
 
 impl Tile {
-    /// Every tile; `ALL[tile as usize] == tile`.
+    /// Those of all kernels of tiles; `ALL[tile as usize] == tile`.
     pub const ALL: [Tile; 3] = [Tile::Large, Tile::Medium, Tile::Small];
+
+    /// Those of `matmul_wgmma.cu` for such operands.
+    pub fn of_wgmma(dtype: DType, majors: [Major; 2]) -> impl Iterator<Item = Tile> {
+        let broad = dtype != DType::F32 && majors[1] == Major::K;
+        Tile::ALL.into_iter().chain(broad.then_some(Tile::Broad))
+    }
 
     /// Rows and columns of the output of a product.
     pub const fn extent(self) -> (u32, u32) {
         match self {
             Tile::Large => (128, 256),
+            Tile::Broad => (128, 192),
             Tile::Medium => (128, 128),
             Tile::Small => (64, 64),
         }
@@ -79,7 +89,7 @@ impl Tile {
     /// Blocks that share a multiprocessor.
     pub const fn blocks(self) -> u32 {
         match self {
-            Tile::Large => 1,
+            Tile::Large | Tile::Broad => 1,
             Tile::Medium => 2,
             Tile::Small => 4,
         }

@@ -5,7 +5,7 @@ use crate::{Param, Stream};
 use cudarc::driver::sys;
 use taut_core::{DType, Result};
 use taut_kernels::{
-    Kernel, Major,
+    Kernel, Major, Tile,
     args::{Product, TensorMap, Walk},
 };
 
@@ -80,7 +80,8 @@ pub(super) fn turned(product: &Product, kernel: Kernel) -> Option<(Product, Kern
     let Kernel::MatmulWgmma(dtype, [of_a, of_b], tile) = kernel else { return None };
     let (tiles, turned) = (Tiles::new(kernel, m, n), Tiles::new(kernel, n, m));
     let loses = turned.down * turned.right > tiles.down * tiles.right || tiles.in_pairs && !turned.in_pairs;
-    if !kernel.pairs() || dtype == DType::F32 || !goes_in_boxes(product) || loses {
+    let exists = Tile::of_wgmma(dtype, [of_b, of_a]).any(|other| other == tile);
+    if !kernel.pairs() || !exists || dtype == DType::F32 || !goes_in_boxes(product) || loses {
         return None;
     }
     let [a_step, b_step] = batch.stride;

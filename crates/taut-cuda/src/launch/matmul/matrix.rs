@@ -110,9 +110,9 @@ fn candidates(products: &Products, dtype: DType, precision: Precision, card: &Ca
             Tile::ALL.map(|tile| Kernel::MatmulF32(pair, tile)).into()
         }
         [Some(a), Some(b)] if is_hopper(card) && in_boxes(products, [a, b]) => {
-            let whole = Tile::ALL.map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
+            let whole = Tile::of_wgmma(dtype, [a, b]).map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
             let parts = Tile::ALL.map(|tile| Kernel::MatmulParts(dtype, [a, b], tile));
-            whole.into_iter().chain(parts).collect()
+            whole.chain(parts).collect()
         }
         [Some(a), Some(b)] => Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)).into(),
         _ => vec![Kernel::MatmulAny(dtype)],
@@ -239,6 +239,7 @@ pub(super) fn pace(kernel: Kernel) -> Pace {
         | Kernel::MatmulParts(dtype, _, tile) => {
             let (blocks, busy, alone, ends) = match tile {
                 Tile::Large => (1, 520, 520, 5700),
+                Tile::Broad => (1, 385, 385, 5100),
                 Tile::Medium => (2, 290, 310, 4400),
                 Tile::Small => (2, 195, 195, 2800),
             };
