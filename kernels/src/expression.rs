@@ -292,7 +292,7 @@ const fn warps(tile: Tile, width: usize) -> (u32, u32) {
         (Tile::Large, _) => (4, 32),
         (Tile::Medium, 32) => (2, 16),
         (Tile::Medium, _) => (4, 16),
-        (Tile::Small, _) => (1, 16),
+        (Tile::Small | Tile::Broad, _) => (1, 16),
     }
 }
 
@@ -306,7 +306,7 @@ const fn blocks(tile: Tile, width: usize) -> u32 {
         (Tile::Medium, 128) => 2,
         (Tile::Medium, _) => 1,
         (Tile::Small, 32 | 64) => 16,
-        (Tile::Small, _) => 8,
+        (Tile::Small | Tile::Broad, _) => 8,
     }
 }
 

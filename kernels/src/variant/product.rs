@@ -1,5 +1,7 @@
 //! How products cut their work, and attention with them.
 
+use taut_core::DType;
+
 /// The axis along which an operand of a product is contiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Major {

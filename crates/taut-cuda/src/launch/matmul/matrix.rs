@@ -239,7 +239,7 @@ pub(super) fn pace(kernel: Kernel) -> Pace {
         | Kernel::MatmulParts(dtype, _, tile) => {
             let (blocks, busy, alone, ends) = match tile {
                 Tile::Large => (1, 520, 520, 5700),
-                Tile::Broad => (1, 385, 385, 5100),
+                Tile::Broad => (1, 405, 405, 4200),
                 Tile::Medium => (2, 290, 310, 4400),
                 Tile::Small => (2, 195, 195, 2800),
             };

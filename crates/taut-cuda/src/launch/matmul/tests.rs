@@ -103,15 +103,15 @@ fn large_factors_of_odd_rows_are_brought_onto_packs() {
 
 #[test]
 fn the_last_rows_are_split_where_they_would_leave_most_of_the_card_idle() {
-    // 16 x 9 tiles for 132 multiprocessors: 14 x 9, and 2 x 9 in 7 parts.
+    // 16 x 11 tiles for 132 multiprocessors: 12 x 11, and 4 x 11 in 3 parts.
     for (m, k) in [(2048, 7168), (2048, 4096), (2000, 7168)] {
         let choice = plan(&layout(m, k), &transposed(k, 2112), DType::F16);
-        assert_eq!(choice.kernel, Kernel::MatmulWgmma(DType::F16, [Major::K, Major::K], Tile::Large));
+        assert_eq!(choice.kernel, Kernel::MatmulWgmma(DType::F16, [Major::K, Major::K], Tile::Broad));
         let Some(tail) = choice.tail else { panic!("{m} x {k}: no tail") };
-        let rows = m as u64 - 14 * 128;
-        assert_eq!((choice.product.splits, tail.m, tail.splits), (1, rows, 7));
+        let rows = m as u64 - 12 * 128;
+        assert_eq!((choice.product.splits, tail.m, tail.splits), (1, rows, 3));
         assert_eq!(tail.k_part % STEP, 0);
-        assert_eq!((tail.part_step, choice.workspace_bytes), (rows * 2112, 7 * rows * 2112 * 4));
+        assert_eq!((tail.part_step, choice.workspace_bytes), (rows * 2112, 3 * rows * 2112 * 4));
     }
     for (m, n, k) in [(4096, 4096, 4096), (8192, 8192, 8192), (2048, 2112, 256), (128, 2112, 7168)] {
         assert_eq!(plan(&layout(m, k), &transposed(k, n), DType::F16).tail, None, "{m} x {n} x {k}");
@@ -247,7 +247,7 @@ fn few_rows_of_a_weight_that_no_cache_holds_stay_thin_beside_wgmma() {
     for (n, k) in [(14_336, 4096), (2112, 7168), (11_008, 4096), (4096, 4096), (384, 384), (1536, 384)] {
         assert!(matches!(kernel(16, n, k), Kernel::MatmulThin(..)), "{n} x {k}: {:?}", kernel(16, n, k));
     }
-    assert!(matches!(kernel(32_768, 384, 1536), Kernel::MatmulWgmma(_, _, Tile::Medium)));
+    assert!(matches!(kernel(32_768, 384, 1536), Kernel::MatmulWgmma(_, _, Tile::Broad)));
     assert!(matches!(kernel(4096, 4096, 4096), Kernel::MatmulWgmma(_, _, Tile::Large)));
 }
 
