@@ -1,6 +1,7 @@
 use super::{matrix::MOST_PARTS, *};
+use crate::Grid;
 use taut_core::Shape;
-use taut_kernels::{Copies, Thin, Tile};
+use taut_kernels::{Copies, Major, Thin, Tile, args::WALK_LIMIT};
 
 fn layout(rows: usize, cols: usize) -> Layout {
     Layout::contiguous(Shape::new(&[rows, cols]).unwrap())
