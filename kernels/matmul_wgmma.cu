@@ -100,12 +100,15 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     static_assert(4 * kStagedBytes <= S::kOutBytes);
     Outlet<T, S> outlet{dst_map, p.turned, boxes, empty + 8 * (S::kStages + 2 * group)};
     u32 turn = 0;
-    Work work = work_at<T, S>(p, tiles, blockIdx.x, cluster), next;
+    Work next = work_at<T, S>(p, tiles, blockIdx.x, cluster);
     #pragma unroll 1
-    for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn, work = next) {
+    for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn) {
+        const Work work = next;
+        // Divisions take long: they go with products of this tile, or of the other warpgroup's.
+        const auto find_next = [&] { next = work_at<T, S>(p, tiles, index + gridDim.x, cluster); };
+        if (S::kTeam == 1) find_next();
         if (S::kTeam == 1 && turn % 2 != group) {
             stages.ring.advance(work.steps);
-            next = work_at<T, S>(p, tiles, index + gridDim.x, cluster);
             continue;
         }
         if (kIsHalf<T> && out == Out::Boxes && p.onto) outlet.prepare(work, u32(work.tile.m0) + rows_at);
@@ -115,7 +118,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         else if (has_bias) bias.bring(p, work.tile.n0);
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
         const u32 used = stages.multiply(sums, work.steps, rows_at, [&] {
-            next = work_at<T, S>(p, tiles, index + gridDim.x, cluster);  // divisions take long
+            if (S::kTeam == 2) find_next();
         });
         if (S::kTeam == 1 && index + gridDim.x < works) pair_arrive(2 - group);
         product_wait<0>();
