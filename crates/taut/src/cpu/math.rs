@@ -154,12 +154,12 @@ const TINY: f32 = 2.9802322e-8;
 const MODERATE: f32 = 33_554_432.0;
 
 /// Adding this rounds an f32 of moderate size to a whole number, which then stands in the low bits: 1.5 * 2^23.
-const ROUND: f32 = 12_582_912.0;
+pub(super) const ROUND: f32 = 12_582_912.0;
 /// The same for f64: 1.5 * 2^52.
 const ROUND_64: f64 = 6_755_399_441_055_744.0;
 
 /// The natural logarithm of 2 in two parts, the first so short that its multiples are exact.
-const LN_2: [f32; 2] = [0.693359375, -2.12194440e-4];
+pub(super) const LN_2: [f32; 2] = [0.693359375, -2.12194440e-4];
 /// A quarter turn in two parts, likewise.
 const QUARTER: [f64; 2] = [1.5707963258028030, 9.920935796805404e-10];
 /// The bits of 2 / pi behind the point.
