@@ -204,7 +204,7 @@ fn gelu_tanh<F: Float>(x: F) -> F {
 #[inline(always)]
 fn gelu<F: Float>(x: F) -> F {
     let t = -within(minus_abs(x), F::END);
-    let (slow, gauss) = F::beyond(t);
-    let h = gauss * (slow - t * F::DENSITY) * F::UNIT;
+    let [over, under, gauss] = F::beyond(t);
+    let h = gauss * (over / under - t * F::DENSITY) * F::UNIT;
     if x < F::from(0.0) { h } else { F::from(1.0) - h }
 }
