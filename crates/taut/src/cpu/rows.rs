@@ -42,10 +42,7 @@ pub(super) trait Float:
                     *lane = *lane + f(x);
                 }
             }
-            let mut wide = [0.0; LANES];
-            for (wide, &lane) in wide.iter_mut().zip(&lanes) {
-                *wide = lane.wide();
-            }
+            let mut wide = lanes.map(Self::wide);
             let mut width = LANES / 2;
             while width > 0 {
                 for i in 0..width {
@@ -67,11 +64,9 @@ const LANES: usize = 32;
 
 impl Float for f32 {
     const LOWEST: f32 = f32::NEG_INFINITY;
-    #[inline(always)]
     fn of(x: f64) -> f32 {
         x as f32
     }
-    #[inline(always)]
     fn wide(self) -> f64 {
         self.into()
     }
@@ -79,11 +74,9 @@ impl Float for f32 {
 
 impl Float for f64 {
     const LOWEST: f64 = f64::NEG_INFINITY;
-    #[inline(always)]
     fn of(x: f64) -> f64 {
         x
     }
-    #[inline(always)]
     fn wide(self) -> f64 {
         self
     }

@@ -18,9 +18,10 @@ const WIDEST: usize = VECTORS * LONGEST;
 /// Elements of the second factor that are in panels at a time: they stay in the second cache, or the third.
 const PANELS: usize = 1 << 18;
 /// Terms of each sum among them at most: few, so that there are many columns, and the first factor is read seldom.
-const DEEPEST: usize = 3 * DEPTH;
-/// Terms that are summed in registers: as much of a panel as stays in the first cache.
-const DEPTH: usize = 192;
+const DEEPEST: usize = 2 * DEPTH;
+/// Terms that are summed in registers: so many that adding to the result seldom counts. A panel of as many comes from the
+/// second cache in good time, whether it stays in the first or not.
+const DEPTH: usize = 384;
 /// Rows of a block: fewer where there would be too few blocks for the threads, which changes no result.
 const ROWS: [usize; 2] = [16, 64];
 /// Multiplications that are worth panels.
