@@ -47,7 +47,8 @@ impl Normal for f32 {
     fn less_tail(y: f32, t: f32) -> f32 {
         let t = if t < Self::END { t } else { Self::END };
         let [over, under, gauss] = Normal::beyond(t);
-        (t * over * gauss / under).mul_add(-Self::UNIT, y)
+        // Not fused: what is nothing must not make 0 into -0.
+        y - t * over * gauss / under * Self::UNIT
     }
 }
 
