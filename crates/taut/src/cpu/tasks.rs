@@ -10,6 +10,16 @@ pub(super) fn each_chunk<D: Send>(out: &mut [D], len: usize, f: &(dyn Fn(usize, 
     out.par_chunks_mut(len).enumerate().for_each(|(i, out)| f(i, out));
 }
 
+/// [`each_chunk`], where every chunk is worth a task of its own: whoever is done takes what others have not begun.
+pub(super) fn each_task<D: Send>(out: &mut [D], len: usize, f: &(dyn Fn(usize, &mut [D]) + Sync)) {
+    out.par_chunks_mut(len).enumerate().with_max_len(1).for_each(|(i, out)| f(i, out));
+}
+
+/// Calls `f` where several calls of the others begin and end without a change of threads.
+pub(super) fn within_pool(f: &mut (dyn FnMut() + Send)) {
+    rayon::scope(|_| f());
+}
+
 /// What `f` makes of every chunk of `out` and its number, in what `scratch` makes, which several calls use, one after
 /// the other.
 pub(super) fn each_chunk_with<D: Send, S, P: Send>(

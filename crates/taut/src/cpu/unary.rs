@@ -213,7 +213,7 @@ fn silu<F: Float>(x: F) -> F {
 /// `x Phi(x)` is `max(x, 0)` less the tail beyond `|x|`: nothing cancels.
 #[inline(always)]
 fn gelu<F: Float>(x: F) -> F {
-    relu(x) - F::tail(-minus_abs(x))
+    F::less_tail(relu(x), -minus_abs(x))
 }
 
 /// `(1 + tanh(u)) / 2` is `sigmoid(2 u)`: nothing cancels. Below -32 as [`silu`] below -1024.

@@ -4,7 +4,6 @@ use super::{
     BLOCK, Scalar, Source,
     binary::each,
     math::Math,
-    normal::END,
     runs::each_run,
     unary::{Float, minus_abs},
     vectorized, with_float,
@@ -171,10 +170,9 @@ fn whole<F: Float>(grad: &[F], kept: &[F], out: &mut [F], f: impl Fn(&mut [F])) 
 
 /// Within what counts, so that infinity times 0 is not asked for. NaN stays.
 #[inline(always)]
-fn within<F: Float>(x: F, most: f32) -> F {
-    let (low, high) = (F::from(-most), F::from(most));
-    let y = if x < low { low } else { x };
-    if y > high { high } else { y }
+fn within<F: Float>(x: F, most: F) -> F {
+    let y = if x < -most { -most } else { x };
+    if y > most { most } else { y }
 }
 
 /// `sigmoid(u)`, and its derivative times `factor`: from one exponential.
@@ -190,14 +188,14 @@ fn sigmoid_and_slope<F: Float>(u: F, factor: F) -> F {
 /// `s + x s (1 - s)`, where `s` is `sigmoid(x)`.
 #[inline(always)]
 fn silu<F: Float>(x: F) -> F {
-    let u = within(x, 1024.0);
+    let u = within(x, F::from(1024.0));
     sigmoid_and_slope(u, u)
 }
 
 /// `s + x s (1 - s) u'`, where `s` is `sigmoid(u)`.
 #[inline(always)]
 fn gelu_tanh<F: Float>(x: F) -> F {
-    let v = within(x, 32.0);
+    let v = within(x, F::from(32.0));
     let cubic = v * v * F::CUBE;
     sigmoid_and_slope(v * (cubic + F::LINE), v * (F::from(3.0) * cubic + F::LINE))
 }
@@ -205,8 +203,8 @@ fn gelu_tanh<F: Float>(x: F) -> F {
 /// `Phi(x) + x phi(x)` is `h = Q(t) - t phi(t)` for `x = -t`, where `Q` is `1 - Phi`, and `1 - h` for `x = t`.
 #[inline(always)]
 fn gelu<F: Float>(x: F) -> F {
-    let t = -within(minus_abs(x), END);
-    let (slow, gauss) = F::beyond(t);
-    let h = gauss * (slow - t * F::DENSITY);
+    let t = -within(minus_abs(x), F::END);
+    let [over, under, gauss] = F::beyond(t);
+    let h = gauss * (over / under - t * F::DENSITY) * F::UNIT;
     if x < F::from(0.0) { h } else { F::from(1.0) - h }
 }

@@ -3,6 +3,7 @@
 use super::{Problem, Rows, Task};
 use crate::cpu::{
     Scalar,
+    math::Math,
     matmul::{
         panels::pack,
         tile::{LONGEST, Lanes, Strip, width},
@@ -93,7 +94,18 @@ impl<T: Scalar<Acc: Float + Lanes>> Problem<'_, T> {
                     || {
                         let lines = scores.chunks_mut(count).zip(sums.chunks_mut(dim));
                         for (row, ((scores, sums), peak)) in lines.zip(&mut *peaks).enumerate() {
-                            peak.weigh(&mut scores[..], seen(row), self.scale, sums);
+                            peak.raise(scores, seen(row), self.scale, sums);
+                        }
+                        // Of all rows at once: they are short.
+                        for x in &mut *scores {
+                            *x = T::Acc::exp(*x);
+                        }
+                        for (weights, peak) in scores.chunks(count).zip(&mut *peaks) {
+                            peak.total += T::Acc::sum_of(
+                                weights,
+                                #[inline(always)]
+                                |x| x,
+                            );
                         }
                     },
                 );
@@ -187,12 +199,12 @@ impl<A: Float> Tile<'_, A> {
 }
 
 impl<A: Float> Peak<A> {
-    /// Scores become weights, `exp(scale * score - max)` with the largest so far; what was summed before is scaled to
-    /// that. The row sees the first `seen`; the others get weight 0.
+    /// Scores become the logarithms of weights, `scale * score - max` with the largest so far; what was summed before is
+    /// scaled to that. The row sees the first `seen`; the others get weight 0.
     #[inline(always)]
-    fn weigh(&mut self, scores: &mut [A], seen: usize, scale: A, sums: &mut [A]) {
+    fn raise(&mut self, scores: &mut [A], seen: usize, scale: A, sums: &mut [A]) {
         let (scores, others) = scores.split_at_mut(seen);
-        others.fill(A::of(0.0));
+        others.fill(A::LOWEST);
         for x in &mut *scores {
             *x = *x * scale;
         }
@@ -207,14 +219,9 @@ impl<A: Float> Peak<A> {
             }
         }
         let shift = shift(max);
-        for x in &mut *scores {
-            *x = A::exp(*x - shift);
+        for x in scores {
+            *x = *x - shift;
         }
-        self.total += A::sum_of(
-            scores,
-            #[inline(always)]
-            |x| x,
-        );
         self.max = max;
     }
 }
@@ -241,6 +248,7 @@ fn multiply<A: Lanes>(
         let (panel, own) = (&mut panel[..width * depth], width.min(columns - column));
         pack(&b.data[column * right..], [down, right], panel, width, own);
         let (a, step, out) = (a.data, a.step, &mut out[column..]);
-        Strip::<_, VECTORS> { a, step, panel, out, pitch: columns, rows, columns: own, add }.multiply();
+        Strip::<_, VECTORS> { a, step, panel, out, pitch: columns, rows, columns: own, add, bias: None }
+            .multiply();
     }
 }

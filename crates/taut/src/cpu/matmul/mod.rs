@@ -10,7 +10,7 @@ pub(super) mod tile;
 mod vector;
 mod widened;
 
-use super::{Acc, BLOCK, PIECE, Scalar, vectorized};
+use super::{Acc, BLOCK, Scalar, vectorized};
 use crate::tensor::{View, ViewMut};
 use bytemuck::Zeroable;
 use faer::traits::ComplexField;
@@ -171,17 +171,18 @@ impl<A: Float> Epilogue<A> {
 
     /// `row = activation(row + bias)`, for columns of a result from `column` on.
     fn apply(&self, row: &mut [A], column: usize) {
-        let Some(op) = self.activation.unary() else { return self.shift(row, column) };
-        let (params, mut shifted) = (op.params().map(A::param), [zero::<A>(); PIECE]);
-        for (i, row) in row.chunks_mut(PIECE).enumerate() {
-            let shifted = &mut shifted[..row.len()];
-            shifted.copy_from_slice(row);
-            self.shift(shifted, column + i * PIECE);
-            A::unary_to(op, params, shifted, row);
+        self.shift(row, column);
+        self.activate(row);
+    }
+
+    /// `row = activation(row)`.
+    fn activate(&self, row: &mut [A]) {
+        if let Some(op) = self.activation.unary() {
+            A::unary(op, op.params().map(A::param), row);
         }
     }
 
-    /// `row += bias`, likewise.
+    /// `row += bias`, for columns of a result from `column` on.
     fn shift(&self, row: &mut [A], column: usize) {
         let Some(bias) = &self.bias else { return };
         vectorized(

@@ -6,18 +6,22 @@ use super::{
     tile::{LONGEST, Lanes, Strip, VECTORS, width},
     zero,
 };
-use crate::cpu::{tasks::each_chunk, transpose::transpose};
-use std::{hint::black_box, ops::Range};
+use crate::cpu::{
+    tasks::{each_task, within_pool},
+    transpose::transpose,
+};
+use std::ops::Range;
 use taut_core::Products;
 
 /// Columns of a panel at most.
 const WIDEST: usize = VECTORS * LONGEST;
 /// Elements of the second factor that are in panels at a time: they stay in the second cache, or the third.
 const PANELS: usize = 1 << 18;
-/// Terms of each sum among them at most.
-const DEEPEST: usize = 2048;
-/// Terms that are summed in registers: as much of a panel as stays in the first cache.
-const DEPTH: usize = 128;
+/// Terms of each sum among them at most: few, so that there are many columns, and the first factor is read seldom.
+const DEEPEST: usize = 2 * DEPTH;
+/// Terms that are summed in registers: so many that adding to the result seldom counts. A panel of as many comes from the
+/// second cache in good time, whether it stays in the first or not.
+const DEPTH: usize = 384;
 /// Rows of a block: fewer where there would be too few blocks for the threads, which changes no result.
 const ROWS: [usize; 2] = [16, 64];
 /// Multiplications that are worth panels.
@@ -37,7 +41,7 @@ pub(super) fn takes(products: &Products) -> bool {
 /// Terms and columns that are in panels at a time.
 fn extents(products: &Products) -> [usize; 2] {
     let Products { k, n, .. } = *products;
-    let depth = k.div_ceil(k.div_ceil(DEEPEST));
+    let depth = k.div_ceil(k.div_ceil(DEEPEST)).next_multiple_of(DEPTH).min(k);
     let columns = n.div_ceil(n.div_ceil(PANELS / depth / WIDEST * WIDEST));
     [depth, columns.next_multiple_of(WIDEST)]
 }
@@ -58,39 +62,51 @@ pub(super) fn run<A: Lanes>(
 ) {
     let Products { m, k, n, a: [a_m, _], b: [b_k, b_n], .. } = *products;
     let ([deepest, widest], width) = (extents(products), width::<A, VECTORS>());
-    let each_chunk: Each<A> = if m * n * k < SPLIT { in_turn } else { each_chunk };
+    let is_small = m * n * k < SPLIT;
+    let each_task: Each<A> = if is_small { in_turn } else { each_task };
     let block = (m / (4 * rayon::current_num_threads())).next_multiple_of(ROWS[0]).clamp(ROWS[0], ROWS[1]);
-    for (i, out) in out.chunks_mut(m * n).enumerate() {
-        let [a_start, b_start] = products.at(i);
-        for term in (0..k).step_by(deepest) {
-            let depth = deepest.min(k - term);
-            for column in (0..n).step_by(widest) {
-                let columns = widest.min(n - column);
-                let panels = &mut panels[..columns.next_multiple_of(width) * depth];
-                each_chunk(panels, width * depth, &|j, panel| {
-                    let start = b_start + term * b_k + (column + j * width) * b_n;
-                    pack(&b[start..], [b_k, b_n], panel, width, width.min(columns - j * width));
-                });
-                let part = Part {
-                    finish,
-                    panels,
-                    depth,
-                    columns: column..column + columns,
-                    step: a_m,
-                    pitch: n,
-                    is_first: term == 0,
-                    is_last: term + depth == k,
-                };
-                let a = &a[a_start + term..];
-                each_chunk(out, block * n, &|i, out| part.multiply(&a[i * block * a_m..], out));
+    let bias = finish.bias.as_ref().map(|bias| {
+        let mut each = if let [one] = bias[..] { vec![one; n] } else { bias.clone() };
+        each.resize(n + WIDEST, zero());
+        each
+    });
+    let mut all = || {
+        for (i, out) in out.chunks_mut(m * n).enumerate() {
+            let [a_start, b_start] = products.at(i);
+            for term in (0..k).step_by(deepest) {
+                let depth = deepest.min(k - term);
+                for column in (0..n).step_by(widest) {
+                    let columns = widest.min(n - column);
+                    let panels = &mut panels[..columns.next_multiple_of(width) * depth];
+                    each_task(panels, width * depth, &|j, panel| {
+                        let start = b_start + term * b_k + (column + j * width) * b_n;
+                        pack(&b[start..], [b_k, b_n], panel, width, width.min(columns - j * width));
+                    });
+                    let part = Part {
+                        finish,
+                        bias: bias.as_deref(),
+                        panels,
+                        depth,
+                        columns: column..column + columns,
+                        step: a_m,
+                        pitch: n,
+                        is_first: term == 0,
+                        is_last: term + depth == k,
+                    };
+                    let a = &a[a_start + term..];
+                    each_task(out, block * n, &|i, out| part.multiply(&a[i * block * a_m..], out));
+                }
             }
         }
-    }
+    };
+    if is_small { all() } else { within_pool(&mut all) }
 }
 
 /// Some columns of a product, and some terms of its sums.
 struct Part<'a, A> {
     finish: &'a Epilogue<A>,
+    /// One for each column, and as many more as a panel may have.
+    bias: Option<&'a [A]>,
     /// Of the second factor.
     panels: &'a [A],
     depth: usize,
@@ -106,11 +122,11 @@ struct Part<'a, A> {
 impl<A: Lanes> Part<'_, A> {
     /// As many rows as `out` holds, of which `a` has the terms, from the first one on.
     fn multiply(&self, a: &[A], out: &mut [A]) {
-        let Part { finish, panels, depth, columns, step, pitch, .. } = self;
+        let Part { finish, bias, panels, depth, columns, step, pitch, .. } = self;
         let (width, rows) = (width::<A, VECTORS>(), out.len() / pitch);
-        (0..rows).for_each(|row| touch(&a[row * step..][..*depth]));
         for (column, panel) in columns.clone().step_by(width).zip(panels.chunks(width * depth)) {
             for (i, panel) in panel.chunks(width * DEPTH).enumerate() {
+                let is_first = self.is_first && i == 0;
                 let strip = Strip::<_, VECTORS> {
                     a: &a[i * DEPTH..],
                     step: *step,
@@ -119,30 +135,24 @@ impl<A: Lanes> Part<'_, A> {
                     pitch: *pitch,
                     rows,
                     columns: width.min(columns.end - column),
-                    add: finish.accumulate || !self.is_first || i > 0,
+                    add: finish.accumulate || !is_first,
+                    bias: bias.filter(|_| is_first).map(|bias| &bias[column..][..width]),
                 };
                 strip.multiply();
             }
         }
-        if self.is_last && !finish.is_plain() {
-            out.chunks_mut(*pitch).for_each(|row| finish.apply(&mut row[columns.clone()], columns.start));
+        if self.is_last {
+            out.chunks_mut(*pitch).for_each(|row| finish.activate(&mut row[columns.clone()]));
         }
     }
 }
 
-/// [`each_chunk`], or [`in_turn`].
+/// [`each_task`], or [`in_turn`].
 type Each<A> = fn(&mut [A], usize, &(dyn Fn(usize, &mut [A]) + Sync));
 
-/// [`each_chunk`] on this thread.
+/// [`each_task`] on this thread.
 fn in_turn<A>(out: &mut [A], len: usize, f: &(dyn Fn(usize, &mut [A]) + Sync)) {
     out.chunks_mut(len).enumerate().for_each(|(i, out)| f(i, out));
-}
-
-/// Brings a row into the second cache: loads that nothing waits for are many at a time, those of tiles are few.
-fn touch<A: Lanes>(row: &[A]) {
-    row.iter().step_by(LONGEST).for_each(|x| {
-        black_box(*x);
-    });
 }
 
 /// A panel: its first columns from `b`, which lies at strides along terms and columns, the others 0.

@@ -104,10 +104,12 @@ pub(crate) struct Strip<'a, A, const VECTORS: usize> {
     pub(crate) columns: usize,
     /// Whether the sums are added to what stands there.
     pub(crate) add: bool,
+    /// What the sums begin with, if not 0: one for each column of the panel.
+    pub(crate) bias: Option<&'a [A]>,
 }
 
 impl<A: Lanes, const VECTORS: usize> Strip<'_, A, VECTORS> {
-    /// `out = a panel`, or `out += a panel`.
+    /// `out = a panel + bias`, or `out += a panel + bias`.
     pub(crate) fn multiply(self) {
         Arch::new().dispatch(self);
     }
@@ -128,8 +130,9 @@ impl<A: Lanes, const VECTORS: usize> WithSimd for Strip<'_, A, VECTORS> {
 
 #[inline(always)]
 fn tiles<A: Lanes, S: Simd, const VECTORS: usize, const ROWS: usize>(simd: S, strip: Strip<'_, A, VECTORS>) {
-    let Strip { a, step, panel, out, pitch, rows, columns, add } = strip;
+    let Strip { a, step, panel, out, pitch, rows, columns, add, bias } = strip;
     let (panel, width) = (A::vectors::<S>(panel).as_chunks::<VECTORS>().0, VECTORS * length::<A, S>());
+    let start = bias.map_or([A::splat(simd, zero()); VECTORS], |bias| A::vectors::<S>(bias).as_chunks().0[0]);
     let mut edge = [zero::<A>(); TALLEST * self::VECTORS * LONGEST];
     for first in (0..rows).step_by(ROWS) {
         let height = ROWS.min(rows - first);
@@ -138,7 +141,7 @@ fn tiles<A: Lanes, S: Simd, const VECTORS: usize, const ROWS: usize>(simd: S, st
         let out = &mut out[first * pitch..];
         let whole = height == ROWS && columns == width;
         let (to, to_pitch) = if whole { (&mut *out, pitch) } else { (&mut edge[..], width) };
-        tile::<A, S, VECTORS, ROWS>(simd, lines, panel, to, to_pitch, add && whole);
+        tile::<A, S, VECTORS, ROWS>(simd, lines, panel, start, to, to_pitch, add && whole);
         if !whole {
             for (out, sums) in out.chunks_mut(pitch).zip(edge.chunks(width)).take(height) {
                 for (out, &sum) in out[..columns].iter_mut().zip(sums) {
@@ -154,11 +157,12 @@ fn tile<A: Lanes, S: Simd, const VECTORS: usize, const ROWS: usize>(
     simd: S,
     lines: [&[A]; ROWS],
     panel: &[[A::Vector<S>; VECTORS]],
+    start: [A::Vector<S>; VECTORS],
     out: &mut [A],
     pitch: usize,
     add: bool,
 ) {
-    let mut sums = [[A::splat(simd, zero()); VECTORS]; ROWS];
+    let mut sums = [start; ROWS];
     let (blocks, rest) = panel.as_chunks::<BLOCK>();
     for (k, block) in blocks.iter().enumerate() {
         // Arrays, so that what follows has no borders to check.
