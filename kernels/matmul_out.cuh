@@ -182,12 +182,14 @@ template <typename T, typename S> struct Outlet {
     }
 
     // Rounds the sums and sends them out, in boxes with the rows of dst. All of the warpgroup take part. Where there is room for
-    // two batches, the boxes of the first are free: nobody reads them any more, nor has a warp of the group to do with them.
+    // all of them, those of the last tile have been read long ago. Where there is not, each batch waits for the boxes of the
+    // next, those of the next tile's first batch, too.
     template <bool kOnto, bool kTurned, u32 kGroups, u32 kSums>
     __device__ __forceinline__ void send(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
         constexpr u32 kAcross = kSums / kChunk, kBatches = kGroups * kAcross / S::kBatch;
         static_assert(kBatches % S::kRoom == 0);
-        if (!kOnto && S::kRoom == 1) drain();  // the last tile's boxes
+        constexpr bool kFits = kBatches == S::kRoom;
+        if (!kOnto && kFits) drain();
         #pragma unroll
         for (u32 batch = 0; batch < kBatches; ++batch) {
             if constexpr (kOnto) barrier_wait(old + 8 * (batch % S::kRoom), turn & 1);
@@ -199,7 +201,7 @@ template <typename T, typename S> struct Outlet {
                 else round<kOnto, kTurned, false>(p, x, box(i));
             }
             copy_out_fence();
-            if (!kOnto && S::kRoom > 1 && leads) copy_out_wait<0>();  // the next batch's boxes are free
+            if (!kOnto && !kFits && leads) copy_out_wait<0>();
             group_wait(id);
             if (leads) {
                 #pragma unroll

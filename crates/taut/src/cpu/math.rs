@@ -2,7 +2,8 @@
 //! vector instructions within [`vectorized`](super::vectorized).
 //!
 //! The f32 functions use only operations that IEEE 754 rounds, of which the compiler fuses none: every CPU gives the same
-//! bits. Exponentials ask for fused multiply-adds, which a CPU without the instruction, from before 2013, is slow at. Measured, in ulps of the exact result at most: exp 1.0, exp_m1 1.4,
+//! bits. Exponentials ask for fused multiply-adds, which a CPU without the instruction, from before 2013, is slow at.
+//! Measured, in ulps of the exact result at most: exp 1.0, exp_m1 1.4,
 //! ln 0.8, ln_1p 0.9, sin 1.6, cos 1.6, tanh 1.3, pow 0.51.
 //!
 //! The f64 functions are for checking: those of the standard library, one at a time.
