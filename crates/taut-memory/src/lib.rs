@@ -41,6 +41,7 @@ mod pool;
 mod report;
 mod scope;
 mod script;
+mod shrink;
 mod site;
 mod stats;
 mod trace;

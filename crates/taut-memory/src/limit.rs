@@ -52,6 +52,7 @@ impl PoolScope {
     /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if they hold more now. The old limit then stays.
     pub fn limit(&self, budget: Budget) -> Result<()> {
         let most_bytes = budget.of(self.pool.capacity_bytes(), "limit")?;
+        let _turn = self.pool.0.turn();
         let mut state = self.pool.0.lock();
         let live_bytes = state.owners.bytes_where(|scope| is_within(scope, &self.path));
         if live_bytes > most_bytes {

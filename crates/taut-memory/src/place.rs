@@ -1,12 +1,25 @@
-//! Placing a block under a budget: what to commit, and what to give back.
+//! Placing a block under a budget: what to commit, and where.
+//!
+//! The lock of the pool is never held while the device is asked for something. What a block needs made is taken first, so
+//! that nobody else gets it, then made, then handed out; meanwhile other threads take and give what is there. Those that
+//! need the device too take turns.
 
 use crate::{
-    ALIGN_BYTES, Error, ErrorKind, Result, Site, StreamId,
+    ALIGN_BYTES, Error, ErrorKind, Result, ScopeId, Site, StreamId,
     arena::{Full, NewView, Place, Plan},
-    pool::{Inner, State},
+    pool::{Inner, Locked, State, Turn},
     report::{Cause, Shortage},
 };
 use std::ops::Range;
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) bytes: u64,
+    pub(crate) stream: StreamId,
+    pub(crate) site: Site,
+    pub(crate) scope: ScopeId,
+}
 
 impl Inner {
     /// Takes a place that is ready for a block of `bytes` on `stream`, if there is one that waits for no other stream.
@@ -16,182 +29,188 @@ impl Inner {
         state.arena.take_ready(bytes, 1 << stream.0)
     }
 
-    /// Finds, commits and takes the place of a block of `bytes`, and returns it with its offset. What has no byte has no
-    /// place, nor has what lies where a script says.
+    /// Finds, commits and takes the place of a block, and returns it with its offset. What has no byte has no place, nor has
+    /// what lies where a script says.
     ///
     /// With an error no block has moved, and at most pages and views kept for reuse are gone.
-    pub(crate) fn place(
-        &self,
-        state: &mut State,
-        bytes: u64,
-        stream: StreamId,
-        site: Site,
-    ) -> Result<(Option<Place>, u64)> {
+    pub(crate) fn place<'a>(
+        &'a self,
+        mut state: Locked<'a>,
+        request: &Request,
+    ) -> Result<(Locked<'a>, Option<Place>, u64)> {
+        let &Request { bytes, stream, site, .. } = request;
         if let Some(script) = &mut state.script
             && let Some(offset) = script.next(bytes, self.backing.capacity_bytes(), site)
         {
-            return Ok((None, offset?));
+            return Ok((state, None, offset?));
         }
         if bytes == 0 {
-            return Ok((None, 0));
+            return Ok((state, None, 0));
         }
-        let most_pages = self.pages_within(state.budget_bytes);
-        let plan = match bytes.checked_next_multiple_of(ALIGN_BYTES) {
-            Some(bytes) => state.arena.plan(bytes, most_pages),
-            None => Err(Full::Addresses),
+        match self.plan(&state, bytes) {
+            Ok(plan) if plan.is_ready() && plan.streams & !(1 << stream.0) == 0 => {
+                let (place, offset) = state.arena.take(&plan, None);
+                Ok((state, Some(place), offset))
+            }
+            Ok(_) => {
+                drop(state);
+                self.place_in_turn(request).map(|(state, place, offset)| (state, Some(place), offset))
+            }
+            Err(full) => {
+                let cause = self.cause(full);
+                Err(self.shortage(state, request, cause))
+            }
+        }
+    }
+
+    /// The same where the device must do something, or its streams must wait.
+    #[cold]
+    fn place_in_turn(&self, request: &Request) -> Result<(Locked<'_>, Place, u64)> {
+        let turn = self.turn();
+        let mut state = self.lock();
+        // Another thread may have come first.
+        if let Some(limit) = state.limits.exceeded(request.scope, request.bytes) {
+            return Err(self.shortage(state, request, limit));
+        }
+        let plan = match self.plan(&state, request.bytes) {
+            Ok(plan) => plan,
+            Err(full) => {
+                let cause = self.cause(full);
+                return Err(self.shortage(state, request, cause));
+            }
         };
-        let plan = plan.map_err(|full| self.shortage(state, bytes, site, self.cause(full)))?;
+        // Limits change in their turn only, so these are the same in the end.
+        state.limits.add(request.scope, request.bytes);
+        let (mut state, made) = self.make(&turn, state, plan, request);
+        state.limits.sub(request.scope, request.bytes);
+        match made {
+            Ok((place, offset)) => Ok((state, place, offset)),
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => {
+                Err(self.shortage(state, request, Cause::Device(error)))
+            }
+            Err(error) => Err(Error::new(error.kind(), format!("{}: {error}", request.site.op))),
+        }
+    }
+
+    fn plan(&self, state: &State, bytes: u64) -> Result<Plan, Full> {
+        let most_pages = self.pages_within(state.budget_bytes);
+        let bytes = bytes.checked_next_multiple_of(ALIGN_BYTES).ok_or(Full::Addresses)?;
+        state.arena.plan(bytes, most_pages)
+    }
+
+    /// Takes the place of a plan, and makes what it misses. If the device refuses, another place is tried, once.
+    fn make<'a>(
+        &'a self,
+        turn: &Turn<'_>,
+        state: Locked<'a>,
+        plan: Plan,
+        &Request { bytes, stream, .. }: &Request,
+    ) -> (Locked<'a>, Result<(Place, u64)>) {
+        let (mut state, mut made) = self.prepare(turn, state, &plan, stream);
+        if let Err(Refusal::Memory(_)) = &made {
+            let most_pages = self.pages_within(state.budget_bytes);
+            let other = state.arena.plan_again(&plan, bytes.next_multiple_of(ALIGN_BYTES), most_pages);
+            if let Ok(other) = other {
+                (state, made) = self.prepare(turn, state, &other, stream);
+            }
+        }
+        let error = |refusal| match refusal {
+            Refusal::Order(error) | Refusal::Memory(error) => error,
+        };
+        (state, made.map_err(error))
+    }
+
+    /// Takes the place of a plan, lets `stream` wait for those that used it, commits the pages and makes the view that it
+    /// misses: all of it or nothing.
+    fn prepare<'a>(
+        &'a self,
+        turn: &Turn<'_>,
+        state: Locked<'a>,
+        plan: &Plan,
+        stream: StreamId,
+    ) -> (Locked<'a>, Result<(Place, u64), Refusal>) {
+        let (mut state, view) = self.view(turn, state, plan);
+        let view = match view {
+            Ok(view) => view,
+            Err(error) => return (state, Err(Refusal::Memory(error))),
+        };
+        let age = state.arena.next_age();
+        let (place, offset) = state.arena.take(plan, view.as_ref());
+        drop(state);
+
+        let mut made = Made::default();
+        let done = self.ask(plan, view, stream, &mut made);
+
+        let mut state = self.lock();
+        state.calls.commits += made.commits;
+        state.calls.decommits += made.decommits;
+        made.pages.into_iter().for_each(|pages| state.arena.commit(pages, age));
+        if done.is_err() {
+            state.arena.abandon(plan, place);
+        }
+        let reserved_bytes = state.arena.committed_pages() * self.granule_bytes;
+        state.stats.reserve(reserved_bytes);
+        state.publish();
+        self.rebase();
+        (state, done.map(|()| (place, offset)))
+    }
+
+    /// Asks the device for what a plan misses, whose place is taken.
+    fn ask(
+        &self,
+        plan: &Plan,
+        view: Option<NewView>,
+        stream: StreamId,
+        made: &mut Made,
+    ) -> Result<(), Refusal> {
         // First, because it changes nothing: work on `stream` at most waits in vain.
-        let others = plan.streams & !(1 << stream.0);
-        if others != 0 {
-            self.order(stream, others).map_err(|error| named(site, &error))?;
-        }
-        if plan.is_ready() {
-            let (place, offset) = state.arena.take(&plan, None);
-            return Ok((Some(place), offset));
-        }
-        let (place, offset) = self.make(state, plan, bytes, most_pages, stream, site)?;
-        Ok((Some(place), offset))
-    }
-
-    /// What the live blocks need at least: their pages, and the overhead.
-    pub(crate) fn least_bytes(&self, state: &State) -> u64 {
-        self.bytes_with(state.arena.touched_pages())
-    }
-
-    /// Gives pages without a live block back, the highest first, until `committed_bytes` or less are left or none can go.
-    /// Returns the bytes given back.
-    pub(crate) fn shrink(&self, state: &mut State, committed_bytes: u64) -> Result<u64> {
-        let (before, wanted) = (state.arena.committed_pages(), committed_bytes / self.granule_bytes);
-        if before <= wanted {
-            return Ok(0);
-        }
-        // A page that is given back is shown nowhere.
-        self.forget_views(state, usize::MAX)?;
-        for pages in state.arena.spare() {
-            let excess = state.arena.committed_pages().saturating_sub(wanted);
-            let n = excess.min(pages.end - pages.start);
-            if n == 0 {
+        self.order(stream, plan.streams & !(1 << stream.0)).map_err(Refusal::Order)?;
+        let mut done = Ok(());
+        for pages in &plan.missing {
+            made.commits += 1;
+            done = self.commit(pages.clone());
+            if done.is_err() {
                 break;
             }
-            self.decommit(state, pages.end - n..pages.end)?;
+            made.pages.push(pages.clone());
         }
-        Ok((before - state.arena.committed_pages()) * self.granule_bytes)
+        if let (Ok(()), Some(NewView { pages, of })) = (&done, view) {
+            made.commits += 1;
+            done = self.alias(pages, &of);
+        }
+        if done.is_err() {
+            // Nobody needs these now, and no view shows them: they had no memory before. Those that can not be given back
+            // stay, as what they are.
+            made.decommits += made.pages.len() as u64;
+            made.pages.retain(|pages| self.decommit(pages.clone()).is_err());
+        }
+        done.map_err(Refusal::Memory)
     }
 
-    /// Makes what a plan misses, and takes its place. If the device refuses, another place is tried, once.
-    #[cold]
-    fn make(
-        &self,
-        state: &mut State,
-        plan: Plan,
-        bytes: u64,
-        most_pages: u64,
-        stream: StreamId,
-        site: Site,
-    ) -> Result<(Place, u64)> {
-        let mut plan = plan;
-        let mut made = self.prepare(state, &plan);
-        if made.is_err()
-            && let Ok(other) = state.arena.plan_again(&plan, bytes.next_multiple_of(ALIGN_BYTES), most_pages)
-        {
-            self.order(stream, other.streams & !(1 << stream.0)).map_err(|error| named(site, &error))?;
-            plan = other;
-            made = self.prepare(state, &plan);
-        }
-        let view = made.map_err(|error| match error.kind() {
-            ErrorKind::OutOfMemory => self.shortage(state, bytes, site, Cause::Device(error)),
-            _ => named(site, &error),
-        })?;
-        let taken = state.arena.take(&plan, view.as_ref());
-        state.stats.reserve(state.arena.committed_pages() * self.granule_bytes);
-        self.rebase();
-        Ok(taken)
-    }
-
-    /// Commits the pages and makes the view that a plan misses: all of it or nothing.
-    fn prepare(&self, state: &mut State, plan: &Plan) -> Result<Option<NewView>> {
-        for (i, pages) in plan.missing.iter().enumerate() {
-            if let Err(error) = self.commit(state, pages.clone()) {
-                self.undo(state, &plan.missing[..i]);
-                return Err(error);
-            }
-        }
-        let view = self.view(state, plan);
-        if view.is_err() {
-            self.undo(state, &plan.missing);
-        }
-        view
-    }
-
-    /// Makes the view that a plan needs, if any, in place of others if there is no room.
-    fn view(&self, state: &mut State, plan: &Plan) -> Result<Option<NewView>> {
-        let view = loop {
+    /// The view that a plan needs made, if any, in place of others if there is no room.
+    fn view<'a>(
+        &'a self,
+        turn: &Turn<'_>,
+        mut state: Locked<'a>,
+        plan: &Plan,
+    ) -> (Locked<'a>, Result<Option<NewView>>) {
+        loop {
             if let Ok(view) = state.arena.new_view(plan) {
-                break view;
+                return (state, Ok(view));
             }
             // A part of them: enough that it does not happen each time, for it may synchronize, and few enough that it does
             // not take long.
             let idle = state.arena.idle_views().len();
             if idle == 0 {
-                return Err(Error::out_of_memory("no range of addresses is left to show these pages in"));
+                let none = "no range of addresses is left to show these pages in";
+                return (state, Err(Error::out_of_memory(none)));
             }
-            self.forget_views(state, idle.div_ceil(16))?;
-        };
-        if let Some(NewView { pages, of }) = &view {
-            state.calls.commits += 1;
-            match &self.host {
-                Some(mapping) => mapping.alias(pages.clone(), of),
-                None => self.backing.alias(pages.clone(), of),
-            }?;
-        }
-        Ok(view)
-    }
-
-    /// Ends `n` views without a block, those first that were taken the longest time ago.
-    fn forget_views(&self, state: &mut State, n: usize) -> Result<()> {
-        for (id, pages) in state.arena.idle_views().into_iter().take(n) {
-            if !pages.is_empty() {
-                state.calls.decommits += 1;
-                match &self.host {
-                    Some(mapping) => mapping.unalias(pages),
-                    None => self.backing.unalias(pages),
-                }?;
+            let forgotten;
+            (state, forgotten) = self.forget_views(turn, state, idle.div_ceil(16));
+            if let Err(error) = forgotten {
+                return (state, Err(error));
             }
-            state.arena.forget_view(id);
         }
-        Ok(())
-    }
-
-    fn commit(&self, state: &mut State, pages: Range<u64>) -> Result<()> {
-        state.calls.commits += 1;
-        match &self.host {
-            Some(mapping) => mapping.commit(pages.clone()),
-            None => self.backing.commit(pages.clone()),
-        }?;
-        state.arena.commit(pages);
-        Ok(())
-    }
-
-    fn decommit(&self, state: &mut State, pages: Range<u64>) -> Result<()> {
-        state.calls.decommits += 1;
-        match &self.host {
-            Some(mapping) => mapping.decommit(pages.clone())?,
-            None => self.backing.decommit(pages.clone())?,
-        }
-        state.arena.decommit(pages);
-        state.stats.reserved_bytes = state.arena.committed_pages() * self.granule_bytes;
-        state.publish();
-        Ok(())
-    }
-
-    /// Gives pages back that were committed for nothing. No view shows them: they had no memory before.
-    fn undo(&self, state: &mut State, committed: &[Range<u64>]) {
-        for pages in committed {
-            // If this fails too, the pages stay in the arena as committed, which is what they are.
-            let _ = self.decommit(state, pages.clone());
-        }
-        state.stats.reserve(state.arena.committed_pages() * self.granule_bytes);
     }
 
     /// Makes work on `stream` wait for the streams of `others`, a bit for each.
@@ -209,7 +228,7 @@ impl Inner {
     }
 
     /// So many pages and the overhead.
-    fn bytes_with(&self, pages: u64) -> u64 {
+    pub(crate) fn bytes_with(&self, pages: u64) -> u64 {
         pages.saturating_mul(self.granule_bytes).saturating_add(self.backing.overhead_bytes())
     }
 
@@ -221,12 +240,15 @@ impl Inner {
     }
 
     /// Why there is no room, in words.
-    pub(crate) fn shortage(&self, state: &State, bytes: u64, site: Site, cause: Cause) -> Error {
+    #[cold]
+    pub(crate) fn shortage(&self, state: Locked<'_>, request: &Request, cause: Cause) -> Error {
+        drop(state);
         let used = self.backing.driver_bytes();
         let free = used.map(|used| self.backing.capacity_bytes().saturating_sub(used));
+        let state = self.lock();
         let shortage = Shortage {
-            site,
-            requested_bytes: bytes,
+            site: request.site,
+            requested_bytes: request.bytes,
             live_bytes: state.stats.live_bytes,
             reserved_bytes: state.stats.reserved_bytes,
             overhead_bytes: self.backing.overhead_bytes(),
@@ -239,7 +261,19 @@ impl Inner {
     }
 }
 
-/// A fault of the device, with the op that met it in front.
-fn named(site: Site, error: &Error) -> Error {
-    Error::new(error.kind(), format!("{}: {error}", site.op))
+/// What the device did for a plan.
+#[derive(Default)]
+struct Made {
+    /// With memory now, but not before.
+    pages: Vec<Range<u64>>,
+    commits: u64,
+    decommits: u64,
+}
+
+/// What the device did not do.
+enum Refusal {
+    /// Let a stream wait: no other place would help.
+    Order(Error),
+    /// Commit pages, or show them.
+    Memory(Error),
 }

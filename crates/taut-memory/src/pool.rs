@@ -9,6 +9,7 @@ use crate::{
     live,
     live::Row,
     owners::Owners,
+    place::Request,
     report::Size,
     script::Scripted,
     trace::{Event, Ring},
@@ -83,8 +84,18 @@ pub(crate) struct Inner {
     base: AtomicU64,
     span_bytes: u64,
     pub(crate) granule_bytes: u64,
+    /// Whose turn it is to change pages, limits or the budget: taken before the lock, and held while the device is asked
+    /// for something.
+    turn: Mutex<()>,
+    /// Never locked while the device is asked for something.
     state: Mutex<State>,
 }
+
+/// A [turn](Inner::turn): what other threads take and give meanwhile is there already.
+pub(crate) type Turn<'a> = MutexGuard<'a, ()>;
+
+/// The state of a pool, for one thread at a time.
+pub(crate) type Locked<'a> = MutexGuard<'a, State>;
 
 pub(crate) struct State {
     pub(crate) arena: Arena,
@@ -143,14 +154,15 @@ impl Pool {
             let (n, most) = (stream.0, StreamId::COUNT - 1);
             return Err(Error::device(format!("{}: there is no stream {n}, the last is {most}", site.op)));
         }
-        let mut state = self.0.lock();
         let scope = ScopeId::current();
+        let request = Request { bytes, stream, site, scope };
+        let mut state = self.0.lock();
         if let Some(limit) = state.limits.exceeded(scope, bytes) {
-            return Err(self.0.shortage(&state, bytes, site, limit));
+            return Err(self.0.shortage(state, &request, limit));
         }
-        let (place, offset) = match self.0.find(&mut state, bytes, stream) {
-            Some((place, offset)) => (Some(place), offset),
-            None => self.0.place(&mut state, bytes, stream, site)?,
+        let (mut state, place, offset) = match self.0.find(&mut state, bytes, stream) {
+            Some((place, offset)) => (state, Some(place), offset),
+            None => self.0.place(state, &request)?,
         };
         let region = self.0.region(offset, bytes);
         state.limits.add(scope, bytes);
@@ -197,7 +209,8 @@ impl Pool {
     /// then stays.
     pub fn set_budget(&self, budget: Budget) -> Result<()> {
         let wanted = budget.of(self.0.backing.capacity_bytes(), "set_budget")?;
-        let mut state = self.0.lock();
+        let turn = self.0.turn();
+        let state = self.0.lock();
         let needed = self.0.least_bytes(&state);
         if needed > wanted {
             let (wanted, needed) = (Size(wanted), Size(needed));
@@ -205,7 +218,8 @@ impl Pool {
                 "set_budget: {wanted} is less than the {needed} in use"
             )));
         }
-        let shrunk = self.0.shrink(&mut state, wanted.saturating_sub(self.0.backing.overhead_bytes()));
+        let committed_bytes = wanted.saturating_sub(self.0.backing.overhead_bytes());
+        let (mut state, shrunk) = self.0.shrink(&turn, state, committed_bytes);
         if shrunk.is_ok() {
             state.budget_bytes = wanted;
         }
@@ -231,8 +245,8 @@ impl Pool {
     ///
     /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
     pub fn release(&self) -> Result<u64> {
-        let mut state = self.0.lock();
-        let released = self.0.shrink(&mut state, 0);
+        let turn = self.0.turn();
+        let (mut state, released) = self.0.shrink(&turn, self.0.lock(), 0);
         state.limits();
         released
     }
@@ -259,14 +273,19 @@ impl Pool {
     /// [`Shared`](crate::ErrorKind::Shared), saying who holds what, while a block lives, an empty one too: nothing has
     /// changed then. [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
     pub fn reset(&self) -> Result<()> {
-        let mut state = self.0.lock();
-        if let Some(holders) = state.owners.holders() {
-            return Err(Error::shared(format!("reset: the pool still holds {holders}")));
-        }
-        let shrunk = self.0.shrink(&mut state, 0);
+        let turn = self.0.turn();
+        let state = self.0.lock();
+        state.is_unused()?;
+        let (mut state, shrunk) = self.0.shrink(&turn, state, 0);
         state.limits();
         shrunk?;
+        // Another thread may have taken a block meanwhile.
+        state.is_unused()?;
+        drop(state);
         self.0.backing.close()?;
+        let mut state = self.0.lock();
+        // Of no byte: for others it would have needed its turn.
+        state.is_unused()?;
         state.arena = Arena::new(self.0.span_bytes, self.0.granule_bytes);
         state.stats = Stats::default();
         if state.ring.is_none() {
@@ -349,8 +368,8 @@ impl Inner {
             ring: None,
             row: None,
         };
-        let (base, state) = (AtomicU64::new(base), Mutex::new(state));
-        Inner { backing, host: None, within: None, base, span_bytes, granule_bytes, state }
+        let (base, turn, state) = (AtomicU64::new(base), Mutex::new(()), Mutex::new(state));
+        Inner { backing, host: None, within: None, base, span_bytes, granule_bytes, turn, state }
     }
 
     /// The memory of a new block, if it is the host's.
@@ -364,8 +383,13 @@ impl Inner {
     }
 
     /// A thread that panicked left the state whole, or short of what it was about to add: it is usable.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> Locked<'_> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn of this thread to ask the device for something.
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn named(&self, ring: &Ring, owners: &Owners) -> Timeline {
@@ -398,6 +422,11 @@ impl State {
     /// The same where reserved bytes or the budget may have changed without a block.
     fn limits(&mut self) {
         self.event(Event::Limits, 0, 0);
+    }
+
+    fn is_unused(&self) -> Result<()> {
+        let held = |holders| Error::shared(format!("reset: the pool still holds {holders}"));
+        self.owners.holders().map_or(Ok(()), |holders| Err(held(holders)))
     }
 
     /// Shows the figures as they are now, if they are shown at all. Called wherever one changed.

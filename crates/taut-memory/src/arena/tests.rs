@@ -65,10 +65,16 @@ impl Model {
         if !plan.is_ready() {
             self.made += 1;
         }
+        // At times the device refuses.
+        if self.made % 3 == 1 {
+            let view = self.arena.new_view(plan).unwrap();
+            let (place, _) = self.arena.take(plan, view.as_ref());
+            self.arena.abandon(plan, place);
+            self.check();
+        }
         for page in plan.missing.iter().cloned().flatten() {
             assert!(!std::mem::replace(&mut self.committed[page as usize], true), "committed twice");
         }
-        plan.missing.iter().cloned().for_each(|pages| self.arena.commit(pages));
         let view = self.arena.new_view(plan).unwrap();
         if let Some(view) = &view {
             let of: Vec<u64> = view.of.iter().cloned().flatten().collect();
@@ -78,7 +84,9 @@ impl Model {
                 assert!(self.shown.insert(page, of).is_none(), "two views at one place");
             }
         }
+        let age = self.arena.next_age();
         let (place, offset) = self.arena.take(plan, view.as_ref());
+        plan.missing.iter().cloned().for_each(|pages| self.arena.commit(pages, age));
         self.enter(place, offset, units, stream, plan.streams | 1 << stream)
     }
 
@@ -120,7 +128,10 @@ impl Model {
             let units = page * PAGE_UNITS..(page + 1) * PAGE_UNITS;
             self.units[units.start as usize..units.end as usize].fill(Unit::default());
         }
-        self.arena.decommit(pages);
+        let again = self.arena.hold(pages.clone()).unwrap();
+        self.arena.let_go(again, false);
+        let held = self.arena.hold(pages).unwrap();
+        self.arena.let_go(held, true);
         self.check();
     }
 
