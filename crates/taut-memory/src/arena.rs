@@ -104,14 +104,8 @@ impl Plan {
 }
 
 impl Arena {
-    /// An arena without a page: half of the span is for pages, half for views. `granule` is a power of two.
-    pub(crate) fn new(span_bytes: u64, granule: u64) -> Arena {
-        let pages = span_bytes / granule;
-        Arena::with_spans(pages / 2, pages, granule)
-    }
-
-    /// An arena of pages below `pages`, with views from there to `end`.
-    fn with_spans(pages: u64, end: u64, granule: u64) -> Arena {
+    /// An arena without a page: below `pages` for pages, and from there to `end` for views. `granule` is a power of two.
+    pub(crate) fn new(pages: u64, end: u64, granule: u64) -> Arena {
         Arena {
             page_bits: granule.trailing_zeros(),
             ranges: Ranges::new(pages * granule),

@@ -26,10 +26,12 @@
 //! # Ok::<(), taut_memory::Error>(())
 //! ```
 
+mod area;
 mod arena;
 pub mod atomic;
 mod backing;
 mod block;
+mod cache;
 mod host;
 mod leak;
 mod limit;

@@ -2,7 +2,8 @@
 
 use crate::{
     ALIGN_BYTES, Backing, Block, Calls, Error, ErrorKind, Result, ScopeId, Site, Stats, StreamId, Timeline,
-    arena::Arena,
+    area::Area,
+    cache::{Cache, Caches, Line, Meetings},
     host::{Mapping, Region},
     leak,
     limit::Limits,
@@ -16,9 +17,10 @@ use crate::{
 };
 use std::{
     fmt,
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -47,7 +49,31 @@ use std::{
 /// # Ok::<(), taut_memory::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Pool(pub(crate) Arc<Inner>);
+pub struct Pool(pub(crate) Arc<Root>);
+
+/// What holds a pool. There may be several, each with its own count of the handles: all threads would wait for one.
+#[repr(align(128))]
+pub(crate) struct Root(Arc<Inner>);
+
+impl Root {
+    /// Another one for the same pool.
+    pub(crate) fn another(&self) -> Arc<Root> {
+        Arc::new(Root(self.0.clone()))
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+}
+
+impl Deref for Root {
+    type Target = Inner;
+
+    #[inline]
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
 
 /// How much a pool may reserve, overhead included. Never more than the capacity of the device.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,13 +108,14 @@ pub(crate) struct Inner {
     pub(crate) within: Option<Arc<Block>>,
     /// The address of offset 0. Changes only while no block lives.
     base: AtomicU64,
-    span_bytes: u64,
+    pub(crate) span_bytes: u64,
     pub(crate) granule_bytes: u64,
     /// Whose turn it is to change pages, limits or the budget: taken before the lock, and held while the device is asked
     /// for something.
-    turn: Mutex<()>,
+    turn: Line<Mutex<()>>,
     /// Never locked while the device is asked for something.
-    state: Mutex<State>,
+    pub(crate) state: Line<Mutex<State>>,
+    pub(crate) caches: Caches,
 }
 
 /// A [turn](Inner::turn): what other threads take and give meanwhile is there already.
@@ -97,9 +124,37 @@ pub(crate) type Turn<'a> = MutexGuard<'a, ()>;
 /// The state of a pool, for one thread at a time.
 pub(crate) type Locked<'a> = MutexGuard<'a, State>;
 
+/// The state, and one of the areas: that of a cache, or the first one.
+pub(crate) struct Seat<'a> {
+    pub(crate) state: Locked<'a>,
+    pub(crate) cache: Option<(u16, MutexGuard<'a, Cache>)>,
+}
+
+impl Seat<'_> {
+    /// The number of the cache.
+    pub(crate) fn number(&self) -> Option<u16> {
+        self.cache.as_ref().map(|(number, _)| *number)
+    }
+
+    pub(crate) fn area(&self) -> &Area {
+        self.cache.as_ref().map_or(&self.state.area, |(_, cache)| &cache.area)
+    }
+
+    pub(crate) fn area_mut(&mut self) -> &mut Area {
+        self.cache.as_mut().map_or(&mut self.state.area, |(_, cache)| &mut cache.area)
+    }
+}
+
 pub(crate) struct State {
-    pub(crate) arena: Arena,
+    /// The first one.
+    pub(crate) area: Area,
+    /// In all areas.
+    pub(crate) committed_pages: u64,
+    /// But for what [caches](Caches) that are open have counted.
     pub(crate) stats: Stats,
+    /// The number of the next block.
+    pub(crate) next_id: u64,
+    pub(crate) meetings: Meetings,
     pub(crate) calls: Calls,
     pub(crate) owners: Owners,
     pub(crate) budget_bytes: u64,
@@ -131,8 +186,8 @@ impl Pool {
         let host = host.and_then(|host| host.take());
         let mut inner = Inner::new(backing, base, span_bytes, granule_bytes);
         inner.host = host;
-        let pool = Pool(Arc::new(inner));
-        live::show(&pool.0);
+        let pool = Pool::from_inner(inner);
+        live::show(pool.0.inner());
         leak::note(&pool);
         pool
     }
@@ -156,17 +211,23 @@ impl Pool {
         }
         let scope = ScopeId::current();
         let request = Request { bytes, stream, site, scope };
-        let mut state = self.0.lock();
+        if self.0.caches.are_open()
+            && let Some(block) = self.take_cached(&request)
+        {
+            return Ok(block);
+        }
+        let mut state = self.0.meet();
         if let Some(limit) = state.limits.exceeded(scope, bytes) {
             return Err(self.0.shortage(state, &request, limit));
         }
-        let (mut state, place, offset) = match self.0.find(&mut state, bytes, stream) {
+        let (mut state, place, offset) = match state.area.find(&request) {
             Some((place, offset)) => (state, Some(place), offset),
             None => self.0.place(state, &request)?,
         };
         let region = self.0.region(offset, bytes);
         state.limits.add(scope, bytes);
-        let id = state.stats.allocations;
+        let id = state.next_id;
+        state.next_id += 1;
         state.stats.allocations += 1;
         if let Some(script) = &mut state.script {
             script.allocated(bytes);
@@ -176,15 +237,18 @@ impl Pool {
         state.event(Event::Allocate { owner: owner as u32 }, id, bytes);
         state.publish();
         drop(state);
-        let streams = AtomicU64::new(1 << stream.0);
-        let (op, kind, owner) = (site.op, AtomicU8::new(site.kind as u8), AtomicUsize::new(owner));
-        Ok(Block { pool: self.clone(), region, place, offset, bytes, id, owner, op, kind, scope, streams })
+        Ok(Block::new(self.clone(), region, (place, None, offset), (id, owner), &request))
+    }
+
+    /// The first handle of a pool.
+    pub(crate) fn from_inner(inner: Inner) -> Pool {
+        Pool(Arc::new(Root(Arc::new(inner))))
     }
 
     /// What is in use now, and was at most. Asks the driver for `driver_bytes`, where there is one.
     pub fn stats(&self) -> Stats {
         let driver_bytes = self.0.backing.driver_bytes();
-        Stats { driver_bytes, ..self.0.lock().stats }
+        Stats { driver_bytes, ..self.0.settled().settled_stats() }
     }
 
     /// How often the backing was asked to change pages since the pool was made, whether it did or refused.
@@ -194,8 +258,8 @@ impl Pool {
 
     /// Sets every peak to the present value.
     pub fn reset_peaks(&self) {
-        let mut state = self.0.lock();
-        state.stats.reset_peaks();
+        let mut state = self.0.settled();
+        state.reset_peaks();
         state.publish();
     }
 
@@ -210,7 +274,7 @@ impl Pool {
     pub fn set_budget(&self, budget: Budget) -> Result<()> {
         let wanted = budget.of(self.0.backing.capacity_bytes(), "set_budget")?;
         let turn = self.0.turn();
-        let state = self.0.lock();
+        let state = self.0.ordered(&turn);
         let needed = self.0.least_bytes(&state);
         if needed > wanted {
             let (wanted, needed) = (Size(wanted), Size(needed));
@@ -246,7 +310,7 @@ impl Pool {
     /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
     pub fn release(&self) -> Result<u64> {
         let turn = self.0.turn();
-        let (mut state, released) = self.0.shrink(&turn, self.0.lock(), 0);
+        let (mut state, released) = self.0.shrink(&turn, self.0.ordered(&turn), 0);
         state.limits();
         released
     }
@@ -274,7 +338,7 @@ impl Pool {
     /// changed then. [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
     pub fn reset(&self) -> Result<()> {
         let turn = self.0.turn();
-        let state = self.0.lock();
+        let state = self.0.ordered(&turn);
         state.is_unused()?;
         let (mut state, shrunk) = self.0.shrink(&turn, state, 0);
         state.limits();
@@ -283,11 +347,12 @@ impl Pool {
         state.is_unused()?;
         drop(state);
         self.0.backing.close()?;
-        let mut state = self.0.lock();
+        let mut state = self.0.ordered(&turn);
         // Of no byte: for others it would have needed its turn.
         state.is_unused()?;
-        state.arena = Arena::new(self.0.span_bytes, self.0.granule_bytes);
-        state.stats = Stats::default();
+        state.area = Area::new(0, self.0.span_bytes, self.0.granule_bytes);
+        self.0.reset_caches(&state);
+        (state.stats, state.next_id) = (Stats::default(), 0);
         if state.ring.is_none() {
             // They hold nothing now, but the timeline knows them by their numbers.
             state.owners = Owners::default();
@@ -299,7 +364,7 @@ impl Pool {
     /// Who holds the live blocks, in words: how many bytes, and the largest owners by op, kind and scope. `None` if
     /// there is no block.
     pub fn holders(&self) -> Option<String> {
-        self.0.lock().owners.holders()
+        self.0.settled().owners.holders()
     }
 
     /// Starts the timeline, anew if it was recorded already: the last `events` events are kept, in 64 bytes of host memory
@@ -315,7 +380,7 @@ impl Pool {
         }
         // Before the lock is taken: it may take long.
         let mut ring = Box::new(Ring::new(events)?);
-        let mut state = self.0.lock();
+        let mut state = self.0.ordered(&self.0.turn());
         ring.begin(&state.owners, &state.stats, state.budget_bytes);
         state.ring = Some(ring);
         Ok(())
@@ -338,7 +403,7 @@ impl Pool {
 impl PartialEq for Pool {
     /// Whether both are handles of one pool.
     fn eq(&self, other: &Pool) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(self.0.inner(), other.0.inner())
     }
 }
 
@@ -346,7 +411,7 @@ impl Eq for Pool {}
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.0.lock();
+        let state = self.0.settled();
         let mut out = f.debug_struct("Pool");
         out.field("backing", &self.0.backing).field("live_bytes", &state.stats.live_bytes);
         out.field("reserved_bytes", &state.stats.reserved_bytes).field("budget_bytes", &state.budget_bytes);
@@ -358,8 +423,11 @@ impl Inner {
     /// What a pool over `backing` is that lies in no block and owns no pages of the host.
     pub(crate) fn new(backing: Arc<dyn Backing>, base: u64, span_bytes: u64, granule_bytes: u64) -> Inner {
         let state = State {
-            arena: Arena::new(span_bytes, granule_bytes),
+            area: Area::new(0, span_bytes, granule_bytes),
+            committed_pages: 0,
             stats: Stats::default(),
+            next_id: 0,
+            meetings: Meetings::default(),
             calls: Calls::default(),
             owners: Owners::default(),
             budget_bytes: backing.capacity_bytes(),
@@ -368,13 +436,14 @@ impl Inner {
             ring: None,
             row: None,
         };
-        let (base, turn, state) = (AtomicU64::new(base), Mutex::new(()), Mutex::new(state));
-        Inner { backing, host: None, within: None, base, span_bytes, granule_bytes, turn, state }
+        let (base, turn, state) = (AtomicU64::new(base), Line(Mutex::new(())), Line(Mutex::new(state)));
+        let caches = Caches::default();
+        Inner { backing, host: None, within: None, base, span_bytes, granule_bytes, turn, state, caches }
     }
 
     /// The memory of a new block, if it is the host's.
     #[inline]
-    fn region(&self, offset: u64, bytes: u64) -> Option<Region> {
+    pub(crate) fn region(&self, offset: u64, bytes: u64) -> Option<Region> {
         match (&self.host, &self.within) {
             (Some(mapping), _) => mapping.region(offset, bytes),
             (None, Some(block)) => block.region.as_ref()?.part(offset, bytes),
@@ -384,12 +453,19 @@ impl Inner {
 
     /// A thread that panicked left the state whole, or short of what it was about to add: it is usable.
     pub(crate) fn lock(&self) -> Locked<'_> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state and the area of a cache, or the first one.
+    pub(crate) fn seat(&self, number: Option<u16>) -> Seat<'_> {
+        let state = self.lock();
+        let cache = number.and_then(|number| Some((number, self.caches.lock(number)?)));
+        Seat { state, cache }
     }
 
     /// The turn of this thread to ask the device for something.
     pub(crate) fn turn(&self) -> Turn<'_> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.turn.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn named(&self, ring: &Ring, owners: &Owners) -> Timeline {
@@ -422,6 +498,12 @@ impl State {
     /// The same where reserved bytes or the budget may have changed without a block.
     fn limits(&mut self) {
         self.event(Event::Limits, 0, 0);
+    }
+
+    /// Whether nothing asks for one order of all calls.
+    pub(crate) fn is_unordered(&self) -> bool {
+        let told = self.script.is_some() || self.ring.is_some() || self.row.is_some();
+        !told && self.limits.is_empty()
     }
 
     fn is_unused(&self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The arena against a model that knows what each 256 bytes are.
 
 use super::{bins::Key, ranges::END, *};
+use crate::area::Area;
 use proptest::{collection::vec, prelude::*, sample::Index};
 use std::collections::BTreeMap;
 
@@ -40,7 +41,7 @@ impl Model {
     fn new() -> Model {
         let n = (PAGES) as usize;
         let units = vec![Unit::default(); n * PAGE_UNITS as usize];
-        let arena = Arena::with_spans(PAGES, END_PAGES, PAGE);
+        let arena = Arena::new(PAGES, END_PAGES, PAGE);
         Model { arena, units, committed: vec![false; n], shown: BTreeMap::new(), made: 0 }
     }
 
@@ -406,9 +407,9 @@ fn what_was_never_used_knows_no_stream() {
 #[test]
 fn a_span_is_whole_pages() {
     for span in [0, PAGE - 1, 2 * PAGE - 1] {
-        assert_eq!(Arena::new(span, PAGE).plan(UNIT, u64::MAX), Err(Full::Addresses));
+        assert_eq!(Area::new(0, span, PAGE).arena.plan(UNIT, u64::MAX), Err(Full::Addresses));
     }
-    let arena = Arena::new(1 << 41, PAGE);
-    assert!(arena.plan(1 << 40, u64::MAX).is_ok());
-    assert_eq!(arena.plan((1 << 40) + UNIT, u64::MAX), Err(Full::Addresses));
+    let arena = Area::new(0, 1 << 40, PAGE).arena;
+    assert!(arena.plan(1 << 39, u64::MAX).is_ok());
+    assert_eq!(arena.plan((1 << 39) + UNIT, u64::MAX), Err(Full::Addresses));
 }
