@@ -6,6 +6,7 @@ use crate::{
 };
 use std::{
     fmt,
+    num::NonZero,
     sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -38,8 +39,8 @@ pub struct Block {
     pub(crate) region: Option<Region>,
     /// `None` if it is empty, or lies where a script says.
     pub(crate) place: Option<Place>,
-    /// The cache that has its memory.
-    cache: Option<u16>,
+    /// The cache that has its memory, by a number that is 1 more.
+    cache: Option<NonZero<u16>>,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
     pub(crate) id: u64,
@@ -58,7 +59,7 @@ impl Block {
     pub(crate) fn new(
         pool: Pool,
         region: Option<Region>,
-        (place, cache, offset): (Option<Place>, Option<u16>, u64),
+        (place, cache, offset): (Option<Place>, Option<NonZero<u16>>, u64),
         (id, owner): (u64, usize),
         &Request { bytes, stream, site, scope }: &Request,
     ) -> Block {
@@ -99,7 +100,7 @@ impl Block {
             return;
         }
         match self.cache {
-            Some(cache) => self.pool.0.change_cached(self, cache, kind),
+            Some(cache) => self.pool.0.change_cached(self, cache.get() - 1, kind),
             None => self.change(&mut self.pool.0.lock(), kind),
         }
     }
@@ -181,12 +182,12 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if self.cache.is_some_and(|cache| self.pool.0.give_cached(self, cache)) {
+        if self.cache.is_some_and(|cache| self.pool.0.give_cached(self, cache.get() - 1)) {
             return;
         }
         let mut state = self.pool.0.lock();
         match (self.cache, self.place) {
-            (Some(cache), _) => self.pool.0.give_closed(&state, self, cache),
+            (Some(cache), _) => self.pool.0.give_closed(&state, self, cache.get() - 1),
             (None, Some(place)) => state.area.arena.give(place, *self.streams.get_mut()),
             (None, None) => {}
         }

@@ -18,7 +18,7 @@ use crate::{
 };
 use std::{
     cell::Cell,
-    ops::Range,
+    num::NonZero,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -30,9 +30,6 @@ const MET: u32 = 16;
 
 /// From this sum on each thread has an area: at least one allocation in 17 has waited then, for some time.
 const CROWD: u32 = 1024;
-
-/// Numbers of blocks that a cache takes at once.
-const IDS: u64 = 1 << 16;
 
 /// The caches of a pool.
 #[derive(Default)]
@@ -50,8 +47,7 @@ pub(crate) struct Line<T>(pub(crate) T);
 /// What is known of the threads of a pool.
 #[derive(Default)]
 pub(crate) struct Meetings {
-    /// Who allocated last.
-    last: u32,
+    /// Of what allocations count that [met](MET) another thread.
     sum: u32,
     /// While the caches are open, the peaks until they were settled last: those of the pool's statistics are since then.
     peaks: Option<Box<Stats>>,
@@ -67,7 +63,8 @@ pub(crate) struct Cache {
     /// Bytes and blocks of each owner since then, below 0 too.
     owners: Vec<(u64, u64)>,
     lookup: Lookup,
-    ids: Range<u64>,
+    /// The number of its next block: those of a cache begin where others do not come to.
+    next_id: u64,
     /// What its blocks hold the pool by: with one count for all threads they would wait for that.
     root: Weak<Root>,
 }
@@ -105,7 +102,7 @@ impl Cache {
             stats: Stats::middle(),
             owners: Vec::new(),
             lookup: Lookup::default(),
-            ids: 0..0,
+            next_id: u64::from(number + 1) << 48,
             root: Weak::new(),
         }
     }
@@ -114,7 +111,7 @@ impl Cache {
     #[inline]
     fn take(&mut self, inner: &Inner, number: u16, request: &Request) -> Option<Block> {
         let owner = self.lookup.get(request.scope, request.site)?;
-        let root = self.root.upgrade().filter(|_| !self.ids.is_empty())?;
+        let root = self.root.upgrade()?;
         let (place, offset) = match request.aligned() {
             None if request.bytes == 0 => (None, 0),
             None => return None,
@@ -126,8 +123,7 @@ impl Cache {
                 found.map(|(place, offset)| (Some(place), offset))?
             }
         };
-        let id = self.ids.next()?;
-        Some(self.enter(inner, number, request, (place, offset), (id, owner), root))
+        Some(self.enter(inner, number, request, (place, offset), owner, root))
     }
 
     /// Counts a block.
@@ -138,23 +134,21 @@ impl Cache {
         number: u16,
         request: &Request,
         (place, offset): (Option<Place>, u64),
-        (id, owner): (u64, usize),
+        owner: usize,
         root: Arc<Root>,
     ) -> Block {
+        let id = self.next_id;
+        self.next_id += 1;
         self.stats.allocations += 1;
         self.stats.add(request.site.kind, request.bytes);
         self.count(owner, request.bytes, 1);
         let region = inner.region(offset, request.bytes);
-        Block::new(Pool(root), region, (place, Some(number), offset), (id, owner), request)
+        Block::new(Pool(root), region, (place, NonZero::new(number + 1), offset), (id, owner), request)
     }
 
-    /// Opens it, and gives it what it needs for a block but for memory: numbers, an owner, and what holds the pool.
+    /// Opens it, and gives it what it needs for a block but for memory: an owner, and what holds the pool.
     fn supply(&mut self, pool: &Pool, state: &mut State, request: &Request) -> (usize, Arc<Root>) {
         self.is_open = true;
-        if self.ids.is_empty() {
-            self.ids = state.next_id..state.next_id + IDS;
-            state.next_id = self.ids.end;
-        }
         let owner = state.owners.of(request.scope, request.site);
         self.lookup.insert(request.scope, request.site, owner);
         let root = self.root.upgrade().unwrap_or_else(|| pool.0.another());
@@ -190,12 +184,12 @@ impl Cache {
 impl Pool {
     /// A block from the cache of this thread, if there is one and the device has room.
     #[inline(never)]
-    pub(crate) fn take_cached(&self, request: &Request) -> Option<Block> {
+    pub(crate) fn take_cached(&self, request: Request) -> Option<Block> {
         let number = number();
         let mut cache = self.0.caches.lock_open(number);
-        let block = cache.as_mut().and_then(|cache| cache.take(&self.0, number, request));
+        let block = cache.as_mut().and_then(|cache| cache.take(&self.0, number, &request));
         drop(cache);
-        block.or_else(|| self.take_in_turn(number, request))
+        block.or_else(|| self.take_in_turn(number, &request))
     }
 
     /// The same where something is missing.
@@ -217,12 +211,14 @@ impl Pool {
         }
         // Without a byte it has been taken.
         request.aligned()?;
-        let (mut seat, made) = self.0.make(&turn, seat, request);
+        drop(seat);
+        let (state, done) = self.0.shrink_unused(&turn, self.0.lock(), true);
+        drop(state);
+        done.ok()?;
+        let (mut seat, made) = self.0.make(&turn, self.0.seat(Some(number)), request);
         let (place, offset) = made.ok()?;
-        let Seat { state, cache: Some((_, cache)) } = &mut seat else { return None };
-        let id = state.next_id;
-        state.next_id += 1;
-        Some(cache.enter(&self.0, number, request, (Some(place), offset), (id, owner), root))
+        let (_, cache) = seat.cache.as_mut()?;
+        Some(cache.enter(&self.0, number, request, (Some(place), offset), owner, root))
     }
 }
 
@@ -274,25 +270,22 @@ impl Inner {
     /// The state, for a thread that allocates.
     #[inline]
     pub(crate) fn meet(&self) -> Locked<'_> {
-        let thread = thread();
-        let mut state = match self.state.0.try_lock() {
+        match self.state.0.try_lock() {
             Ok(mut state) => {
                 state.meetings.sum = state.meetings.sum.saturating_sub(1);
                 state
             }
-            Err(_) => {
-                let mut state = self.lock();
-                // Otherwise nobody allocated meanwhile: it was someone who looked, or gave something back.
-                if state.meetings.last != thread {
-                    state.meetings.sum += MET;
-                }
-                if state.meetings.sum >= CROWD {
-                    self.open_caches(&mut state);
-                }
-                state
-            }
-        };
-        state.meetings.last = thread;
+            Err(_) => self.wait(),
+        }
+    }
+
+    #[cold]
+    fn wait(&self) -> Locked<'_> {
+        let mut state = self.lock();
+        state.meetings.sum += MET;
+        if state.meetings.sum >= CROWD {
+            self.open_caches(&mut state);
+        }
         state
     }
 

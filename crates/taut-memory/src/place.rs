@@ -63,9 +63,9 @@ impl Inner {
     pub(crate) fn place<'a>(
         &'a self,
         mut state: Locked<'a>,
-        request: &Request,
+        request: Request,
     ) -> Result<(Locked<'a>, Option<Place>, u64)> {
-        let &Request { bytes, site, .. } = request;
+        let Request { bytes, site, .. } = request;
         if let Some(script) = &mut state.script
             && let Some(offset) = script.next(bytes, self.backing.capacity_bytes(), site)
         {
@@ -74,8 +74,8 @@ impl Inner {
         if bytes == 0 {
             return Ok((state, None, 0));
         }
-        if let Ok(plan) = self.plan(&state, &state.area, request)
-            && let Some((place, offset)) = state.area.take(&plan, request)
+        if let Ok(plan) = self.plan(&state, &state.area, &request)
+            && let Some((place, offset)) = state.area.take(&plan, &request)
         {
             return Ok((state, Some(place), offset));
         }
@@ -86,21 +86,22 @@ impl Inner {
     /// The same where the device must do something, or its streams must wait. There is no error before the caches have given
     /// up what they have free.
     #[cold]
-    fn place_in_turn(&self, request: &Request) -> Result<(Locked<'_>, (Place, u64))> {
+    fn place_in_turn(&self, request: Request) -> Result<(Locked<'_>, (Place, u64))> {
         let turn = self.turn();
         loop {
-            let state = self.lock();
+            let (state, done) = self.shrink_unused(&turn, self.lock(), false);
+            done.map_err(|error| named(request.site, &error))?;
             // Another thread may have come first.
             if let Some(limit) = state.limits.exceeded(request.scope, request.bytes) {
                 return Err(self.shortage(state, request, limit));
             }
-            let (Seat { state, .. }, made) = self.make(&turn, Seat { state, cache: None }, request);
+            let (Seat { state, .. }, made) = self.make(&turn, Seat { state, cache: None }, &request);
             let cause = match made {
                 Ok(taken) => return Ok((state, taken)),
                 Err(Refusal::Full(full)) => self.cause(&state, full),
                 Err(Refusal::Device(error)) if error.kind() == ErrorKind::OutOfMemory => Cause::Device(error),
                 Err(Refusal::Device(error) | Refusal::Order(error)) => {
-                    return Err(Error::new(error.kind(), format!("{}: {error}", request.site.op)));
+                    return Err(named(request.site, &error));
                 }
             };
             let (state, reclaimed) = self.shrink_caches(&turn, state);
@@ -290,7 +291,7 @@ impl Inner {
 
     /// Why there is no room, in words.
     #[cold]
-    pub(crate) fn shortage(&self, state: Locked<'_>, request: &Request, cause: Cause) -> Error {
+    pub(crate) fn shortage(&self, state: Locked<'_>, request: Request, cause: Cause) -> Error {
         drop(state);
         let used = self.backing.driver_bytes();
         let free = used.map(|used| self.backing.capacity_bytes().saturating_sub(used));
@@ -308,6 +309,11 @@ impl Inner {
         };
         shortage.error()
     }
+}
+
+/// A fault of the device, with the op that met it in front.
+fn named(site: Site, error: &Error) -> Error {
+    Error::new(error.kind(), format!("{}: {error}", site.op))
 }
 
 /// What the device did for a plan.

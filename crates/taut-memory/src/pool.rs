@@ -28,7 +28,8 @@ use std::{
 ///
 /// Memory is taken from the [`Backing`] in whole pages as it is needed, and kept for reuse until
 /// [`release`](Self::release) is called or the budget calls for it. Calls from several threads are safe; placement is
-/// repeatable where one thread makes them.
+/// repeatable where one thread makes them. Threads that wait for each other again and again get memory of their own, each
+/// as much as it needs at most: what one of them has free serves another when the budget or the device has no more.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -152,8 +153,6 @@ pub(crate) struct State {
     pub(crate) committed_pages: u64,
     /// But for what [caches](Caches) that are open have counted.
     pub(crate) stats: Stats,
-    /// The number of the next block.
-    pub(crate) next_id: u64,
     pub(crate) meetings: Meetings,
     pub(crate) calls: Calls,
     pub(crate) owners: Owners,
@@ -212,22 +211,21 @@ impl Pool {
         let scope = ScopeId::current();
         let request = Request { bytes, stream, site, scope };
         if self.0.caches.are_open()
-            && let Some(block) = self.take_cached(&request)
+            && let Some(block) = self.take_cached(request)
         {
             return Ok(block);
         }
         let mut state = self.0.meet();
         if let Some(limit) = state.limits.exceeded(scope, bytes) {
-            return Err(self.0.shortage(state, &request, limit));
+            return Err(self.0.shortage(state, request, limit));
         }
         let (mut state, place, offset) = match state.area.find(&request) {
             Some((place, offset)) => (state, Some(place), offset),
-            None => self.0.place(state, &request)?,
+            None => self.0.place(state, request)?,
         };
         let region = self.0.region(offset, bytes);
         state.limits.add(scope, bytes);
-        let id = state.next_id;
-        state.next_id += 1;
+        let id = state.stats.allocations;
         state.stats.allocations += 1;
         if let Some(script) = &mut state.script {
             script.allocated(bytes);
@@ -352,7 +350,7 @@ impl Pool {
         state.is_unused()?;
         state.area = Area::new(0, self.0.span_bytes, self.0.granule_bytes);
         self.0.reset_caches(&state);
-        (state.stats, state.next_id) = (Stats::default(), 0);
+        state.stats = Stats::default();
         if state.ring.is_none() {
             // They hold nothing now, but the timeline knows them by their numbers.
             state.owners = Owners::default();
@@ -426,7 +424,6 @@ impl Inner {
             area: Area::new(0, span_bytes, granule_bytes),
             committed_pages: 0,
             stats: Stats::default(),
-            next_id: 0,
             meetings: Meetings::default(),
             calls: Calls::default(),
             owners: Owners::default(),

@@ -56,6 +56,25 @@ impl Inner {
         (state, Ok(bytes))
     }
 
+    /// Before an area grows: gives back what is free in areas that no thread takes from now. That is the first one while the
+    /// caches are open, and otherwise theirs.
+    pub(crate) fn shrink_unused<'a>(
+        &'a self,
+        turn: &Turn<'_>,
+        state: Locked<'a>,
+        of_cache: bool,
+    ) -> (Locked<'a>, Result<u64>) {
+        let arena = &state.area.arena;
+        match of_cache {
+            true if arena.committed_pages() > arena.touched_pages() => {
+                let (seat, done) = self.shrink_area(turn, Seat { state, cache: None }, u64::MAX);
+                (seat.state, done)
+            }
+            false if !self.caches.are_open() => self.shrink_caches(turn, state),
+            _ => (state, Ok(0)),
+        }
+    }
+
     /// Gives up to `excess` pages of an area back.
     fn shrink_area<'a>(
         &'a self,

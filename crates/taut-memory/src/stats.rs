@@ -6,7 +6,8 @@ use std::ops::Sub;
 /// The state of a [`Pool`](crate::Pool) at one moment.
 ///
 /// Live bytes are those that were asked for, exactly: the space between blocks is not counted. A peak is the highest
-/// value since the pool was made or [`reset_peaks`](crate::Pool::reset_peaks) was called.
+/// value since the pool was made or [`reset_peaks`](crate::Pool::reset_peaks) was called. Where threads have memory of their
+/// own, the peaks of live bytes are as if each thread had held its most at the same time: never less than the true ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Bytes of all live blocks.

@@ -323,8 +323,9 @@ fn a_timeline_knows_what_caches_gave() {
     assert_eq!(lines.len(), 5, "{lines:?}");
     assert!(lines[0].contains(" 3000 activations>output relu - live 8000"), "{lines:?}");
     assert!(lines[1].contains(" 5000 saved relu - live 3000"), "{lines:?}");
-    assert!(lines[4].ends_with("live 0 reserved 6291456"), "{lines:?}");
-    assert_eq!((pool.stats().live_bytes, pool.release().unwrap()), (0, 3 * PAGE));
+    // The page that the other thread had went back before the first area grew.
+    assert!(lines[4].ends_with("live 0 reserved 4194304"), "{lines:?}");
+    assert_eq!((pool.stats().live_bytes, pool.release().unwrap()), (0, 2 * PAGE));
 }
 
 /// Peaks are never less than they were, and stay when the caches are closed.
