@@ -1,10 +1,10 @@
 //! What the pool itself costs, in the group `memory`: rows that need no tensor.
 
 use crate::{Bench, figures::Figure, memory::GROUP, table::number, work::mlp};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use taut::{
-    Budget, DType, Device, Error, ErrorKind, Result, Tensor,
-    memory::{PhantomBacking, Pool, StreamId},
+    Budget, DType, Device, Error, ErrorKind, Kind, Result, Tensor,
+    memory::{PhantomBacking, Pool, Site, StreamId},
 };
 use taut_replay::{Event, Family, Pass, among, beside, events, made, pass, quantile, rate};
 
@@ -26,6 +26,9 @@ const AMONG: [usize; 3] = [10, 1_000, 100_000];
 /// Live blocks beside which traces are replayed: the fewest, and the most.
 const BESIDE: [usize; 2] = [10, 1_000_000];
 
+/// What 32 MiB of new pages should take at most.
+const MOST_GROWING_SECONDS: f64 = 1.5e-3;
+
 /// How much longer an allocation and its free should take beside the most blocks than beside the fewest.
 const MOST_GROWTH: f64 = 2.0;
 
@@ -38,7 +41,7 @@ const THREADS: usize = 8;
 /// Those of the pools and of the device; [`Device`](ErrorKind::Device) if a budget that can not be enough is.
 pub fn measure(bench: &mut Bench) -> Result<()> {
     let cuda = usize::from(bench.device.is_cuda());
-    bench.group(GROUP, Family::ALL.len() + AMONG.len() + 3 + cuda, |bench, progress| {
+    bench.group(GROUP, Family::ALL.len() + AMONG.len() + 4 + cuda, |bench, progress| {
         // First, while nothing else holds the card.
         if bench.device.is_cuda() {
             progress.step("the first op");
@@ -61,6 +64,10 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         progress.step("a trace beside many blocks");
         let figures = growth(bench)?;
         bench.add(figures);
+        progress.advance(1);
+        progress.step("new pages");
+        let figure = growing(bench)?;
+        bench.add([figure]);
         progress.advance(1);
         progress.step("threads");
         let figures = threads(bench)?;
@@ -171,6 +178,21 @@ fn growth(bench: &Bench) -> Result<Vec<Figure>> {
     let names = [GROUP, "pool: a trace beside many blocks and few", "plan", "alloc + free, ratio"];
     let growth = Figure::new(names, "", vec![many[0].median / few[0].median]).limit(MOST_GROWTH);
     Ok(few.into_iter().chain(many).chain([growth]).collect())
+}
+
+/// What it takes to grow by 32 MiB: blocks of that length, for which nothing is there, and which are kept.
+fn growing(bench: &Bench) -> Result<Figure> {
+    let device = bench.device.fresh()?;
+    let pool = device.pool();
+    let (mut blocks, mut times) = (Vec::new(), Vec::new());
+    for _ in 0..if bench.quick { 8 } else { 32 } {
+        let start = Instant::now();
+        let block = pool.allocate(32 << 20, StreamId::COMPUTE, Site::new("grow", Kind::Activations))?;
+        times.push(start.elapsed().as_secs_f64());
+        blocks.push(block);
+    }
+    let names = [GROUP, "pool: new pages", bench.device_name(), "32 MiB"];
+    Ok(Figure::new(names, "s", times).limit(MOST_GROWING_SECONDS))
 }
 
 /// How often blocks are taken and given back in a second: by one thread, and by several on the same pool.

@@ -22,7 +22,7 @@ mod views;
 use bins::Bins;
 pub(crate) use memory::NewView;
 use pages::Pages;
-use ranges::Ranges;
+use ranges::{END, Ranges};
 use std::ops::Range;
 use views::{View, Views};
 
@@ -46,7 +46,8 @@ pub(crate) struct Arena {
     now: u64,
 }
 
-/// A place for a block, and what must happen before it can be [taken](Arena::take).
+/// A place for a block, and what must happen before the block can be handed out: its place can be [taken](Arena::take)
+/// before that, so that nobody else gets it meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     place: Choice,
@@ -95,7 +96,7 @@ const LEAST_FRAGMENT: u64 = 32;
 const SLACK: u64 = 512;
 
 impl Plan {
-    /// Whether it can be taken at once.
+    /// Whether nothing must be made for it.
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
         self.missing.is_empty() && !matches!(self.place, Choice::Parts(_))
@@ -103,14 +104,8 @@ impl Plan {
 }
 
 impl Arena {
-    /// An arena without a page: half of the span is for pages, half for views. `granule` is a power of two.
-    pub(crate) fn new(span_bytes: u64, granule: u64) -> Arena {
-        let pages = span_bytes / granule;
-        Arena::with_spans(pages / 2, pages, granule)
-    }
-
-    /// An arena of pages below `pages`, with views from there to `end`.
-    fn with_spans(pages: u64, end: u64, granule: u64) -> Arena {
+    /// An arena without a page: below `pages` for pages, and from there to `end` for views. `granule` is a power of two.
+    pub(crate) fn new(pages: u64, end: u64, granule: u64) -> Arena {
         Arena {
             page_bits: granule.trailing_zeros(),
             ranges: Ranges::new(pages * granule),
@@ -136,6 +131,9 @@ impl Arena {
     /// Takes the best place for a block of `bytes`, a multiple of [`ALIGN_BYTES`](crate::ALIGN_BYTES) and not 0, at
     /// once, if that is ready, no view comes before it, and no other streams than these (a bit for each) use it. Returns it
     /// with its offset. Most often it can.
+    ///
+    /// It never lies in a page that is being made: below the last live byte there is none but under live blocks, and the
+    /// one behind it does not count as committed before it is there.
     #[inline]
     pub(crate) fn take_ready(&mut self, bytes: u64, streams: u64) -> Option<(Place, u64)> {
         if !self.pages.is_plain() {
@@ -185,10 +183,15 @@ impl Arena {
         if needed <= most_pages { Ok(plan) } else { Err(Full::Pages(needed)) }
     }
 
-    /// Makes the block of a plan live, whose missing pages are [committed](Self::commit) and whose
-    /// [view](Self::new_view), if there is one, is there. Returns where it lies, and its offset.
+    /// Makes the block of a plan live, with the [view](Self::new_view) that it needs, if it needs one. Returns where it
+    /// lies, and its offset. Before it is handed out the view must be there, and the missing pages
+    /// [committed](Self::commit); otherwise it is [abandoned](Self::abandon).
     #[inline]
     pub(crate) fn take(&mut self, plan: &Plan, view: Option<&NewView>) -> (Place, u64) {
+        if let Some(end) = plan.missing.iter().map(|pages| pages.end as usize).max() {
+            let len = self.last.len().max(end);
+            self.last.resize(len, END);
+        }
         match &plan.place {
             Choice::Front { node, end } => {
                 self.now += u64::from(!plan.missing.is_empty());
@@ -319,6 +322,22 @@ impl Arena {
     /// How far a byte is from where its page begins.
     fn in_page(&self, byte: u64) -> u64 {
         byte & (self.byte(1) - 1)
+    }
+
+    /// Frees a block that was never handed out. The `streams` are those that used its memory before; its view is forgotten,
+    /// if it was made for it.
+    #[cold]
+    pub(crate) fn abandon(&mut self, plan: &Plan, place: Place) {
+        match place {
+            Place::Range(node) => self.unuse(node, plan.streams),
+            Place::View(id) => {
+                let nodes = self.views.get_mut(id).map(|view| std::mem::take(&mut view.nodes));
+                nodes.into_iter().flatten().for_each(|node| self.unuse(node, plan.streams));
+                if matches!(plan.place, Choice::Parts(_)) {
+                    self.views.remove(id);
+                }
+            }
+        }
     }
 
     fn take_view(&mut self, id: u32) -> (Place, u64) {

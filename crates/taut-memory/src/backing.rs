@@ -32,7 +32,8 @@ impl StreamId {
 
 /// The pages under a [`Pool`](crate::Pool): a reserved range of addresses, and memory put under parts of it.
 ///
-/// The pool calls `commit`, `decommit`, `alias`, `unalias` and `order` with its lock held, so none of them may call it.
+/// The pool calls `commit`, `decommit`, `alias`, `unalias`, `order` and `close` one at a time, and lets other threads take
+/// and give meanwhile what is there. None of them may call it.
 pub trait Backing: Send + Sync + fmt::Debug {
     /// The size of one page: a power of two, at least [`ALIGN_BYTES`](crate::ALIGN_BYTES).
     fn granule_bytes(&self) -> u64;

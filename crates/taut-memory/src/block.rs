@@ -1,8 +1,12 @@
 //! One piece of memory.
 
-use crate::{Kind, Pool, ScopeId, Site, StreamId, arena::Place, host::Region, trace::Event};
+use crate::{
+    Kind, Pool, ScopeId, Site, StreamId, arena::Place, host::Region, place::Request, pool::State,
+    trace::Event,
+};
 use std::{
     fmt,
+    num::NonZero,
     sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -33,12 +37,14 @@ pub struct Block {
     pub(crate) pool: Pool,
     /// On the host. Nobody else has one over the same bytes.
     pub(crate) region: Option<Region>,
-    /// `None` if it is empty.
+    /// `None` if it is empty, or lies where a script says.
     pub(crate) place: Option<Place>,
+    /// The cache that has its memory, by a number that is 1 more.
+    cache: Option<NonZero<u16>>,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
     pub(crate) id: u64,
-    /// Where the pool counts it among the owners. It and the kind change under the lock of the pool.
+    /// Where the pool counts it among the owners. It and the kind change under the lock of the pool, or of its cache.
     pub(crate) owner: AtomicUsize,
     pub(crate) op: &'static str,
     pub(crate) kind: AtomicU8,
@@ -48,6 +54,20 @@ pub struct Block {
 }
 
 impl Block {
+    /// A block with this memory, by its offset, and with this number and owner.
+    #[inline]
+    pub(crate) fn new(
+        pool: Pool,
+        region: Option<Region>,
+        (place, cache, offset): (Option<Place>, Option<NonZero<u16>>, u64),
+        (id, owner): (u64, usize),
+        &Request { bytes, stream, site, scope }: &Request,
+    ) -> Block {
+        let streams = AtomicU64::new(1 << stream.0);
+        let (op, kind, owner) = (site.op, AtomicU8::new(site.kind as u8), AtomicUsize::new(owner));
+        Block { pool, region, place, cache, offset, bytes, id, owner, op, kind, scope, streams }
+    }
+
     /// Its length, as requested.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -79,7 +99,14 @@ impl Block {
         if self.kind() == kind {
             return;
         }
-        let mut state = self.pool.0.lock();
+        match self.cache {
+            Some(cache) => self.pool.0.change_cached(self, cache.get() - 1, kind),
+            None => self.change(&mut self.pool.0.lock(), kind),
+        }
+    }
+
+    /// The same with the pool locked, and the cache that it came from.
+    pub(crate) fn change(&self, state: &mut State, kind: Kind) {
         let (from, owner) = (self.kind(), self.owner.load(Ordering::Relaxed));
         state.stats.change(from, kind, self.bytes);
         state.owners.remove(owner, self.bytes);
@@ -155,9 +182,14 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
+        if self.cache.is_some_and(|cache| self.pool.0.give_cached(self, cache.get() - 1)) {
+            return;
+        }
         let mut state = self.pool.0.lock();
-        if let Some(place) = self.place {
-            state.arena.give(place, *self.streams.get_mut());
+        match (self.cache, self.place) {
+            (Some(cache), _) => self.pool.0.give_closed(&state, self, cache.get() - 1),
+            (None, Some(place)) => state.area.arena.give(place, *self.streams.get_mut()),
+            (None, None) => {}
         }
         if let Some(script) = &mut state.script {
             script.freed(self.id, self.offset, self.bytes);

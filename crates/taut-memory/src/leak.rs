@@ -55,7 +55,7 @@ pub fn assert_no_leak<R>(run: impl FnOnce() -> R) -> R {
 
 /// The owners in a scope, of all pools, the largest first.
 fn left(scope: ScopeId) -> Vec<Owner> {
-    let owners = |pool: &Arc<Inner>| pool.lock().owners.live();
+    let owners = |pool: &Arc<Inner>| pool.settled().owners.live();
     let mut left: Vec<Owner> = pools().iter().flat_map(owners).filter(|o| o.scope.is_within(scope)).collect();
     left.sort_by_key(|owner| std::cmp::Reverse(owner.bytes));
     left
@@ -95,7 +95,7 @@ pub(crate) fn note(pool: &Pool) {
     if pools.len() == pools.capacity() {
         pools.retain(|pool| pool.strong_count() > 0);
     }
-    pools.push(Arc::downgrade(&pool.0));
+    pools.push(Arc::downgrade(pool.0.inner()));
 }
 
 fn pools() -> Vec<Arc<Inner>> {

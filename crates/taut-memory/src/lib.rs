@@ -26,10 +26,12 @@
 //! # Ok::<(), taut_memory::Error>(())
 //! ```
 
+mod area;
 mod arena;
 pub mod atomic;
 mod backing;
 mod block;
+mod cache;
 mod host;
 mod leak;
 mod limit;
@@ -41,6 +43,7 @@ mod pool;
 mod report;
 mod scope;
 mod script;
+mod shrink;
 mod site;
 mod stats;
 mod trace;

@@ -52,7 +52,8 @@ impl PoolScope {
     /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) if they hold more now. The old limit then stays.
     pub fn limit(&self, budget: Budget) -> Result<()> {
         let most_bytes = budget.of(self.pool.capacity_bytes(), "limit")?;
-        let mut state = self.pool.0.lock();
+        let turn = self.pool.0.turn();
+        let mut state = self.pool.0.ordered(&turn);
         let live_bytes = state.owners.bytes_where(|scope| is_within(scope, &self.path));
         if live_bytes > most_bytes {
             let (most, live, path) = (Size(most_bytes), Size(live_bytes), &self.path);
@@ -70,7 +71,7 @@ impl PoolScope {
 
     /// Bytes of the live blocks of this scope and those inside of it.
     pub fn live_bytes(&self) -> u64 {
-        self.pool.0.lock().owners.bytes_where(|scope| is_within(scope, &self.path))
+        self.pool.0.settled().owners.bytes_where(|scope| is_within(scope, &self.path))
     }
 }
 
@@ -92,6 +93,10 @@ impl Limits {
         let Limit { path, most_bytes, live_bytes } =
             self.of(scope).find(|limit| bytes > limit.most_bytes.saturating_sub(limit.live_bytes))?;
         Some(Cause::Scope { path: path.clone(), live_bytes: *live_bytes, most_bytes: *most_bytes })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     #[inline]

@@ -12,10 +12,16 @@ use std::{
 };
 
 /// Live bytes by scope, op and kind.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Owners {
     /// One for each site in each scope that ever held a block: as many as the program text has, so none is removed.
     list: Vec<Owner>,
+    lookup: Lookup,
+}
+
+/// Numbers of owners, by scope and site.
+#[derive(Debug)]
+pub(crate) struct Lookup {
     index: HashMap<(ScopeId, Site), usize, BuildHasherDefault<Mix>>,
     /// Where those stand that were counted last, found by the address of their op's name: comparing it is much of the
     /// time of a lookup in the index.
@@ -34,9 +40,36 @@ pub(crate) struct Owner {
     pub(crate) blocks: u64,
 }
 
-impl Default for Owners {
-    fn default() -> Owners {
-        Owners { list: Vec::new(), index: HashMap::default(), recent: [None; 64] }
+impl Default for Lookup {
+    fn default() -> Lookup {
+        Lookup { index: HashMap::default(), recent: [None; 64] }
+    }
+}
+
+impl Lookup {
+    /// The number of an owner, if it was [entered](Self::insert).
+    #[inline]
+    pub(crate) fn get(&mut self, scope: ScopeId, site: Site) -> Option<usize> {
+        let mut hash = Mix(site.op.as_ptr() as u64 ^ site.op.len() as u64);
+        hash.write_u64(u64::from(scope.number()) << 8 | site.kind as u64);
+        let slot = (hash.finish() % 64) as usize;
+        match self.recent[slot] {
+            Some((known, of, i)) if known == scope && of.kind == site.kind && ptr::eq(of.op, site.op) => {
+                Some(i)
+            }
+            _ => self.find(scope, site, slot),
+        }
+    }
+
+    #[cold]
+    fn find(&mut self, scope: ScopeId, site: Site, slot: usize) -> Option<usize> {
+        let i = *self.index.get(&(scope, site))?;
+        self.recent[slot] = Some((scope, site, i));
+        Some(i)
+    }
+
+    pub(crate) fn insert(&mut self, scope: ScopeId, site: Site, i: usize) {
+        self.index.insert((scope, site), i);
     }
 }
 
@@ -44,26 +77,26 @@ impl Owners {
     /// Counts a block, and returns where it was counted, for [`remove`](Self::remove).
     #[inline]
     pub(crate) fn add(&mut self, scope: ScopeId, site: Site, bytes: u64) -> usize {
-        let mut hash = Mix(site.op.as_ptr() as u64 ^ site.op.len() as u64);
-        hash.write_u64(u64::from(scope.number()) << 8 | site.kind as u64);
-        let slot = (hash.finish() % 64) as usize;
-        let i = match self.recent[slot] {
-            Some((known, of, i)) if known == scope && of.kind == site.kind && ptr::eq(of.op, site.op) => i,
-            _ => self.find(scope, site, slot),
-        };
+        let i = self.of(scope, site);
         self.list[i].bytes += bytes;
         self.list[i].blocks += 1;
         i
     }
 
-    #[cold]
-    fn find(&mut self, scope: ScopeId, site: Site, slot: usize) -> usize {
-        let i = *self.index.entry((scope, site)).or_insert_with(|| {
+    /// Where the blocks of this scope and site are counted.
+    #[inline]
+    pub(crate) fn of(&mut self, scope: ScopeId, site: Site) -> usize {
+        self.lookup.get(scope, site).unwrap_or_else(|| {
             self.list.push(Owner { scope, site, bytes: 0, blocks: 0 });
+            self.lookup.insert(scope, site, self.list.len() - 1);
             self.list.len() - 1
-        });
-        self.recent[slot] = Some((scope, site, i));
-        i
+        })
+    }
+
+    /// Adds what was counted elsewhere: below 0 too, but not in all.
+    pub(crate) fn merge(&mut self, i: usize, bytes: u64, blocks: u64) {
+        let owner = &mut self.list[i];
+        (owner.bytes, owner.blocks) = (owner.bytes.wrapping_add(bytes), owner.blocks.wrapping_add(blocks));
     }
 
     #[inline]

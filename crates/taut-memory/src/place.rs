@@ -1,197 +1,262 @@
-//! Placing a block under a budget: what to commit, and what to give back.
+//! Placing a block under a budget: what to commit, and where.
+//!
+//! No lock of the pool is held while the device is asked for something, but for the [turn](Inner::turn) to ask it. What a
+//! block needs made is taken first, so that nobody else gets it, then made, then handed out; meanwhile other threads take
+//! and give what is there.
 
 use crate::{
-    ALIGN_BYTES, Error, ErrorKind, Result, Site, StreamId,
+    ALIGN_BYTES, Error, ErrorKind, Result, ScopeId, Site, StreamId,
+    area::Area,
     arena::{Full, NewView, Place, Plan},
-    pool::{Inner, State},
+    pool::{Inner, Locked, Seat, State, Turn},
     report::{Cause, Shortage},
 };
 use std::ops::Range;
 
-impl Inner {
-    /// Takes a place that is ready for a block of `bytes` on `stream`, if there is one that waits for no other stream.
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) bytes: u64,
+    pub(crate) stream: StreamId,
+    pub(crate) site: Site,
+    pub(crate) scope: ScopeId,
+}
+
+impl Request {
+    /// The bytes of its place, if there are any, and not too many to say.
     #[inline]
-    pub(crate) fn find(&self, state: &mut State, bytes: u64, stream: StreamId) -> Option<(Place, u64)> {
-        let bytes = bytes.checked_next_multiple_of(ALIGN_BYTES).filter(|&bytes| bytes > 0)?;
-        state.arena.take_ready(bytes, 1 << stream.0)
+    pub(crate) fn aligned(&self) -> Option<u64> {
+        self.bytes.checked_next_multiple_of(ALIGN_BYTES).filter(|&bytes| bytes > 0)
     }
 
-    /// Finds, commits and takes the place of a block of `bytes`, and returns it with its offset. What has no byte has no
-    /// place, nor has what lies where a script says.
+    /// A bit for its stream.
+    #[inline]
+    pub(crate) fn streams(&self) -> u64 {
+        1 << self.stream.0
+    }
+}
+
+impl Area {
+    /// Takes a place that is ready, if there is one that waits for no other stream. Returns it with its offset in the pool.
+    #[inline]
+    pub(crate) fn find(&mut self, request: &Request) -> Option<(Place, u64)> {
+        let (place, offset) = self.arena.take_ready(request.aligned()?, request.streams())?;
+        Some((place, self.offset(offset)))
+    }
+
+    /// Takes the place of a plan, if that is ready and waits for no other stream.
+    #[inline]
+    pub(crate) fn take(&mut self, plan: &Plan, request: &Request) -> Option<(Place, u64)> {
+        if !plan.is_ready() || plan.streams & !request.streams() != 0 {
+            return None;
+        }
+        let (place, offset) = self.arena.take(plan, None);
+        Some((place, self.offset(offset)))
+    }
+}
+
+impl Inner {
+    /// Finds, commits and takes the place of a block in the first area, and returns it with its offset. What has no byte has
+    /// no place, nor has what lies where a script says.
     ///
     /// With an error no block has moved, and at most pages and views kept for reuse are gone.
-    pub(crate) fn place(
-        &self,
-        state: &mut State,
-        bytes: u64,
-        stream: StreamId,
-        site: Site,
-    ) -> Result<(Option<Place>, u64)> {
+    pub(crate) fn place<'a>(
+        &'a self,
+        mut state: Locked<'a>,
+        request: Request,
+    ) -> Result<(Locked<'a>, Option<Place>, u64)> {
+        let Request { bytes, site, .. } = request;
         if let Some(script) = &mut state.script
             && let Some(offset) = script.next(bytes, self.backing.capacity_bytes(), site)
         {
-            return Ok((None, offset?));
+            return Ok((state, None, offset?));
         }
         if bytes == 0 {
-            return Ok((None, 0));
+            return Ok((state, None, 0));
         }
-        let most_pages = self.pages_within(state.budget_bytes);
-        let plan = match bytes.checked_next_multiple_of(ALIGN_BYTES) {
-            Some(bytes) => state.arena.plan(bytes, most_pages),
-            None => Err(Full::Addresses),
+        if let Ok(plan) = self.plan(&state, &state.area, &request)
+            && let Some((place, offset)) = state.area.take(&plan, &request)
+        {
+            return Ok((state, Some(place), offset));
+        }
+        drop(state);
+        self.place_in_turn(request).map(|(state, (place, offset))| (state, Some(place), offset))
+    }
+
+    /// The same where the device must do something, or its streams must wait. There is no error before the caches have given
+    /// up what they have free.
+    #[cold]
+    fn place_in_turn(&self, request: Request) -> Result<(Locked<'_>, (Place, u64))> {
+        let turn = self.turn();
+        loop {
+            let (state, done) = self.shrink_unused(&turn, self.lock(), false);
+            done.map_err(|error| named(request.site, &error))?;
+            // Another thread may have come first.
+            if let Some(limit) = state.limits.exceeded(request.scope, request.bytes) {
+                return Err(self.shortage(state, request, limit));
+            }
+            let (Seat { state, .. }, made) = self.make(&turn, Seat { state, cache: None }, &request);
+            let cause = match made {
+                Ok(taken) => return Ok((state, taken)),
+                Err(Refusal::Full(full)) => self.cause(&state, full),
+                Err(Refusal::Device(error)) if error.kind() == ErrorKind::OutOfMemory => Cause::Device(error),
+                Err(Refusal::Device(error) | Refusal::Order(error)) => {
+                    return Err(named(request.site, &error));
+                }
+            };
+            let (state, reclaimed) = self.shrink_caches(&turn, state);
+            if !reclaimed.is_ok_and(|bytes| bytes > 0) {
+                return Err(self.shortage(state, request, cause));
+            }
+        }
+    }
+
+    /// Where to place a block in an area.
+    fn plan(&self, state: &State, area: &Area, request: &Request) -> Result<Plan, Full> {
+        let bytes = request.bytes.checked_next_multiple_of(ALIGN_BYTES).ok_or(Full::Addresses)?;
+        area.arena.plan(bytes, self.most_pages(state, area))
+    }
+
+    /// How many pages an area may have under the budget.
+    fn most_pages(&self, state: &State, area: &Area) -> u64 {
+        let others = state.committed_pages - area.arena.committed_pages();
+        self.pages_within(state.budget_bytes).saturating_sub(others)
+    }
+
+    /// Finds a place in an area, takes it, and makes what it misses. If the device refuses, another place is tried, once.
+    pub(crate) fn make<'a>(
+        &'a self,
+        turn: &Turn<'_>,
+        mut seat: Seat<'a>,
+        request: &Request,
+    ) -> (Seat<'a>, Result<(Place, u64), Refusal>) {
+        let plan = match self.plan(&seat.state, seat.area(), request) {
+            Ok(plan) => plan,
+            Err(full) => return (seat, Err(Refusal::Full(full))),
         };
-        let plan = plan.map_err(|full| self.shortage(state, bytes, site, self.cause(full)))?;
+        // Limits change in their turn only, so these are the same in the end.
+        seat.state.limits.add(request.scope, request.bytes);
+        let mut made;
+        (seat, made) = self.prepare(turn, seat, &plan, request.stream);
+        if let Err(Refusal::Device(_)) = &made {
+            let most_pages = self.most_pages(&seat.state, seat.area());
+            let other = request.aligned().map(|bytes| seat.area().arena.plan_again(&plan, bytes, most_pages));
+            if let Some(Ok(other)) = other {
+                (seat, made) = self.prepare(turn, seat, &other, request.stream);
+            }
+        }
+        seat.state.limits.sub(request.scope, request.bytes);
+        (seat, made)
+    }
+
+    /// Takes the place of a plan, lets `stream` wait for those that used it, commits the pages and makes the view that it
+    /// misses: all of it or nothing.
+    fn prepare<'a>(
+        &'a self,
+        turn: &Turn<'_>,
+        seat: Seat<'a>,
+        plan: &Plan,
+        stream: StreamId,
+    ) -> (Seat<'a>, Result<(Place, u64), Refusal>) {
+        let (mut seat, view) = self.view(turn, seat, plan);
+        let view = match view {
+            Ok(view) => view,
+            Err(error) => return (seat, Err(Refusal::Device(error))),
+        };
+        let area = seat.area_mut();
+        let age = area.arena.next_age();
+        let (place, offset) = area.arena.take(plan, view.as_ref());
+        let offset = area.offset(offset);
+        let missing = plan.missing.iter().map(|pages| area.pages(pages)).collect();
+        let view = view.map(|NewView { pages, of }| NewView {
+            pages: area.pages(&pages),
+            of: of.iter().map(|pages| area.pages(pages)).collect(),
+        });
+        let number = seat.number();
+        drop(seat);
+
+        let mut made = Made { has_memory: vec![false; plan.missing.len()], commits: 0, decommits: 0 };
+        let done = self.ask(stream, plan.streams & !(1 << stream.0), missing, view, &mut made);
+
+        let mut seat = self.seat(number);
+        seat.state.calls.commits += made.commits;
+        seat.state.calls.decommits += made.decommits;
+        let arena = &mut seat.area_mut().arena;
+        let before = arena.committed_pages();
+        for (pages, _) in plan.missing.iter().zip(made.has_memory).filter(|(_, has)| *has) {
+            arena.commit(pages.clone(), age);
+        }
+        if done.is_err() {
+            arena.abandon(plan, place);
+        }
+        let new = arena.committed_pages() - before;
+        seat.state.committed_pages += new;
+        let reserved_bytes = seat.state.committed_pages * self.granule_bytes;
+        seat.state.stats.reserve(reserved_bytes);
+        seat.state.publish();
+        self.rebase();
+        (seat, done.map(|()| (place, offset)))
+    }
+
+    /// Asks the device for what a plan misses, whose place is taken.
+    fn ask(
+        &self,
+        stream: StreamId,
+        others: u64,
+        missing: Vec<Range<u64>>,
+        view: Option<NewView>,
+        made: &mut Made,
+    ) -> Result<(), Refusal> {
         // First, because it changes nothing: work on `stream` at most waits in vain.
-        let others = plan.streams & !(1 << stream.0);
-        if others != 0 {
-            self.order(stream, others).map_err(|error| named(site, &error))?;
-        }
-        if plan.is_ready() {
-            let (place, offset) = state.arena.take(&plan, None);
-            return Ok((Some(place), offset));
-        }
-        let (place, offset) = self.make(state, plan, bytes, most_pages, stream, site)?;
-        Ok((Some(place), offset))
-    }
-
-    /// What the live blocks need at least: their pages, and the overhead.
-    pub(crate) fn least_bytes(&self, state: &State) -> u64 {
-        self.bytes_with(state.arena.touched_pages())
-    }
-
-    /// Gives pages without a live block back, the highest first, until `committed_bytes` or less are left or none can go.
-    /// Returns the bytes given back.
-    pub(crate) fn shrink(&self, state: &mut State, committed_bytes: u64) -> Result<u64> {
-        let (before, wanted) = (state.arena.committed_pages(), committed_bytes / self.granule_bytes);
-        if before <= wanted {
-            return Ok(0);
-        }
-        // A page that is given back is shown nowhere.
-        self.forget_views(state, usize::MAX)?;
-        for pages in state.arena.spare() {
-            let excess = state.arena.committed_pages().saturating_sub(wanted);
-            let n = excess.min(pages.end - pages.start);
-            if n == 0 {
+        self.order(stream, others).map_err(Refusal::Order)?;
+        let mut done = Ok(());
+        for (pages, has_memory) in missing.iter().zip(&mut made.has_memory) {
+            made.commits += 1;
+            done = self.commit(pages.clone());
+            *has_memory = done.is_ok();
+            if done.is_err() {
                 break;
             }
-            self.decommit(state, pages.end - n..pages.end)?;
         }
-        Ok((before - state.arena.committed_pages()) * self.granule_bytes)
-    }
-
-    /// Makes what a plan misses, and takes its place. If the device refuses, another place is tried, once.
-    #[cold]
-    fn make(
-        &self,
-        state: &mut State,
-        plan: Plan,
-        bytes: u64,
-        most_pages: u64,
-        stream: StreamId,
-        site: Site,
-    ) -> Result<(Place, u64)> {
-        let mut plan = plan;
-        let mut made = self.prepare(state, &plan);
-        if made.is_err()
-            && let Ok(other) = state.arena.plan_again(&plan, bytes.next_multiple_of(ALIGN_BYTES), most_pages)
-        {
-            self.order(stream, other.streams & !(1 << stream.0)).map_err(|error| named(site, &error))?;
-            plan = other;
-            made = self.prepare(state, &plan);
+        if let (Ok(()), Some(NewView { pages, of })) = (&done, view) {
+            made.commits += 1;
+            done = self.alias(pages, &of);
         }
-        let view = made.map_err(|error| match error.kind() {
-            ErrorKind::OutOfMemory => self.shortage(state, bytes, site, Cause::Device(error)),
-            _ => named(site, &error),
-        })?;
-        let taken = state.arena.take(&plan, view.as_ref());
-        state.stats.reserve(state.arena.committed_pages() * self.granule_bytes);
-        self.rebase();
-        Ok(taken)
-    }
-
-    /// Commits the pages and makes the view that a plan misses: all of it or nothing.
-    fn prepare(&self, state: &mut State, plan: &Plan) -> Result<Option<NewView>> {
-        for (i, pages) in plan.missing.iter().enumerate() {
-            if let Err(error) = self.commit(state, pages.clone()) {
-                self.undo(state, &plan.missing[..i]);
-                return Err(error);
+        if done.is_err() {
+            // Nobody needs these now, and no view shows them: they had no memory before. Those that can not be given back
+            // stay, as what they are.
+            for (pages, has_memory) in missing.iter().zip(&mut made.has_memory).filter(|(_, has)| **has) {
+                made.decommits += 1;
+                *has_memory = self.decommit(pages.clone()).is_err();
             }
         }
-        let view = self.view(state, plan);
-        if view.is_err() {
-            self.undo(state, &plan.missing);
-        }
-        view
+        done.map_err(Refusal::Device)
     }
 
-    /// Makes the view that a plan needs, if any, in place of others if there is no room.
-    fn view(&self, state: &mut State, plan: &Plan) -> Result<Option<NewView>> {
-        let view = loop {
-            if let Ok(view) = state.arena.new_view(plan) {
-                break view;
+    /// The view that a plan needs made, if any, in place of others if there is no room.
+    fn view<'a>(
+        &'a self,
+        turn: &Turn<'_>,
+        mut seat: Seat<'a>,
+        plan: &Plan,
+    ) -> (Seat<'a>, Result<Option<NewView>>) {
+        loop {
+            if let Ok(view) = seat.area().arena.new_view(plan) {
+                return (seat, Ok(view));
             }
             // A part of them: enough that it does not happen each time, for it may synchronize, and few enough that it does
             // not take long.
-            let idle = state.arena.idle_views().len();
+            let idle = seat.area().arena.idle_views().len();
             if idle == 0 {
-                return Err(Error::out_of_memory("no range of addresses is left to show these pages in"));
+                let none = "no range of addresses is left to show these pages in";
+                return (seat, Err(Error::out_of_memory(none)));
             }
-            self.forget_views(state, idle.div_ceil(16))?;
-        };
-        if let Some(NewView { pages, of }) = &view {
-            state.calls.commits += 1;
-            match &self.host {
-                Some(mapping) => mapping.alias(pages.clone(), of),
-                None => self.backing.alias(pages.clone(), of),
-            }?;
-        }
-        Ok(view)
-    }
-
-    /// Ends `n` views without a block, those first that were taken the longest time ago.
-    fn forget_views(&self, state: &mut State, n: usize) -> Result<()> {
-        for (id, pages) in state.arena.idle_views().into_iter().take(n) {
-            if !pages.is_empty() {
-                state.calls.decommits += 1;
-                match &self.host {
-                    Some(mapping) => mapping.unalias(pages),
-                    None => self.backing.unalias(pages),
-                }?;
+            let forgotten;
+            (seat, forgotten) = self.forget_views(turn, seat, idle.div_ceil(16));
+            if let Err(error) = forgotten {
+                return (seat, Err(error));
             }
-            state.arena.forget_view(id);
         }
-        Ok(())
-    }
-
-    fn commit(&self, state: &mut State, pages: Range<u64>) -> Result<()> {
-        state.calls.commits += 1;
-        match &self.host {
-            Some(mapping) => mapping.commit(pages.clone()),
-            None => self.backing.commit(pages.clone()),
-        }?;
-        state.arena.commit(pages);
-        Ok(())
-    }
-
-    fn decommit(&self, state: &mut State, pages: Range<u64>) -> Result<()> {
-        state.calls.decommits += 1;
-        match &self.host {
-            Some(mapping) => mapping.decommit(pages.clone())?,
-            None => self.backing.decommit(pages.clone())?,
-        }
-        state.arena.decommit(pages);
-        state.stats.reserved_bytes = state.arena.committed_pages() * self.granule_bytes;
-        state.publish();
-        Ok(())
-    }
-
-    /// Gives pages back that were committed for nothing. No view shows them: they had no memory before.
-    fn undo(&self, state: &mut State, committed: &[Range<u64>]) {
-        for pages in committed {
-            // If this fails too, the pages stay in the arena as committed, which is what they are.
-            let _ = self.decommit(state, pages.clone());
-        }
-        state.stats.reserve(state.arena.committed_pages() * self.granule_bytes);
     }
 
     /// Makes work on `stream` wait for the streams of `others`, a bit for each.
@@ -209,24 +274,31 @@ impl Inner {
     }
 
     /// So many pages and the overhead.
-    fn bytes_with(&self, pages: u64) -> u64 {
+    pub(crate) fn bytes_with(&self, pages: u64) -> u64 {
         pages.saturating_mul(self.granule_bytes).saturating_add(self.backing.overhead_bytes())
     }
 
-    fn cause(&self, full: Full) -> Cause {
+    /// Why there is no place in the first area.
+    fn cause(&self, state: &State, full: Full) -> Cause {
+        let others = state.committed_pages - state.area.arena.committed_pages();
         match full {
-            Full::Pages(pages) => Cause::Budget { needed_bytes: self.bytes_with(pages) },
+            Full::Pages(pages) => {
+                Cause::Budget { needed_bytes: self.bytes_with(others.saturating_add(pages)) }
+            }
             Full::Addresses => Cause::Addresses,
         }
     }
 
     /// Why there is no room, in words.
-    pub(crate) fn shortage(&self, state: &State, bytes: u64, site: Site, cause: Cause) -> Error {
+    #[cold]
+    pub(crate) fn shortage(&self, state: Locked<'_>, request: Request, cause: Cause) -> Error {
+        drop(state);
         let used = self.backing.driver_bytes();
         let free = used.map(|used| self.backing.capacity_bytes().saturating_sub(used));
+        let state = self.settled();
         let shortage = Shortage {
-            site,
-            requested_bytes: bytes,
+            site: request.site,
+            requested_bytes: request.bytes,
             live_bytes: state.stats.live_bytes,
             reserved_bytes: state.stats.reserved_bytes,
             overhead_bytes: self.backing.overhead_bytes(),
@@ -242,4 +314,21 @@ impl Inner {
 /// A fault of the device, with the op that met it in front.
 fn named(site: Site, error: &Error) -> Error {
     Error::new(error.kind(), format!("{}: {error}", site.op))
+}
+
+/// What the device did for a plan.
+struct Made {
+    /// Which of the pages have memory that had none.
+    has_memory: Vec<bool>,
+    commits: u64,
+    decommits: u64,
+}
+
+/// Why there is no place.
+pub(crate) enum Refusal {
+    Full(Full),
+    /// Of pages or of a view.
+    Device(Error),
+    /// Of a wait: no other place would help.
+    Order(Error),
 }

@@ -2,22 +2,25 @@
 
 use crate::{
     ALIGN_BYTES, Backing, Block, Calls, Error, ErrorKind, Result, ScopeId, Site, Stats, StreamId, Timeline,
-    arena::Arena,
+    area::Area,
+    cache::{Cache, Caches, Line, Meetings},
     host::{Mapping, Region},
     leak,
     limit::Limits,
     live,
     live::Row,
     owners::Owners,
+    place::Request,
     report::Size,
     script::Scripted,
     trace::{Event, Ring},
 };
 use std::{
     fmt,
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -25,7 +28,8 @@ use std::{
 ///
 /// Memory is taken from the [`Backing`] in whole pages as it is needed, and kept for reuse until
 /// [`release`](Self::release) is called or the budget calls for it. Calls from several threads are safe; placement is
-/// repeatable where one thread makes them.
+/// repeatable where one thread makes them. Threads that wait for each other again and again get memory of their own, each
+/// as much as it needs at most: what one of them has free serves another when the budget or the device has no more.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -46,7 +50,31 @@ use std::{
 /// # Ok::<(), taut_memory::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Pool(pub(crate) Arc<Inner>);
+pub struct Pool(pub(crate) Arc<Root>);
+
+/// What holds a pool. There may be several, each with its own count of the handles: all threads would wait for one.
+#[repr(align(128))]
+pub(crate) struct Root(Arc<Inner>);
+
+impl Root {
+    /// Another one for the same pool.
+    pub(crate) fn another(&self) -> Arc<Root> {
+        Arc::new(Root(self.0.clone()))
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+}
+
+impl Deref for Root {
+    type Target = Inner;
+
+    #[inline]
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
 
 /// How much a pool may reserve, overhead included. Never more than the capacity of the device.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,14 +109,51 @@ pub(crate) struct Inner {
     pub(crate) within: Option<Arc<Block>>,
     /// The address of offset 0. Changes only while no block lives.
     base: AtomicU64,
-    span_bytes: u64,
+    pub(crate) span_bytes: u64,
     pub(crate) granule_bytes: u64,
-    state: Mutex<State>,
+    /// Whose turn it is to change pages, limits or the budget: taken before the lock, and held while the device is asked
+    /// for something.
+    turn: Line<Mutex<()>>,
+    /// Never locked while the device is asked for something.
+    pub(crate) state: Line<Mutex<State>>,
+    pub(crate) caches: Caches,
+}
+
+/// A [turn](Inner::turn): what other threads take and give meanwhile is there already.
+pub(crate) type Turn<'a> = MutexGuard<'a, ()>;
+
+/// The state of a pool, for one thread at a time.
+pub(crate) type Locked<'a> = MutexGuard<'a, State>;
+
+/// The state, and one of the areas: that of a cache, or the first one.
+pub(crate) struct Seat<'a> {
+    pub(crate) state: Locked<'a>,
+    pub(crate) cache: Option<(u16, MutexGuard<'a, Cache>)>,
+}
+
+impl Seat<'_> {
+    /// The number of the cache.
+    pub(crate) fn number(&self) -> Option<u16> {
+        self.cache.as_ref().map(|(number, _)| *number)
+    }
+
+    pub(crate) fn area(&self) -> &Area {
+        self.cache.as_ref().map_or(&self.state.area, |(_, cache)| &cache.area)
+    }
+
+    pub(crate) fn area_mut(&mut self) -> &mut Area {
+        self.cache.as_mut().map_or(&mut self.state.area, |(_, cache)| &mut cache.area)
+    }
 }
 
 pub(crate) struct State {
-    pub(crate) arena: Arena,
+    /// The first one.
+    pub(crate) area: Area,
+    /// In all areas.
+    pub(crate) committed_pages: u64,
+    /// But for what [caches](Caches) that are open have counted.
     pub(crate) stats: Stats,
+    pub(crate) meetings: Meetings,
     pub(crate) calls: Calls,
     pub(crate) owners: Owners,
     pub(crate) budget_bytes: u64,
@@ -120,8 +185,8 @@ impl Pool {
         let host = host.and_then(|host| host.take());
         let mut inner = Inner::new(backing, base, span_bytes, granule_bytes);
         inner.host = host;
-        let pool = Pool(Arc::new(inner));
-        live::show(&pool.0);
+        let pool = Pool::from_inner(inner);
+        live::show(pool.0.inner());
         leak::note(&pool);
         pool
     }
@@ -143,14 +208,20 @@ impl Pool {
             let (n, most) = (stream.0, StreamId::COUNT - 1);
             return Err(Error::device(format!("{}: there is no stream {n}, the last is {most}", site.op)));
         }
-        let mut state = self.0.lock();
         let scope = ScopeId::current();
-        if let Some(limit) = state.limits.exceeded(scope, bytes) {
-            return Err(self.0.shortage(&state, bytes, site, limit));
+        let request = Request { bytes, stream, site, scope };
+        if self.0.caches.are_open()
+            && let Some(block) = self.take_cached(request)
+        {
+            return Ok(block);
         }
-        let (place, offset) = match self.0.find(&mut state, bytes, stream) {
-            Some((place, offset)) => (Some(place), offset),
-            None => self.0.place(&mut state, bytes, stream, site)?,
+        let mut state = self.0.meet();
+        if let Some(limit) = state.limits.exceeded(scope, bytes) {
+            return Err(self.0.shortage(state, request, limit));
+        }
+        let (mut state, place, offset) = match state.area.find(&request) {
+            Some((place, offset)) => (state, Some(place), offset),
+            None => self.0.place(state, request)?,
         };
         let region = self.0.region(offset, bytes);
         state.limits.add(scope, bytes);
@@ -164,15 +235,18 @@ impl Pool {
         state.event(Event::Allocate { owner: owner as u32 }, id, bytes);
         state.publish();
         drop(state);
-        let streams = AtomicU64::new(1 << stream.0);
-        let (op, kind, owner) = (site.op, AtomicU8::new(site.kind as u8), AtomicUsize::new(owner));
-        Ok(Block { pool: self.clone(), region, place, offset, bytes, id, owner, op, kind, scope, streams })
+        Ok(Block::new(self.clone(), region, (place, None, offset), (id, owner), &request))
+    }
+
+    /// The first handle of a pool.
+    pub(crate) fn from_inner(inner: Inner) -> Pool {
+        Pool(Arc::new(Root(Arc::new(inner))))
     }
 
     /// What is in use now, and was at most. Asks the driver for `driver_bytes`, where there is one.
     pub fn stats(&self) -> Stats {
         let driver_bytes = self.0.backing.driver_bytes();
-        Stats { driver_bytes, ..self.0.lock().stats }
+        Stats { driver_bytes, ..self.0.settled().settled_stats() }
     }
 
     /// How often the backing was asked to change pages since the pool was made, whether it did or refused.
@@ -182,8 +256,8 @@ impl Pool {
 
     /// Sets every peak to the present value.
     pub fn reset_peaks(&self) {
-        let mut state = self.0.lock();
-        state.stats.reset_peaks();
+        let mut state = self.0.settled();
+        state.reset_peaks();
         state.publish();
     }
 
@@ -197,7 +271,8 @@ impl Pool {
     /// then stays.
     pub fn set_budget(&self, budget: Budget) -> Result<()> {
         let wanted = budget.of(self.0.backing.capacity_bytes(), "set_budget")?;
-        let mut state = self.0.lock();
+        let turn = self.0.turn();
+        let state = self.0.ordered(&turn);
         let needed = self.0.least_bytes(&state);
         if needed > wanted {
             let (wanted, needed) = (Size(wanted), Size(needed));
@@ -205,7 +280,8 @@ impl Pool {
                 "set_budget: {wanted} is less than the {needed} in use"
             )));
         }
-        let shrunk = self.0.shrink(&mut state, wanted.saturating_sub(self.0.backing.overhead_bytes()));
+        let committed_bytes = wanted.saturating_sub(self.0.backing.overhead_bytes());
+        let (mut state, shrunk) = self.0.shrink(&turn, state, committed_bytes);
         if shrunk.is_ok() {
             state.budget_bytes = wanted;
         }
@@ -231,8 +307,8 @@ impl Pool {
     ///
     /// [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
     pub fn release(&self) -> Result<u64> {
-        let mut state = self.0.lock();
-        let released = self.0.shrink(&mut state, 0);
+        let turn = self.0.turn();
+        let (mut state, released) = self.0.shrink(&turn, self.0.ordered(&turn), 0);
         state.limits();
         released
     }
@@ -259,15 +335,21 @@ impl Pool {
     /// [`Shared`](crate::ErrorKind::Shared), saying who holds what, while a block lives, an empty one too: nothing has
     /// changed then. [`Driver`](crate::ErrorKind::Driver) for a fault of the device.
     pub fn reset(&self) -> Result<()> {
-        let mut state = self.0.lock();
-        if let Some(holders) = state.owners.holders() {
-            return Err(Error::shared(format!("reset: the pool still holds {holders}")));
-        }
-        let shrunk = self.0.shrink(&mut state, 0);
+        let turn = self.0.turn();
+        let state = self.0.ordered(&turn);
+        state.is_unused()?;
+        let (mut state, shrunk) = self.0.shrink(&turn, state, 0);
         state.limits();
         shrunk?;
+        // Another thread may have taken a block meanwhile.
+        state.is_unused()?;
+        drop(state);
         self.0.backing.close()?;
-        state.arena = Arena::new(self.0.span_bytes, self.0.granule_bytes);
+        let mut state = self.0.ordered(&turn);
+        // Of no byte: for others it would have needed its turn.
+        state.is_unused()?;
+        state.area = Area::new(0, self.0.span_bytes, self.0.granule_bytes);
+        self.0.reset_caches(&state);
         state.stats = Stats::default();
         if state.ring.is_none() {
             // They hold nothing now, but the timeline knows them by their numbers.
@@ -280,7 +362,7 @@ impl Pool {
     /// Who holds the live blocks, in words: how many bytes, and the largest owners by op, kind and scope. `None` if
     /// there is no block.
     pub fn holders(&self) -> Option<String> {
-        self.0.lock().owners.holders()
+        self.0.settled().owners.holders()
     }
 
     /// Starts the timeline, anew if it was recorded already: the last `events` events are kept, in 64 bytes of host memory
@@ -296,7 +378,7 @@ impl Pool {
         }
         // Before the lock is taken: it may take long.
         let mut ring = Box::new(Ring::new(events)?);
-        let mut state = self.0.lock();
+        let mut state = self.0.ordered(&self.0.turn());
         ring.begin(&state.owners, &state.stats, state.budget_bytes);
         state.ring = Some(ring);
         Ok(())
@@ -319,7 +401,7 @@ impl Pool {
 impl PartialEq for Pool {
     /// Whether both are handles of one pool.
     fn eq(&self, other: &Pool) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(self.0.inner(), other.0.inner())
     }
 }
 
@@ -327,7 +409,7 @@ impl Eq for Pool {}
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.0.lock();
+        let state = self.0.settled();
         let mut out = f.debug_struct("Pool");
         out.field("backing", &self.0.backing).field("live_bytes", &state.stats.live_bytes);
         out.field("reserved_bytes", &state.stats.reserved_bytes).field("budget_bytes", &state.budget_bytes);
@@ -339,8 +421,10 @@ impl Inner {
     /// What a pool over `backing` is that lies in no block and owns no pages of the host.
     pub(crate) fn new(backing: Arc<dyn Backing>, base: u64, span_bytes: u64, granule_bytes: u64) -> Inner {
         let state = State {
-            arena: Arena::new(span_bytes, granule_bytes),
+            area: Area::new(0, span_bytes, granule_bytes),
+            committed_pages: 0,
             stats: Stats::default(),
+            meetings: Meetings::default(),
             calls: Calls::default(),
             owners: Owners::default(),
             budget_bytes: backing.capacity_bytes(),
@@ -349,13 +433,14 @@ impl Inner {
             ring: None,
             row: None,
         };
-        let (base, state) = (AtomicU64::new(base), Mutex::new(state));
-        Inner { backing, host: None, within: None, base, span_bytes, granule_bytes, state }
+        let (base, turn, state) = (AtomicU64::new(base), Line(Mutex::new(())), Line(Mutex::new(state)));
+        let caches = Caches::default();
+        Inner { backing, host: None, within: None, base, span_bytes, granule_bytes, turn, state, caches }
     }
 
     /// The memory of a new block, if it is the host's.
     #[inline]
-    fn region(&self, offset: u64, bytes: u64) -> Option<Region> {
+    pub(crate) fn region(&self, offset: u64, bytes: u64) -> Option<Region> {
         match (&self.host, &self.within) {
             (Some(mapping), _) => mapping.region(offset, bytes),
             (None, Some(block)) => block.region.as_ref()?.part(offset, bytes),
@@ -364,8 +449,20 @@ impl Inner {
     }
 
     /// A thread that panicked left the state whole, or short of what it was about to add: it is usable.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state and the area of a cache, or the first one.
+    pub(crate) fn seat(&self, number: Option<u16>) -> Seat<'_> {
+        let state = self.lock();
+        let cache = number.and_then(|number| Some((number, self.caches.lock(number)?)));
+        Seat { state, cache }
+    }
+
+    /// The turn of this thread to ask the device for something.
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        self.turn.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn named(&self, ring: &Ring, owners: &Owners) -> Timeline {
@@ -398,6 +495,17 @@ impl State {
     /// The same where reserved bytes or the budget may have changed without a block.
     fn limits(&mut self) {
         self.event(Event::Limits, 0, 0);
+    }
+
+    /// Whether nothing asks for one order of all calls.
+    pub(crate) fn is_unordered(&self) -> bool {
+        let told = self.script.is_some() || self.ring.is_some() || self.row.is_some();
+        !told && self.limits.is_empty()
+    }
+
+    fn is_unused(&self) -> Result<()> {
+        let held = |holders| Error::shared(format!("reset: the pool still holds {holders}"));
+        self.owners.holders().map_or(Ok(()), |holders| Err(held(holders)))
     }
 
     /// Shows the figures as they are now, if they are shown at all. Called wherever one changed.

@@ -107,7 +107,7 @@ impl Pool {
         let backing = Arc::new(Part { block: block.clone() });
         let mut inner = Inner::new(backing, base, 0, GRANULE_BYTES);
         inner.within = Some(block);
-        let pool = Pool(Arc::new(inner));
+        let pool = Pool::from_inner(inner);
         let reading = Reading { script: script.clone(), next: 0, live: BTreeMap::new() };
         pool.0.lock().script = Some(Box::new(Scripted::Read(reading)));
         leak::note(&pool);

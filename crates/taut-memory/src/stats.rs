@@ -6,7 +6,8 @@ use std::ops::Sub;
 /// The state of a [`Pool`](crate::Pool) at one moment.
 ///
 /// Live bytes are those that were asked for, exactly: the space between blocks is not counted. A peak is the highest
-/// value since the pool was made or [`reset_peaks`](crate::Pool::reset_peaks) was called.
+/// value since the pool was made or [`reset_peaks`](crate::Pool::reset_peaks) was called. Where threads have memory of their
+/// own, the peaks of live bytes are as if each thread had held its most at the same time: never less than the true ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Bytes of all live blocks.
@@ -113,10 +114,57 @@ impl Stats {
     }
 
     pub(crate) fn reset_peaks(&mut self) {
-        self.peak_live_bytes = self.live_bytes;
-        self.peak_tensor_bytes = self.tensor_bytes;
-        self.peak_workspace_bytes = self.workspace_bytes;
+        self.restart_peaks();
         self.peak_reserved_bytes = self.reserved_bytes;
-        self.peak_by_kind = self.live_by_kind;
+    }
+}
+
+/// What is needed where several count.
+impl Stats {
+    /// So much above 0 that what is taken away before it is added does no harm.
+    const MIDDLE: u64 = 1 << 62;
+
+    /// Nothing, from where it can become less.
+    pub(crate) fn middle() -> Stats {
+        let mut stats = Stats::default();
+        stats.levels().for_each(|(live, peak)| (*live, *peak) = (Stats::MIDDLE, Stats::MIDDLE));
+        stats
+    }
+
+    /// Adds what was counted from the [middle](Self::middle): peaks as if both had been at once.
+    pub(crate) fn merge(&mut self, other: &Stats) {
+        let mut other = *other;
+        self.allocations += other.allocations;
+        for ((live, peak), (change, most)) in self.levels().zip(other.levels()) {
+            *live = live.wrapping_add(*change).wrapping_sub(Stats::MIDDLE);
+            *peak += *most - Stats::MIDDLE;
+        }
+    }
+
+    /// Raises the peaks of live bytes to those of `other`.
+    pub(crate) fn raise_peaks(&mut self, other: &Stats) {
+        let mut other = *other;
+        self.levels().zip(other.levels()).for_each(|((_, peak), (_, most))| *peak = (*peak).max(*most));
+    }
+
+    /// Live bytes were never more than what was reserved.
+    pub(crate) fn cap_peaks(&mut self) {
+        let most = self.peak_reserved_bytes;
+        self.levels().for_each(|(live, peak)| *peak = (*peak).min(most).max(*live));
+    }
+
+    /// Sets the peaks of live bytes to the present values.
+    pub(crate) fn restart_peaks(&mut self) {
+        self.levels().for_each(|(live, peak)| *peak = *live);
+    }
+
+    /// Live bytes of every sort, with their peaks.
+    fn levels(&mut self) -> impl Iterator<Item = (&mut u64, &mut u64)> {
+        let sums = [
+            (&mut self.live_bytes, &mut self.peak_live_bytes),
+            (&mut self.tensor_bytes, &mut self.peak_tensor_bytes),
+            (&mut self.workspace_bytes, &mut self.peak_workspace_bytes),
+        ];
+        sums.into_iter().chain(self.live_by_kind.iter_mut().zip(&mut self.peak_by_kind))
     }
 }

@@ -117,7 +117,8 @@ impl Change {
 /// The block of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceBlock {
-    /// Blocks of a pool are numbered from 0, in the order in which they were handed out.
+    /// Blocks of a pool are numbered from 0, in the order in which they were handed out. Those of threads that had memory of
+    /// their own have numbers from 2^48 on, which no two of them share.
     pub id: u64,
     /// Its bytes, as requested.
     pub bytes: u64,

@@ -63,6 +63,23 @@ impl Arena {
         self.live_bytes -= block.end - block.start;
     }
 
+    /// Makes a live range free in which nobody has done anything: it is used by those `streams` that used it before.
+    #[cold]
+    pub(super) fn unuse(&mut self, node: u32, streams: u64) {
+        let (start, prev) = (self.ranges.start(node), self.ranges.prev(node));
+        let beside = [prev, self.ranges.next(node)].map(|beside| self.ranges.used(beside));
+        self.vacate(node, streams);
+        if streams == 0 {
+            // Where nobody was, there is nobody to wait for: the end of those beside it is theirs alone.
+            let used = beside.iter().flatten().filter(|used| used.streams != 0);
+            let used = used.fold(Used { streams, end: start }, |all, used| Used {
+                streams: all.streams | used.streams,
+                end: all.end.max(used.end),
+            });
+            self.ranges.free(if beside[0].is_some() { prev } else { node }, used);
+        }
+    }
+
     /// Enters a free range, before `next`, where it is looked for. The one at the top is in no bin.
     #[inline]
     fn list(&mut self, node: u32, range: Range<u64>, next: u32) {

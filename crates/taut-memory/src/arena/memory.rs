@@ -1,9 +1,6 @@
 //! Memory under pages, and views of them: what the pool does to its backing is noted here.
 
-use super::{
-    Arena, Choice, Full, Plan, count,
-    ranges::{END, Used},
-};
+use super::{Arena, Choice, Full, Plan, count, ranges::Used, views::View};
 use std::ops::Range;
 
 /// Second places for the parts of a plan, to be made before it is taken.
@@ -15,17 +12,43 @@ pub(crate) struct NewView {
     pub(crate) of: Vec<Range<u64>>,
 }
 
+/// Pages on their way out.
+#[derive(Debug)]
+pub(crate) struct Held {
+    node: u32,
+    pub(crate) pages: Range<u64>,
+    streams: u64,
+}
+
 impl Arena {
-    /// Pages of a plan now have memory.
-    pub(crate) fn commit(&mut self, pages: Range<u64>) {
-        let len = self.last.len().max(pages.end as usize);
-        self.last.resize(len, END);
-        // As old as all that is made for this plan.
-        self.pages.commit(pages, self.now + 1);
+    /// How old what is made for the next plan will be.
+    pub(crate) fn next_age(&self) -> u64 {
+        self.now + 1
     }
 
-    /// Free pages now have no memory. No view is idle.
-    pub(crate) fn decommit(&mut self, pages: Range<u64>) {
+    /// Pages of a plan that was taken now have memory; `age` is what [`next_age`](Self::next_age) was before.
+    pub(crate) fn commit(&mut self, pages: Range<u64>, age: u64) {
+        self.pages.commit(pages, age);
+    }
+
+    /// Makes free pages that have memory live, so that nobody gets them while that is taken away. No view is idle.
+    pub(crate) fn hold(&mut self, pages: Range<u64>) -> Option<Held> {
+        let bytes = self.byte(pages.start)..self.byte(pages.end);
+        let gap = self.gap_at(bytes.start).filter(|&gap| bytes.end <= self.ranges.end(gap))?;
+        let used = self.ranges.used(gap).filter(|used| bytes.start < used.end);
+        Some(Held { node: self.occupy(gap, bytes), pages, streams: used.map_or(0, |used| used.streams) })
+    }
+
+    /// Makes pages free that were [held](Self::hold), with their memory or without.
+    pub(crate) fn let_go(&mut self, held: Held, decommitted: bool) {
+        self.unuse(held.node, if decommitted { 0 } else { held.streams });
+        if decommitted {
+            self.decommit(held.pages);
+        }
+    }
+
+    /// Free pages now have no memory.
+    fn decommit(&mut self, pages: Range<u64>) {
         let bytes = self.byte(pages.start)..self.byte(pages.end);
         if let Some(gap) = self.gap_at(bytes.start)
             && let Some(used) = self.ranges.used(gap).filter(|used| used.end <= bytes.end)
@@ -58,8 +81,14 @@ impl Arena {
         self.views.idle().into_iter().filter_map(pages).collect()
     }
 
-    /// An idle view is no more.
-    pub(crate) fn forget_view(&mut self, id: u32) {
-        self.views.remove(id);
+    /// Takes out a view, if it is idle, so that it is taken no more.
+    pub(crate) fn forget_view(&mut self, id: u32) -> Option<View> {
+        self.views.get(id).filter(|view| view.nodes.is_empty())?;
+        self.views.remove(id)
+    }
+
+    /// Enters an idle view again that was [forgotten](Self::forget_view), but is still there.
+    pub(crate) fn restore_view(&mut self, view: View) {
+        self.views.insert(view);
     }
 }

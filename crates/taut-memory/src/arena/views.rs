@@ -17,7 +17,7 @@ pub(super) struct Views {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct View {
+pub(crate) struct View {
     pub(super) bytes: u64,
     /// When it was made, in the time of [`Pages::born`](super::pages::Pages::born).
     pub(super) born: u64,
@@ -26,7 +26,7 @@ pub(super) struct View {
     /// Where its block begins.
     pub(super) offset: u64,
     /// The second places. Empty if its memory lies together, and needs none.
-    pub(super) pages: Range<u64>,
+    pub(crate) pages: Range<u64>,
     /// The memory, in order. All parts but the first begin with a page, all but the last end with one.
     pub(super) parts: Vec<Range<u64>>,
     /// The live ranges under it, while a block has it.
@@ -61,8 +61,8 @@ impl Views {
         id
     }
 
-    pub(super) fn remove(&mut self, id: u32) {
-        let Some(view) = self.list.get_mut(id as usize).and_then(Option::take) else { return };
+    pub(super) fn remove(&mut self, id: u32) -> Option<View> {
+        let view = self.list.get_mut(id as usize).and_then(Option::take)?;
         if let Some(ids) = self.by_bytes.get_mut(&view.bytes) {
             ids.retain(|&other| other != id);
             if ids.is_empty() {
@@ -71,6 +71,7 @@ impl Views {
         }
         self.parts -= view.parts.len();
         self.unused.push(id);
+        Some(view)
     }
 
     /// The views without a block, the one first that was taken the longest time ago.

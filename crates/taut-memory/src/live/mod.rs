@@ -138,7 +138,7 @@ impl Shown {
     fn fill(&mut self) {
         let Some(page) = &self.page else { return };
         for pool in self.pools.iter().filter_map(Weak::upgrade) {
-            let mut state = pool.lock();
+            let mut state = pool.ordered(&pool.turn());
             if let (false, Some(label)) = (state.is_shown(), pool.backing.label()) {
                 let facts = (pool.backing.capacity_bytes(), pool.backing.overhead_bytes());
                 match Page::row(page, &label, facts) {
