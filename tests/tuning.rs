@@ -205,7 +205,7 @@ fn damage_is_refused(at: &At) -> Check {
     let card = Card::h200();
     let asked = Asked::new(1, [2048, 2112, 7168], [false, true], 0, [DType::F16; 2])?;
     let text = table(&[(asked, 0)], &card).to_string();
-    let entry = "f16 f16, 1, 2048 x 2112 x 7168, k k: MatmulWgmma(F16, [K, K], Large), 1, 1792 7\n";
+    let entry = "f16 f16, 1, 2048 x 2112 x 7168, k k: MatmulWgmma(F16, [K, K], Broad), 1, 1536 3\n";
     prop_assert!(text.ends_with(entry), "{}", text);
     for (from, to, line) in [
         ("tuning 1", "tuning 2", 1),
@@ -220,10 +220,10 @@ fn damage_is_refused(at: &At) -> Check {
         ("f16 f16", "f16 f17", 10),
         ("2048 x 2112 x 7168", "2048 x 2112", 10),
         ("2048", "18446744073709551616", 10),
-        ("Large", "Larger", 10),
-        ("MatmulWgmma(F16, [K, K], Large)", "Arange(F16)", 10),
-        ("1792 7", "1792", 10),
-        ("1792 7", "1792 7, 1", 10),
+        ("Broad", "Broader", 10),
+        ("MatmulWgmma(F16, [K, K], Broad)", "Arange(F16)", 10),
+        ("1536 3", "1536", 10),
+        ("1536 3", "1536 3, 1", 10),
         (": Matmul", " Matmul", 10),
     ] {
         let message = message_of(Tuning::parse(&text.replacen(from, to, 1)))?;
