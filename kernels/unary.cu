@@ -117,7 +117,7 @@ template <typename C> struct Clamp {
 };
 
 template <typename C> struct PowScalar {
-    __device__ C operator()(C x, C exponent) const { return powf(x, exponent); }
+    __device__ C operator()(C x, C exponent) const { return power(x, exponent); }
 };
 
 template <typename C> struct Square {

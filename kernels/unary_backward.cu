@@ -125,7 +125,7 @@ template <typename C> struct Clamp {
 
 template <typename C> struct PowScalar {
     __device__ C operator()(C grad, C x, C exponent) const {
-        return exponent == 0.0f ? 0.0f : grad * (exponent * powf(x, exponent - 1.0f));
+        return exponent == 0.0f ? 0.0f : grad * (exponent * power(x, exponent - 1.0f));
     }
 };
 
