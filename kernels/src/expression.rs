@@ -337,7 +337,7 @@ fn rows(family: &str, op: &str, streams: usize, dtype: DType, part: RowPart, pac
     let len = if packs { pack_len(&[dtype]) } else { 1 };
     let (team, hold) = match part {
         RowPart::Short | RowPart::Warp => ("Group", "Row"),
-        RowPart::Block => ("Block", "Row"),
+        RowPart::Block | RowPart::Wide => ("Block", "Row"),
         RowPart::Rush => ("Block", "All"),
         RowPart::Staged => ("Block", "Shared"),
         RowPart::Cluster => ("Cluster", "Shared"),

@@ -118,7 +118,7 @@ pub enum Kernel {
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
 type Code = [usize; 4];
-const RADIX: [usize; 3] = [32, 8, 9];
+const RADIX: [usize; 3] = [32, 8, 10];
 
 const ABSENT: u16 = u16::MAX;
 
@@ -227,6 +227,12 @@ impl Kernel {
                 let softmax = [Softmax::Plain, Softmax::Log];
                 all.extend(softmax.map(|op| Kernel::SoftmaxBackward(op, dtype, part, packs)));
                 let norm = [Norm::Layer, Norm::Rms, Norm::L2];
+                // The backward of norms of 16 bits has a wide part for this one.
+                let part = if (part, packs, dtype.size()) == (RowPart::Block, true, 2) {
+                    RowPart::Wide
+                } else {
+                    part
+                };
                 all.extend(norm.map(|op| Kernel::NormBackward(op, dtype, part, packs)));
                 all.extend([true, false].map(|grad| Kernel::CrossEntropy(grad, dtype, part, packs)));
                 let weighted = [Norm::Layer, Norm::Rms];
@@ -238,6 +244,10 @@ impl Kernel {
                 let norm = Norm::ALL.into_iter().filter(|op| op.streams() == 1);
                 all.extend(norm.map(|op| Kernel::Norm(op, dtype, staged, true)));
                 all.push(Kernel::CrossEntropy(true, dtype, staged, true));
+                let softmax = [Softmax::Plain, Softmax::Log];
+                all.extend(softmax.map(|op| Kernel::SoftmaxBackward(op, dtype, staged, true)));
+                let norm = [Norm::Layer, Norm::Rms, Norm::L2];
+                all.extend(norm.map(|op| Kernel::NormBackward(op, dtype, staged, true)));
             }
             for packs in [true, false] {
                 let weighted = [Norm::Layer, Norm::Rms];
@@ -312,9 +322,9 @@ impl Kernel {
             Kernel::SoftmaxBackward(..) => "softmax_backward.cu",
             Kernel::NormBackward(..) => "norm_backward.cu",
             Kernel::CrossEntropy(..) => "cross_entropy.cu",
-            Kernel::NormWeightRows(..) | Kernel::NormWeightColumns(..) | Kernel::NormWeightJoin(_) => {
-                "norm_weight_backward.cu"
-            }
+            Kernel::NormWeightRows(..)
+            | Kernel::NormWeightColumns(..)
+            | Kernel::NormWeightJoin(_) => "norm_weight_backward.cu",
             Kernel::Triangle(..) => "triangle.cu",
             Kernel::Fused(..) => "fused.cu",
             Kernel::Packed(..) => "packed.cu",
