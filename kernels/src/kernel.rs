@@ -4,6 +4,7 @@
 //! A new family takes a variant of [`Kernel`], a line in `all`, `code` and `file`, and one in `expression.rs`.
 
 use crate::{
+    args::slice_widths,
     expression::pack_len,
     variant::{
         Access, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile,
@@ -92,6 +93,9 @@ pub enum Kernel {
     NormWeightRows(Norm, DType, RowPart, bool),
     /// `norm_weight_backward.cu`: sums over slices of rows; likewise.
     NormWeightColumns(Norm, DType, bool),
+    /// `norm_weight_backward.cu`: sums over slices of rows that are read once: of so many packs at most, by blocks of so many
+    /// threads, one of [`slice_widths`].
+    NormWeightSlices(Norm, DType, [usize; 2]),
     /// `norm_weight_backward.cu`: the sums of the slices, to this dtype.
     NormWeightJoin(DType),
     /// `cross_entropy.cu`, with gradients or without: likewise.
@@ -253,6 +257,9 @@ impl Kernel {
                 let weighted = [Norm::Layer, Norm::Rms];
                 all.extend(weighted.map(|op| Kernel::NormWeightColumns(op, dtype, packs)));
             }
+            for op in [Norm::Layer, Norm::Rms] {
+                all.extend(slice_widths(op, dtype).map(|widths| Kernel::NormWeightSlices(op, dtype, widths)));
+            }
             all.push(Kernel::NormWeightJoin(dtype));
             for drops in [true, false] {
                 all.extend(Access::ALL.map(|access| Kernel::Fused(dtype, access, drops)));
@@ -324,6 +331,7 @@ impl Kernel {
             Kernel::CrossEntropy(..) => "cross_entropy.cu",
             Kernel::NormWeightRows(..)
             | Kernel::NormWeightColumns(..)
+            | Kernel::NormWeightSlices(..)
             | Kernel::NormWeightJoin(_) => "norm_weight_backward.cu",
             Kernel::Triangle(..) => "triangle.cu",
             Kernel::Fused(..) => "fused.cu",
@@ -410,6 +418,9 @@ impl Kernel {
             }
             Kernel::CrossEntropy(grad, dtype, part, packs) => {
                 [35, grad as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
+            Kernel::NormWeightSlices(op, dtype, [width, _]) => {
+                [47, op as usize, dtype as usize, width.trailing_zeros() as usize - 8]
             }
             Kernel::NormWeightJoin(dtype) => [34, 0, dtype as usize, 0],
             Kernel::Scan(op, dtype, part) => [19, op as usize, dtype as usize, part as usize],
