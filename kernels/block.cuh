@@ -35,13 +35,51 @@ struct Group {
     __device__ u32 lane() const { return threadIdx.x & (size - 1); }
     __device__ u64 index() const { return (u64(blockIdx.x) * blockDim.x + threadIdx.x) >> (31 - __clz(size)); }
 
-    // What all threads of the group know together, to each of them. Every thread of the block takes part.
-    template <typename Op> __device__ __forceinline__ typename Op::Stat join(typename Op::Stat own) const {
+    // The first thread's x.
+    __device__ __forceinline__ f32 first(f32 x) const { return shuffle_from(x, threadIdx.x % kWarp & ~(size - 1)); }
+
+    // The same bits for each of them. Every thread of the block takes part.
+    __device__ __forceinline__ f32 sum(f32 x) const {
         #pragma unroll
         for (u32 by = kWarp / 2; by > 0; by /= 2) {
-            if (by < size) own = Op::join(own, shuffle_down(own, by));
+            if (by < size) x += __shfl_xor_sync(0xffffffffu, x, by);
         }
-        return shuffle_from(own, threadIdx.x % kWarp & ~(size - 1));
+        return x;
+    }
+
+    // Of what most often is the same for all of them, and can be multiplied exactly.
+    __device__ __forceinline__ f32 sum_alike(f32 x) const {
+        const bool is_alike = __all_sync(0xffffffffu, x == first(x));
+        return is_alike ? f32(size) * x : sum(x);
+    }
+
+    // Two at once: after the first step each half of a warp has one of them.
+    __device__ __forceinline__ void sum_both(f32& a, f32& b) const {
+        if (size < kWarp) {
+            a = sum(a);
+            b = sum(b);
+            return;
+        }
+        const bool is_upper = threadIdx.x & kWarp / 2;
+        f32 mine = is_upper ? b : a;
+        mine += __shfl_xor_sync(0xffffffffu, is_upper ? a : b, kWarp / 2);
+        #pragma unroll
+        for (u32 by = kWarp / 4; by > 0; by /= 2) mine += __shfl_xor_sync(0xffffffffu, mine, by);
+        a = __shfl_sync(0xffffffffu, mine, 0);
+        b = __shfl_sync(0xffffffffu, mine, kWarp / 2);
+    }
+
+    // What all threads of the group know together, to each of them. Every thread of the block takes part.
+    template <typename Op> __device__ __forceinline__ typename Op::Stat join(typename Op::Stat own) const {
+        if constexpr (requires { Op::join_all(*this, own); }) {
+            return Op::join_all(*this, own);
+        } else {
+            #pragma unroll
+            for (u32 by = kWarp / 2; by > 0; by /= 2) {
+                if (by < size) own = Op::join(own, shuffle_down(own, by));
+            }
+            return shuffle_from(own, threadIdx.x % kWarp & ~(size - 1));
+        }
     }
 };
 

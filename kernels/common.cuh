@@ -26,6 +26,21 @@ template <u32 kLen, typename T> __device__ __forceinline__ Pack<f32, kLen> to_f3
     return x;
 }
 
+// Rounded to a pack, 16-bit elements in pairs.
+template <typename T, u32 kLen> __device__ __forceinline__ Pack<T, kLen> rounded(const f32 (&x)[kLen]) {
+    if constexpr (kIsHalf<T> && kLen % 2 == 0) {
+        Pack<u32, kLen / 2> pairs;
+        #pragma unroll
+        for (u32 l = 0; l < kLen; l += 2) pairs.lane[l / 2] = pack_pair<T>(x[l], x[l + 1]);
+        return bits_as<Pack<T, kLen>>(pairs);
+    } else {
+        Pack<T, kLen> pack;
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) pack.lane[l] = from_f32<T>(x[l]);
+        return pack;
+    }
+}
+
 // Whether a load leaves no trace in L1 and asks for whole lines of 256 bytes. That pays where a kernel only reads; beside
 // stores it costs (see PACKS in src/args.rs).
 enum class Cache { Skip, Use };

@@ -34,6 +34,7 @@ template <typename T, u32 kLength> struct Line {
     using Op = Sums;
     static constexpr u32 kLen = kLength, kValues = kLen;
     static constexpr f32 kPad = -kInf;
+    static constexpr u32 kSources = 1;
     struct Raw { Pack<T, kLen> x; };
     struct Beside {};
 
@@ -54,6 +55,7 @@ template <typename T, u32 kLength> struct Line {
         for (u32 l = 0; l < kLen; ++l) x[l] = wide.lane[l];
     }
 
+    __device__ __forceinline__ const T* source(u32) const { return in; }
     __device__ __forceinline__ T pad() const { return from_f32<T>(kPad); }
     __device__ __forceinline__ void leave(u64, const f32 (&)[kValues]) const {}
 

@@ -5,9 +5,10 @@
 //            side, f32 if wide, else T; with kLen > 1 16-byte aligned. residual and sum only with kAdds.
 // Aliasing   in == out, or with kAdds in == sum, with the same layout is the op in place; otherwise nothing overlaps out
 //            and sum.
-// Numerics   f32; deviations from the mean, and the mean from the first element, are what is squared and added; one
-//            rounding on store. With kAdds in + residual is rounded to T before all else. NaN or inf in, NaN out, but for
-//            what is finite beside an inf in RMS and L2 norms: 0. Squares beyond f32 count as inf.
+// Numerics   f32; what is squared and added are deviations from one of the elements that a thread has at a time, and what
+//            threads have is joined by how far their means are apart, counted from the first element; one rounding on
+//            store. With kAdds in + residual is rounded to T before all else. NaN or inf in, NaN out, but for what is
+//            finite beside an inf in RMS and L2 norms: 0. Squares beyond f32 count as inf.
 // Bound by   memory: n * 2 * sizeof(T) bytes, twice that with kAdds; where none are held, rows are read again, from L2 where
 //            they fit.
 #include "norm.cuh"
@@ -16,6 +17,8 @@ template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
     using Op = Kind;
     static constexpr u32 kLen = kLength, kValues = kLen;
     static constexpr f32 kPad = 0.0f;
+    static constexpr bool kSkips = Op::kCentered;
+    static constexpr u32 kSources = 1;
     struct Raw { Pack<T, kLen> x, residual; };
     struct Beside { Affine::Raw<kLen> weight, bias; };
 
@@ -49,14 +52,20 @@ template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) {
             x[l] = wide.lane[l];
-            if constexpr (kAdds && !kAgain) x[l] = to_f32(from_f32<T>(x[l] + other.lane[l]));
+            if constexpr (kAdds && !kAgain) x[l] += other.lane[l];
+        }
+        if constexpr (kAdds && !kAgain) {
+            const auto sum = to_f32(rounded<T>(x));
+            #pragma unroll
+            for (u32 l = 0; l < kLen; ++l) x[l] = sum.lane[l];
         }
     }
 
+    __device__ __forceinline__ const T* source(u32) const { return in; }
     __device__ __forceinline__ T pad() const { return from_f32<T>(kPad); }
 
     __device__ __forceinline__ void leave(u64 unit, const f32 (&x)[kLen]) const {
-        if constexpr (kAdds) store(sum + along<kLen>(unit, sum_step), rounded(x));
+        if constexpr (kAdds) store(sum + along<kLen>(unit, sum_step), rounded<T>(x));
     }
 
     template <typename Chunk> __device__ __forceinline__ typename Op::Stat find(const Chunk& chunk) const {
@@ -99,15 +108,7 @@ template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
             #pragma unroll
             for (u32 l = 0; l < kLen; ++l) y[l] += b[l];
         }
-        store(out + along<kLen>(unit, out_step), rounded(y));
-    }
-
-  private:
-    static __device__ __forceinline__ Pack<T, kLen> rounded(const f32 (&x)[kLen]) {
-        Pack<T, kLen> pack;
-        #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) pack.lane[l] = from_f32<T>(x[l]);
-        return pack;
+        store(out + along<kLen>(unit, out_step), rounded<T>(y));
     }
 };
 

@@ -22,28 +22,37 @@ struct Layer {
         return {count, a.mean + apart * share, a.squares + b.squares + apart * (a.count * share) * apart};
     }
 
+    // Of a whole group at once, by deviations from what its first thread has found: with sums, where pairs would divide in
+    // each step.
+    static __device__ __forceinline__ Moment join_all(const Group& group, Moment own) {
+        const f32 centre = group.first(own.mean), apart = own.mean - centre;
+        f32 sum = own.count * apart, squares = fmaf(sum, apart, own.squares);
+        group.sum_both(sum, squares);
+        return moment(group.sum_alike(own.count), sum, squares, centre);
+    }
+
+    // Of the sums of so many deviations, and of their squares, from what is `apart` from the origin.
+    static __device__ __forceinline__ Moment moment(f32 count, f32 sum, f32 squares, f32 apart) {
+        const f32 mean = __fdividef(sum, fmaxf(count, 1.0f));
+        return {count, apart + mean, fmaf(-sum, mean, squares)};
+    }
+
+    // Deviations are from one of the elements: where it is far from their mean, so is their spread.
     template <typename Chunk> static __device__ __forceinline__ Moment find(const Chunk& chunk, f32 origin) {
+        const f32 centre = chunk.has(0) ? chunk.x[0][0] : origin;
         f32 count = 0.0f, sum = 0.0f, squares = 0.0f;
         #pragma unroll
         for (u32 j = 0; j < Chunk::kUnits; ++j) {
             if (!chunk.has(j)) continue;
             count += Chunk::kLen;
             #pragma unroll
-            for (u32 l = 0; l < Chunk::kLen; ++l) sum += chunk.x[j][l] - origin;
-        }
-        // Squares of distances from what f32 makes of the mean, less what that is beside it.
-        const f32 mean = __fdividef(sum, fmaxf(count, 1.0f)), centre = origin + mean;
-        const f32 beside = (centre - origin) - mean;
-        #pragma unroll
-        for (u32 j = 0; j < Chunk::kUnits; ++j) {
-            if (!chunk.has(j)) continue;
-            #pragma unroll
             for (u32 l = 0; l < Chunk::kLen; ++l) {
                 const f32 apart = chunk.x[j][l] - centre;
+                sum += apart;
                 squares += apart * apart;
             }
         }
-        return {count, mean, fmaf(-count * beside, beside, squares)};
+        return moment(count, sum, squares, centre - origin);
     }
 
     static __device__ Prescription prescribe(Moment total, f32, f32 eps) {

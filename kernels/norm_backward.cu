@@ -4,8 +4,8 @@
 // Launch     as softmax.cu.
 // Requires   as softmax.cu, of x, grad and out. weight: as in norm.cu.
 // Aliasing   grad == out with the same layout is the op in place; otherwise nothing overlaps out.
-// Numerics   f32; statistics as in norm.cu, and products with the gradient counted from the same mean; one rounding on
-//            store. Where an element of x or its gradient is not finite, nothing in the row is.
+// Numerics   f32; statistics as in norm.cu, and products with the gradient counted alike; one rounding on store. Where an
+//            element of x or its gradient is not finite, nothing in the row is.
 // Bound by   memory: n * 3 * sizeof(T) bytes; where none are held, rows are read again, from L2 where they fit.
 #include "norm.cuh"
 
@@ -32,9 +32,16 @@ template <typename Kind> struct Sums {
         }
         return both;
     }
+
+    static __device__ __forceinline__ Stat join_all(const Group& group, Stat own) requires Kind::kCentered {
+        const auto x = Kind::join_all(group, own.x);
+        f32 product = fmaf(own.x.mean - x.mean, own.sum, own.product), sum = own.sum;
+        group.sum_both(product, sum);
+        return {x, product, sum};
+    }
 };
 
-// out = (grad - shift - normal * slope) * factor, where normal is what the norm makes of x.
+// out = grad * factor - normal * slope + shift, where normal is what the norm makes of x.
 template <typename By> struct Prescription {
     By normal;
     f32 shift, slope, factor;
@@ -45,6 +52,8 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     using Stat = typename Op::Stat;
     static constexpr u32 kLen = kLength, kValues = 2 * kLen;
     static constexpr f32 kPad = 0.0f;
+    static constexpr bool kSkips = Kind::kCentered;
+    static constexpr u32 kSources = 2;
     struct Raw { Pack<T, kLen> x, grad; };
     struct Beside {};
 
@@ -74,33 +83,52 @@ template <typename Kind, typename T, u32 kLength> struct Line {
         }
     }
 
+    __device__ __forceinline__ const T* source(u32 which) const { return which == 0 ? in : grad; }
+    __device__ __forceinline__ T pad() const { return from_f32<T>(kPad); }
     __device__ __forceinline__ void leave(u64, const f32 (&)[kValues]) const {}
 
     // Leaves the gradient times the weight.
     template <typename Chunk> __device__ __forceinline__ Stat find(Chunk& chunk) const {
-        Stat found{Kind::find(chunk, origin())};
-        if (Kind::kWeighted && weight.at) {
+        if constexpr (Kind::kCentered) {
+            const f32 centre = chunk.has(0) ? chunk.x[0][0] : origin(), apart_of_centre = centre - origin();
+            f32 count = 0.0f, sum = 0.0f, squares = 0.0f, product = 0.0f, grads = 0.0f;
             #pragma unroll
             for (u32 j = 0; j < Chunk::kUnits; ++j) {
                 if (!chunk.has(j)) continue;
-                f32 w[kLen];
-                weight.load<T>(chunk.unit(j) * kLen, w);
+                weigh(chunk, j);
+                count += kLen;
                 #pragma unroll
-                for (u32 l = 0; l < kLen; ++l) chunk.x[j][kLen + l] *= w[l];
+                for (u32 l = 0; l < kLen; ++l) {
+                    const f32 apart = chunk.x[j][l] - centre, g = chunk.x[j][kLen + l];
+                    sum += apart;
+                    squares += apart * apart;
+                    product += g * apart;
+                    grads += g;
+                }
             }
-        }
-        f32 mean = 0.0f;
-        if constexpr (Kind::kCentered) mean = found.x.mean;
-        #pragma unroll
-        for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            const Moment x = Kind::moment(count, sum, squares, apart_of_centre);
+            return {x, product - grads * (x.mean - apart_of_centre), grads};
+        } else {
+            Stat found{Kind::find(chunk, 0.0f), 0.0f};
             #pragma unroll
-            for (u32 l = 0; l < kLen; ++l) {
-                const f32 g = chunk.x[j][kLen + l];
-                if constexpr (Kind::kCentered) found.sum += g;
-                found.product += g * (chunk.x[j][l] - origin() - mean);
+            for (u32 j = 0; j < Chunk::kUnits; ++j) {
+                if (chunk.has(j)) weigh(chunk, j);
             }
+            #pragma unroll
+            for (u32 j = 0; j < Chunk::kUnits; ++j) {
+                #pragma unroll
+                for (u32 l = 0; l < kLen; ++l) found.product += chunk.x[j][kLen + l] * chunk.x[j][l];
+            }
+            return found;
         }
-        return found;
+    }
+
+    template <typename Chunk> __device__ __forceinline__ void weigh(Chunk& chunk, u32 j) const {
+        if (!Kind::kWeighted || !weight.at) return;
+        f32 w[kLen];
+        weight.load<T>(chunk.unit(j) * kLen, w);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) chunk.x[j][kLen + l] *= w[l];
     }
 
     __device__ __forceinline__ auto prescribe(Stat total, Stat) const {
@@ -108,11 +136,11 @@ template <typename Kind, typename T, u32 kLength> struct Line {
         Prescription<decltype(Kind::prescribe(total.x, n, eps))> by{normal, 0.0f, 0.0f, 0.0f};
         if constexpr (Kind::kCentered) {
             by.factor = normal.factor;
-            by.shift = total.sum / n;
+            by.shift = -by.factor * (total.sum / n);
         } else {
             by.factor = normal;
         }
-        by.slope = by.factor * total.product * Kind::share(total.x, n, eps);
+        by.slope = by.factor * total.product * Kind::share(total.x, n, eps) * by.factor;
         return by;
     }
 
@@ -120,13 +148,13 @@ template <typename Kind, typename T, u32 kLength> struct Line {
 
     template <typename By>
     __device__ __forceinline__ void finish(u64 unit, const f32 (&x)[kValues], const By& by, const Beside*) const {
-        Pack<T, kLen> y;
+        f32 y[kLen];
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) {
             const f32 normal = Kind::value(x[l], origin(), by.normal);
-            y.lane[l] = from_f32<T>((x[kLen + l] - by.shift - normal * by.slope) * by.factor);
+            y[l] = fmaf(x[kLen + l], by.factor, fmaf(-normal, by.slope, by.shift));
         }
-        store(out + along<kLen>(unit, out_step), y);
+        store(out + along<kLen>(unit, out_step), rounded<T>(y));
     }
 };
 

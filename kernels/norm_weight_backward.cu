@@ -1,15 +1,19 @@
 // norm_weight_backward.cu: the gradients of the weight and the bias of a norm: over all rows the sums of grad * normal and
 // of grad, where normal is what the norm makes of x before its weight.
 //
-// Three kernels: what a norm needs of each row; sums of slices of the rows, a tile of columns a block; the slices' sums.
+// Sums of slices of the rows by one kernel, or by two where rows are few, short, long or no packs: what a norm needs of each
+// row, and then a tile of columns a block. Another one adds up the slices' sums.
 //
 // Launch     rows: as softmax.cu. columns: x: kWarp units of columns a block, y: slices of rows; join: x: kWarp sums a
-//            block; kThreads threads, static shared memory.
+//            block; kThreads threads, static shared memory. slices: x: slices of rows; kMost threads, kSliceStages stages
+//            of dynamic shared memory.
 // Requires   rows as softmax.cu, of grad and in. centers: one for each row. partials: f32 [slices, kinds, n], of Layer two
-//            kinds, of others one. weight and bias: [n]; bias only of two kinds.
+//            kinds, of others one. weight and bias: [n]; bias only of two kinds. slices: packs; share: a power of two up to
+//            the warps of a block, of which a row takes kWarp * kSliceTake packs each; with kUnits > 1 all of them.
 // Aliasing   nothing overlaps what is written.
 // Numerics   f32, statistics as in norm.cu; sums in a fixed order: the same bits in every run; one rounding on store.
-// Bound by   memory: rows * n * 3 * sizeof(T) bytes.
+// Bound by   memory: rows * n * 2 * sizeof(T) bytes, or 3 by two kernels.
+#include "mma.cuh"
 #include "norm.cuh"
 
 // What the elements of a row are normed by: (x - origin - mean) * factor.
@@ -24,6 +28,7 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     using Op = Kind;
     static constexpr u32 kLen = kLength, kValues = kLen;
     static constexpr f32 kPad = 0.0f;
+    static constexpr bool kSkips = Op::kCentered;
     struct Raw { Pack<T, kLen> x; };
 
     const T* in;
@@ -114,6 +119,126 @@ norm_weight_backward_columns(const T* grad, const T* in, const Center* centers, 
         for (u32 line = 0; line < kLines; ++line) total += of_line[line][kind][place];
         const u64 column = (u64(blockIdx.x) * kWarp + place % kWarp) * kLen + place / kWarp;
         if (column < n) partials[(u64(blockIdx.y) * kKinds + kind) * n + column] = total;
+    }
+}
+
+// What a thread has of a row, as Kind::find takes it.
+template <u32 kLength, u32 kCount> struct Own {
+    static constexpr u32 kLen = kLength, kUnits = kCount;
+    f32 x[kUnits][kLen];
+    u32 first, end;
+
+    __device__ __forceinline__ bool has(u32 j) const { return first + j * kWarp < end; }
+};
+
+// Slices of rows that are read once. A stage of shared memory has rows of both operands for all warps, `share` of them a
+// row, kSliceTake packs for each lane; the stages behind it are on their way. A thread adds up the same kUnits packs of
+// all of its rows.
+template <typename Kind, typename T, u32 kLen, u32 kUnits, u32 kMost>
+__global__ void __launch_bounds__(kMost, 2 * kThreads / kMost)
+norm_weight_backward_slices(const T* grad, const T* in, f32* partials, const __grid_constant__ Rows<2> rows, u64 slice,
+                            f32 eps, u32 share) {
+    follow();
+    using Stat = typename Kind::Stat;
+    constexpr u32 kKinds = Kind::kCentered ? 2 : 1, kWarps = kMost / kWarp, kSteps = kSliceTake / kUnits;
+    constexpr u32 kOperand = kMost * kSliceTake * 16, kStage = 2 * kOperand;  // bytes
+    extern __shared__ uint4 memory[];
+    __shared__ Stat of_warp[kWarps];
+    const u32 lane = threadIdx.x % kWarp, own = threadIdx.x / kWarp, at = shared_address(memory);
+    const u32 units = u32(rows.units), n = units * kLen;
+    const u32 n_rows = kWarps / share, width = share * kWarp * kSliceTake;
+    const u64 begin = u64(blockIdx.x) * slice;
+    const u64 end = begin + slice < rows.walk.numel ? begin + slice : rows.walk.numel;
+    const u32 first = own % share * (kWarp * kSliceTake) + lane, place = (own * kWarp * kSliceTake + lane) * 16;
+
+    const auto start = [&](u64 top, u32 stage) {
+        if (top + own / share < end) {
+            const auto row = rows.at(top + own / share);
+            #pragma unroll
+            for (u32 j = 0; j < kSliceTake; ++j) {
+                const u32 unit = first + j * kWarp, to = at + stage * kStage + place + j * kWarp * 16;
+                if (unit >= units) continue;
+                copy_async_16(to, in + row.of[1] + unit * kLen, 16);
+                copy_async_16(to + kOperand, grad + row.of[0] + unit * kLen, 16);
+            }
+        }
+        copy_async_commit();
+    };
+    const auto pack = [](u32 from) { return to_f32(bits_as<Pack<T, kLen>>(load_shared_16(from))); };
+    const auto origin_of = [&](u32 stage, u32 row) { return pack(at + stage * kStage + row * width * 16).lane[0]; };
+
+    f32 sum[kUnits][kKinds][kLen] = {};
+    const u32 column = threadIdx.x & (width - 1), group = threadIdx.x / width;
+    const u32 side = width < kMost ? width : kMost, groups = kMost / side;
+    #pragma unroll 1
+    for (u32 i = 0; i + 1 < kSliceStages; ++i) start(begin + i * n_rows, i);
+    u32 stage = 0;
+    #pragma unroll 1
+    for (u64 top = begin; top < end; top += n_rows) {
+        copy_async_wait<kSliceStages - 2>();
+        __syncthreads();  // what all have copied is there, and nobody reads the stage before any more
+        start(top + (kSliceStages - 1) * n_rows, stage == 0 ? kSliceStages - 1 : stage - 1);
+        Own<kLen, kSliceTake> chunk{{}, first, units};
+        #pragma unroll
+        for (u32 j = 0; j < kSliceTake; ++j) {
+            const auto x = pack(at + stage * kStage + place + j * kWarp * 16);
+            #pragma unroll
+            for (u32 l = 0; l < kLen; ++l) chunk.x[j][l] = Kind::kCentered || chunk.has(j) ? x.lane[l] : 0.0f;
+        }
+        const f32 origin = Kind::kCentered ? origin_of(stage, own / share) : 0.0f;
+        const Stat found = Group(kWarp).join<Kind>(Kind::find(chunk, origin));
+        if (lane == 0) of_warp[own] = found;
+        __syncthreads();
+
+        // In every warp, lane by lane, what there is in the row of each warp.
+        const u32 of = lane & (kWarps - 1);
+        const auto by = Kind::prescribe(Group(share).join<Kind>(of_warp[of]), f32(n), eps);
+        Center center{0.0f, 0.0f, 0.0f, 0.0f};
+        if constexpr (Kind::kCentered) center = {origin_of(stage, of / share), by.shift, by.factor, 0.0f};
+        else center.factor = by;
+        #pragma unroll
+        for (u32 i = 0; i < kSteps; ++i) {
+            const u32 row = group + i * groups;
+            const Center c = shuffle_from(center, row * share);
+            if (top + row >= end) continue;
+            #pragma unroll
+            for (u32 j = 0; j < kUnits; ++j) {
+                const u32 unit = column + j * kMost, from = at + stage * kStage + (row * width + unit) * 16;
+                if (unit >= units) continue;
+                const auto x = pack(from), g = pack(from + kOperand);
+                #pragma unroll
+                for (u32 l = 0; l < kLen; ++l) {
+                    if constexpr (Kind::kCentered) {
+                        sum[j][0][l] += g.lane[l] * fmaf(x.lane[l] - c.origin, c.factor, c.mean);
+                        sum[j][kKinds - 1][l] += g.lane[l];
+                    } else {
+                        sum[j][0][l] += g.lane[l] * (x.lane[l] * c.factor);
+                    }
+                }
+            }
+        }
+        stage = stage + 1 < kSliceStages ? stage + 1 : 0;
+    }
+
+    copy_async_wait<0>();
+    f32* of_thread = reinterpret_cast<f32*>(memory);
+    #pragma unroll
+    for (u32 j = 0; j < kUnits; ++j) {
+        #pragma unroll
+        for (u32 kind = 0; kind < kKinds; ++kind) {
+            __syncthreads();
+            #pragma unroll
+            for (u32 l = 0; l < kLen; ++l) of_thread[l * kMost + threadIdx.x] = sum[j][kind][l];
+            __syncthreads();
+            #pragma unroll 1
+            for (u32 i = threadIdx.x; i < kLen * side; i += kMost) {
+                f32 total = 0.0f;
+                #pragma unroll 1
+                for (u32 k = 0; k < groups; ++k) total += of_thread[i % kLen * kMost + k * side + i / kLen];
+                const u32 to = j * kMost * kLen + i;
+                if (to < n) partials[(u64(blockIdx.x) * kKinds + kind) * n + to] = total;
+            }
+        }
     }
 }
 

@@ -10,7 +10,10 @@
 //     Raw load<kAgain>(u64 unit)                     // all that is read of a unit, the first time and again
 //     void widen<kAgain>(Raw, f32 (&x)[kValues])     // numbers to compute with, first those of one operand, then the next
 //     void leave(u64 unit, x)                        // stores what is asked for beside the result
-//     T pad()                                        // what widens to kPad; of lines that may be in shared memory
+//     static constexpr bool kSkips;                  // whether find asks chunk.has itself; need not be there
+//     T pad()                                        // what widens to kPad; of lines that may be in shared memory, with
+//     static constexpr u32 kSources;                 // the operands that Raw has a pack of, one or two, and
+//     const T* source(u32 which)                     // where they begin
 //     Op::Stat find(chunk)                           // of the units of a chunk; may replace their x
 //     auto prescribe(Op::Stat total, Op::Stat own)   // what finish needs, where find has found own
 //     void again(chunk, Op::Stat total)              // instead of find, where the total is known, and
@@ -31,7 +34,12 @@ template <u32 kOperands> struct Rows {
     __device__ __forceinline__ Place<kOperands> at(u64 row) const {
         u64 i[1] = {row < walk.numel ? row : 0};
         Place<kOperands> place[1];
-        walk.at(i, place);
+        if (walk.rank == 1) {
+            #pragma unroll
+            for (u32 k = 0; k < kOperands; ++k) place[0].of[k] = i[0] * walk.stride[k][0];
+        } else {
+            walk.at(i, place);
+        }
         return place[0];
     }
 
@@ -62,6 +70,7 @@ template <typename Line, typename Team, u32 kCount> struct Chunk {
 
     template <bool kAgain, typename From> __device__ __forceinline__ void load(const From& line) {
         constexpr bool kPadded = requires { From::kPadded; };
+        constexpr bool kSkips = requires { requires Line::kSkips; };
         typename Line::Raw raw[kUnits];
         #pragma unroll
         for (u32 j = 0; j < kUnits; ++j) {
@@ -70,7 +79,7 @@ template <typename Line, typename Team, u32 kCount> struct Chunk {
         // All, so that none is done under a condition; only the last chunk of a row has units that there are not.
         #pragma unroll
         for (u32 j = 0; j < kUnits; ++j) line.template widen<kAgain>(raw[j], x[j]);
-        if (kPadded || left == kUnits * size) return;
+        if (kPadded || kSkips || left == kUnits * size) return;
         #pragma unroll
         for (u32 j = 0; j < kUnits; ++j) {
             if (has(j)) continue;
@@ -163,33 +172,42 @@ __device__ __forceinline__ auto stream_row(const Line& line, const Team& team, u
     return total;
 }
 
-// A row in shared memory: units that a thread has copied itself, and what becomes kPad up to whole chunks.
+// A row in shared memory, one operand behind the other: units that a thread has copied itself, and what becomes kPad up to
+// whole chunks.
 template <typename Line, typename Team> struct Staged {
     static constexpr bool kPadded = true;
+    static constexpr u32 kSources = Line::kSources;
+    using Raw = typename Line::Raw;
+    using Unit = decltype(Raw::x);
     const Line& line;
     const Team& team;
-    u32 at;
+    u32 at, apart;  // the first operand, and from one to the next
 
-    template <bool> __device__ __forceinline__ typename Line::Raw load(u64 unit) const {
-        return {bits_as<decltype(Line::Raw::x)>(load_shared_16(place(u32(unit))))};
+    template <bool> __device__ __forceinline__ Raw load(u64 unit) const {
+        const auto of = [&](u32 which) { return bits_as<Unit>(load_shared_16(place(u32(unit), which))); };
+        if constexpr (kSources == 1) return {of(0)};
+        else return {of(0), of(1)};
     }
 
-    template <bool kAgain>
-    __device__ __forceinline__ void widen(const typename Line::Raw& raw, f32 (&x)[Line::kValues]) const {
+    template <bool kAgain> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[Line::kValues]) const {
         line.template widen<kAgain>(raw, x);
     }
 
-    __device__ __forceinline__ u32 place(u32 unit) const { return at + team.slot(unit) * 16; }
+    __device__ __forceinline__ u32 place(u32 unit, u32 which) const { return at + team.slot(unit) * 16 + which * apart; }
 
     __device__ __forceinline__ void start(u32 unit) const {
-        copy_async_16(place(unit), line.in + u64(unit) * Line::kLen, 16);
+        #pragma unroll
+        for (u32 i = 0; i < kSources; ++i) {
+            copy_async_16(place(unit, i), line.source(i) + u64(unit) * Line::kLen, 16);
+        }
     }
 
     __device__ __forceinline__ void pad(u32 unit) const {
-        decltype(Line::Raw::x) pack;
+        Unit pack;
         #pragma unroll
         for (auto& lane : pack.lane) lane = line.pad();
-        store_shared_16(place(unit), bits_as<uint4>(pack));
+        #pragma unroll
+        for (u32 i = 0; i < kSources; ++i) store_shared_16(place(unit, i), bits_as<uint4>(pack));
     }
 };
 
@@ -198,9 +216,10 @@ template <u32 kUnits, u32 kAhead, typename Line, typename Team>
 __device__ __forceinline__ auto stage_row(const Line& line, const Team& team, u64 units) {
     using Op = typename Line::Op;
     extern __shared__ uint4 memory[];
-    Staged<Line, Team> staged{line, team, shared_address(memory)};
-    asm volatile("" : "+r"(staged.at));  // else it is computed anew in each step
     const u32 chunk_size = kUnits * team.size, end = u32(units);
+    const u32 apart = (end + chunk_size - 1) / chunk_size * kUnits * blockDim.x * 16;
+    Staged<Line, Team> staged{line, team, shared_address(memory), apart};
+    asm volatile("" : "+r"(staged.at));  // else it is computed anew in each step
     u32 ahead = team.lane();
     const auto start = [&] {
         #pragma unroll

@@ -63,6 +63,7 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     using Op = Peaks;
     static constexpr u32 kLen = kLength, kValues = kLen, kIn = 0, kMask = 1, kOut = Kind::kMasked ? 2 : 1;
     static constexpr f32 kPad = -kInf;
+    static constexpr u32 kSources = 1;
     struct Raw { Pack<T, kLen> x; Pack<u8, kLen> mask; };
     struct Beside {};
 
@@ -88,6 +89,7 @@ template <typename Kind, typename T, u32 kLength> struct Line {
         }
     }
 
+    __device__ __forceinline__ const T* source(u32) const { return in; }
     __device__ __forceinline__ T pad() const { return from_f32<T>(kPad); }
     __device__ __forceinline__ void leave(u64, const f32 (&)[kLen]) const {}
 
@@ -111,10 +113,10 @@ template <typename Kind, typename T, u32 kLength> struct Line {
 
     template <typename Prescription>
     __device__ __forceinline__ void finish(u64 unit, const f32 (&x)[kLen], Prescription by, const Beside*) const {
-        Pack<T, kLen> y;
+        f32 y[kLen];
         #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) y.lane[l] = from_f32<T>(Kind::value(x[l], by));
-        store(out + along<kLen>(unit, out_step), y);
+        for (u32 l = 0; l < kLen; ++l) y[l] = Kind::value(x[l], by);
+        store(out + along<kLen>(unit, out_step), rounded<T>(y));
     }
 };
 

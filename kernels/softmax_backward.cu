@@ -34,7 +34,8 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     using Op = Sums;
     static constexpr u32 kLen = kLength, kValues = 2 * kLen;
     static constexpr f32 kPad = 0.0f;
-    struct Raw { Pack<T, kLen> y, grad; };
+    static constexpr u32 kSources = 2;
+    struct Raw { Pack<T, kLen> x, grad; };  // x: the output
     struct Beside {};
 
     const T *grad, *output;
@@ -48,7 +49,7 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     }
 
     template <bool> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[kValues]) const {
-        const auto y = to_f32(raw.y), grad = to_f32(raw.grad);
+        const auto y = to_f32(raw.x), grad = to_f32(raw.grad);
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) {
             x[l] = y.lane[l];
@@ -56,6 +57,8 @@ template <typename Kind, typename T, u32 kLength> struct Line {
         }
     }
 
+    __device__ __forceinline__ const T* source(u32 which) const { return which == 0 ? output : grad; }
+    __device__ __forceinline__ T pad() const { return from_f32<T>(kPad); }
     __device__ __forceinline__ void leave(u64, const f32 (&)[kValues]) const {}
 
     template <typename Chunk> __device__ __forceinline__ Sum find(const Chunk& chunk) const {
@@ -73,10 +76,10 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     __device__ __forceinline__ Beside beside(u64) const { return {}; }
 
     __device__ __forceinline__ void finish(u64 unit, const f32 (&x)[kValues], Sum total, const Beside*) const {
-        Pack<T, kLen> y;
+        f32 y[kLen];
         #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) y.lane[l] = from_f32<T>(Kind::value(x[l], x[kLen + l], total.sum, scale));
-        store(out + along<kLen>(unit, out_step), y);
+        for (u32 l = 0; l < kLen; ++l) y[l] = Kind::value(x[l], x[kLen + l], total.sum, scale);
+        store(out + along<kLen>(unit, out_step), rounded<T>(y));
     }
 };
 

@@ -8,7 +8,8 @@
 // Numerics   16-bit floats compute in f32 and round once on store; NaN in, NaN out; integers wrap. Functions that are no
 //            one operation of IEEE 754 err by a few ulps of f32: as CUDA documents, and as math.cuh says; gelu of 16-bit
 //            floats by 2^-16 of its tail.
-// Bound by   memory: n * 2 * sizeof(T) bytes; pow, sin and cos of 16-bit floats by arithmetic.
+// Bound by   memory: n * 2 * sizeof(T) bytes; by arithmetic sin and cos of 16-bit floats, and powers that are not whole or
+//            beyond 4.
 #include "activation.cuh"
 #include "common.cuh"
 
@@ -117,7 +118,7 @@ template <typename C> struct Clamp {
 };
 
 template <typename C> struct PowScalar {
-    __device__ C operator()(C x, C exponent) const { return powf(x, exponent); }
+    __device__ C operator()(C x, C exponent) const { return power(x, exponent); }
 };
 
 template <typename C> struct Square {

@@ -7,7 +7,8 @@
 // Numerics   16-bit floats compute in f32 and round once on store. Operations of IEEE 754 are rounded one by one as they
 //            stand here; functions err as in unary.cu. What NaN in kept gives, each op says; in grad it gives NaN, but
 //            where the derivative is a choice that leaves it out.
-// Bound by   memory: n * 3 * sizeof(T) bytes; pow, sin and cos of 16-bit floats by arithmetic.
+// Bound by   memory: n * 3 * sizeof(T) bytes; by arithmetic sin and cos of 16-bit floats, and powers that are not whole or
+//            beyond 4.
 #include "activation.cuh"
 #include "common.cuh"
 
@@ -125,7 +126,7 @@ template <typename C> struct Clamp {
 
 template <typename C> struct PowScalar {
     __device__ C operator()(C grad, C x, C exponent) const {
-        return exponent == 0.0f ? 0.0f : grad * (exponent * powf(x, exponent - 1.0f));
+        return exponent == 0.0f ? 0.0f : grad * (exponent * power(x, exponent - 1.0f));
     }
 };
 

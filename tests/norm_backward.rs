@@ -109,26 +109,35 @@ fn rows_of_any_length(at: &At) -> Check {
     Ok(())
 }
 
-/// Rows for one slice and for many, columns for a part of a tile and for several.
+/// Rows for one slice and for many, columns for a part of a tile and for several; rows that are read once, by one warp and by
+/// all of a block.
 fn sums_of_many_rows(at: &At) -> Check {
-    for (rows, n) in [(1, 40), (63, 256), (130, 1000), (3000, 33), (5000, 8), (70, 4096), (2, 70_000)] {
+    let sizes = [(1, 40), (63, 256), (130, 1000), (3000, 33), (5000, 8), (70, 4096), (2, 70_000)];
+    for (rows, n) in sizes.into_iter().chain([(2200, 600), (2150, 1032)]) {
         for dtype in at.floats() {
-            let new = |seed| -> Result<Tensor> {
-                upload(&Fill::Tame.values(rows * n, dtype, seed), &[rows, n], dtype, &at.device)
-            };
-            let (x, grad) = (new(1)?, new(2)?);
-            for op in [Norm::Layer, Norm::Rms] {
-                let [weight, bias] = norm_weight_backward(op, &floats(&grad)?, &floats(&x)?, n, EPS, dtype);
-                let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-                let across = x.clone().t()?.contiguous()?.t()?;
-                for (x, to) in [(&x, dtype), (&x, wide), (&across, wide)] {
-                    poison(&at.device, &[n * to.size(); 2])?;
-                    let got = grad.norm_weight_backward(op, x, EPS, to)?;
-                    within(&got.0, &weight)?;
-                    prop_assert_eq!(got.1.is_some(), op == Norm::Layer);
-                    got.1.map_or(Ok(()), |got| within(&got, &bias))?;
-                }
-            }
+            sums_of(at, rows, n, dtype)?;
+        }
+    }
+    // As many rows as fill half of a card.
+    let long: &[usize] = if at.device.is_cuda() { &[2056, 4104, 8200] } else { &[] };
+    long.iter().try_for_each(|&n| sums_of(at, 2113, n, DType::F16))
+}
+
+fn sums_of(at: &At, rows: usize, n: usize, dtype: DType) -> Check {
+    let new = |seed| -> Result<Tensor> {
+        upload(&Fill::Tame.values(rows * n, dtype, seed), &[rows, n], dtype, &at.device)
+    };
+    let (x, grad) = (new(1)?, new(2)?);
+    for op in [Norm::Layer, Norm::Rms] {
+        let [weight, bias] = norm_weight_backward(op, &floats(&grad)?, &floats(&x)?, n, EPS, dtype);
+        let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        let across = x.clone().t()?.contiguous()?.t()?;
+        for (x, to) in [(&x, dtype), (&x, wide), (&across, wide)] {
+            poison(&at.device, &[n * to.size(); 2])?;
+            let got = grad.norm_weight_backward(op, x, EPS, to)?;
+            within(&got.0, &weight)?;
+            prop_assert_eq!(got.1.is_some(), op == Norm::Layer);
+            got.1.map_or(Ok(()), |got| within(&got, &bias))?;
         }
     }
     Ok(())

@@ -115,6 +115,10 @@ impl Kernel {
                 let len = if packs { pack_len(&[dtype]) } else { 1 };
                 format!("norm_weight_backward_columns<{}, {dtype}, {len}>", op.kind())
             }
+            Kernel::NormWeightSlices(op, dtype, [width, threads]) => {
+                let (op, len, units) = (op.kind(), pack_len(&[dtype]), width / threads);
+                format!("norm_weight_backward_slices<{op}, {dtype}, {len}, {units}, {threads}>")
+            }
             Kernel::NormWeightJoin(dtype) => format!("norm_weight_backward_join<{dtype}>"),
             Kernel::Triangle(bytes, access) => {
                 elementwise("triangle", &format!("u{}", 8 * bytes), bytes, access)
@@ -338,7 +342,7 @@ fn rows(family: &str, op: &str, streams: usize, dtype: DType, part: RowPart, pac
     let len = if packs { pack_len(&[dtype]) } else { 1 };
     let (team, hold) = match part {
         RowPart::Short | RowPart::Warp => ("Group", "Row"),
-        RowPart::Block => ("Block", "Row"),
+        RowPart::Block | RowPart::Wide => ("Block", "Row"),
         RowPart::Rush => ("Block", "All"),
         RowPart::Staged => ("Block", "Shared"),
         RowPart::Cluster => ("Cluster", "Shared"),

@@ -4,6 +4,7 @@
 //! A new family takes a variant of [`Kernel`], a line in `all`, `code` and `file`, and one in `expression.rs`.
 
 use crate::{
+    args::slice_widths,
     expression::pack_len,
     variant::{
         Access, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile,
@@ -92,6 +93,9 @@ pub enum Kernel {
     NormWeightRows(Norm, DType, RowPart, bool),
     /// `norm_weight_backward.cu`: sums over slices of rows; likewise.
     NormWeightColumns(Norm, DType, bool),
+    /// `norm_weight_backward.cu`: sums over slices of rows that are read once: of so many packs at most, by blocks of so many
+    /// threads, one of [`slice_widths`].
+    NormWeightSlices(Norm, DType, [usize; 2]),
     /// `norm_weight_backward.cu`: the sums of the slices, to this dtype.
     NormWeightJoin(DType),
     /// `cross_entropy.cu`, with gradients or without: likewise.
@@ -118,7 +122,7 @@ pub enum Kernel {
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
 type Code = [usize; 4];
-const RADIX: [usize; 3] = [32, 8, 9];
+const RADIX: [usize; 3] = [32, 8, 10];
 
 const ABSENT: u16 = u16::MAX;
 
@@ -228,6 +232,12 @@ impl Kernel {
                 let softmax = [Softmax::Plain, Softmax::Log];
                 all.extend(softmax.map(|op| Kernel::SoftmaxBackward(op, dtype, part, packs)));
                 let norm = [Norm::Layer, Norm::Rms, Norm::L2];
+                // The backward of norms of 16 bits has a wide part for this one.
+                let part = if (part, packs, dtype.size()) == (RowPart::Block, true, 2) {
+                    RowPart::Wide
+                } else {
+                    part
+                };
                 all.extend(norm.map(|op| Kernel::NormBackward(op, dtype, part, packs)));
                 all.extend([true, false].map(|grad| Kernel::CrossEntropy(grad, dtype, part, packs)));
                 let weighted = [Norm::Layer, Norm::Rms];
@@ -239,10 +249,17 @@ impl Kernel {
                 let norm = Norm::ALL.into_iter().filter(|op| op.streams() == 1);
                 all.extend(norm.map(|op| Kernel::Norm(op, dtype, staged, true)));
                 all.push(Kernel::CrossEntropy(true, dtype, staged, true));
+                let softmax = [Softmax::Plain, Softmax::Log];
+                all.extend(softmax.map(|op| Kernel::SoftmaxBackward(op, dtype, staged, true)));
+                let norm = [Norm::Layer, Norm::Rms, Norm::L2];
+                all.extend(norm.map(|op| Kernel::NormBackward(op, dtype, staged, true)));
             }
             for packs in [true, false] {
                 let weighted = [Norm::Layer, Norm::Rms];
                 all.extend(weighted.map(|op| Kernel::NormWeightColumns(op, dtype, packs)));
+            }
+            for op in [Norm::Layer, Norm::Rms] {
+                all.extend(slice_widths(op, dtype).map(|widths| Kernel::NormWeightSlices(op, dtype, widths)));
             }
             all.push(Kernel::NormWeightJoin(dtype));
             for drops in [true, false] {
@@ -313,9 +330,10 @@ impl Kernel {
             Kernel::SoftmaxBackward(..) => "softmax_backward.cu",
             Kernel::NormBackward(..) => "norm_backward.cu",
             Kernel::CrossEntropy(..) => "cross_entropy.cu",
-            Kernel::NormWeightRows(..) | Kernel::NormWeightColumns(..) | Kernel::NormWeightJoin(_) => {
-                "norm_weight_backward.cu"
-            }
+            Kernel::NormWeightRows(..)
+            | Kernel::NormWeightColumns(..)
+            | Kernel::NormWeightSlices(..)
+            | Kernel::NormWeightJoin(_) => "norm_weight_backward.cu",
             Kernel::Triangle(..) => "triangle.cu",
             Kernel::Fused(..) => "fused.cu",
             Kernel::Packed(..) => "packed.cu",
@@ -401,6 +419,9 @@ impl Kernel {
             }
             Kernel::CrossEntropy(grad, dtype, part, packs) => {
                 [35, grad as usize * 2 + packs as usize, dtype as usize, part as usize]
+            }
+            Kernel::NormWeightSlices(op, dtype, [width, _]) => {
+                [47, op as usize, dtype as usize, width.trailing_zeros() as usize - 8]
             }
             Kernel::NormWeightJoin(dtype) => [34, 0, dtype as usize, 0],
             Kernel::Scan(op, dtype, part) => [19, op as usize, dtype as usize, part as usize],

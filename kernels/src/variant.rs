@@ -123,9 +123,11 @@ pub enum RowPart {
     Warp,
     /// A block, which holds the row.
     Block,
+    /// The same with half as many threads, which hold twice as much: fewer have to tell each other what they have found.
+    Wide,
     /// A block, a unit each, with all that is beside the row: for few rows.
     Rush,
-    /// A block, which copies the row to shared memory: of packs, and of one operand.
+    /// A block, which copies the row to shared memory: of packs, and of up to two operands.
     Staged,
     /// The same, a cluster of blocks: for cards of 9.0.
     Cluster,
@@ -139,10 +141,11 @@ pub enum RowPart {
 
 impl RowPart {
     /// Every part; `ALL[part as usize] == part`.
-    pub const ALL: [RowPart; 9] = [
+    pub const ALL: [RowPart; 10] = [
         RowPart::Short,
         RowPart::Warp,
         RowPart::Block,
+        RowPart::Wide,
         RowPart::Rush,
         RowPart::Staged,
         RowPart::Cluster,
@@ -154,7 +157,7 @@ impl RowPart {
     /// The parts of every family with the length of their units, of which `len` make a pack: packs lie along rows only, and
     /// few rows of single units are worth no kernel.
     pub(crate) fn all(len: usize) -> impl Iterator<Item = (RowPart, bool)> {
-        let all = RowPart::ALL.into_iter().filter(|part| !part.is_staged());
+        let all = RowPart::ALL.into_iter().filter(|part| !part.is_staged() && *part != RowPart::Wide);
         let packs = all.clone().filter(move |part| len > 1 && !part.is_columns());
         let single = all.filter(|&part| part != RowPart::Rush);
         packs.map(|part| (part, true)).chain(single.map(|part| (part, false)))
@@ -184,6 +187,7 @@ impl RowPart {
             RowPart::Rush => 1,
             RowPart::Short => by_warp / 2,
             RowPart::Warp => by_warp,
+            RowPart::Wide => 2 * held / streams,
             RowPart::Block | RowPart::Columns => held / streams,
             RowPart::Staged | RowPart::Cluster | RowPart::Long | RowPart::LongColumns => held / 2 / streams,
         }
@@ -194,7 +198,7 @@ impl RowPart {
         match self {
             RowPart::Short => THREADS,
             RowPart::Warp => THREADS / 2,
-            RowPart::Staged | RowPart::Cluster => MOST_THREADS / 2,
+            RowPart::Wide | RowPart::Staged | RowPart::Cluster => MOST_THREADS / 2,
             _ if len > 1 => MOST_THREADS,
             _ => MOST_THREADS / 2,
         }

@@ -10,6 +10,16 @@ pub(super) fn ops() -> Vec<Op> {
         ops.push(op.in_place());
     }
     for (norm, name) in [(Norm::Layer, "layer"), (Norm::Rms, "rms")] {
+        let rows = |n: usize| {
+            Op::new(format!("norm_backward, {name}, rows of {n}"), DType::is_float, move |draw| {
+                input(draw, norm)
+            })
+        };
+        ops.push(rows(1024).scale(|n| vec![n / 1024, 1024]));
+        ops.push(rows(16_384).scale(|n| vec![n / 16_384, 16_384]));
+        ops.push(rows(131_072).scale(|n| vec![n / 131_072, 131_072]));
+    }
+    for (norm, name) in [(Norm::Layer, "layer"), (Norm::Rms, "rms")] {
         let name = format!("norm_weight_backward, {name}");
         ops.push(Op::new(name, DType::is_float, move |draw| weight(draw, norm)));
     }

@@ -7,8 +7,12 @@ use taut::DType;
 
 pub(super) fn ops() -> Vec<Op> {
     let rows = |name, draw: fn(&mut Draw) -> Option<Use>| Op::new(name, DType::is_float, draw).in_place();
+    let long = |name| Op::new(name, DType::is_float, |draw| plain(draw.axis()?, draw));
     vec![
         rows("softmax_backward", |draw| plain(draw.axis()?, draw)),
+        long("softmax_backward, rows of 1024").scale(|n| vec![n / 1024, 1024]),
+        long("softmax_backward, rows of 16384").scale(|n| vec![n / 16_384, 16_384]),
+        long("softmax_backward, rows of 131072").scale(|n| vec![n / 131_072, 131_072]),
         rows("softmax_backward, columns", |draw| (draw.rank() > 1).then(|| plain(0, draw))?),
         rows("log_softmax_backward", |draw| {
             let (axis, grad) = (draw.axis()?, draw.one_of(&[Fill::Tame, Fill::Wild]));

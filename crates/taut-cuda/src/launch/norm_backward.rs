@@ -45,7 +45,7 @@ pub fn norm_backward(
         return Ok(());
     }
     let Along { weight, wide, aligned, .. } = along(NAME, &affine, n, dst.dtype)?;
-    let choice = choose(&operands, axis, 2, aligned, Staging::Never);
+    let choice = choose(&operands, axis, 2, aligned, Staging::Wide(stream.card()));
     let [grad, input, dst] = choice.pointers(&operands);
     let [a, b, c, weight] = [&grad, &input, &dst, &weight].map(Arg::new);
     let (eps, wide) = (Arg::new(&affine.eps), Arg::new(&wide));

@@ -67,7 +67,7 @@ pub(crate) fn choose<const N: usize>(
     let Team { part, threads, side, teams } =
         if columns { column(n, streams) } else { row(outer[0].numel(), units, len, streams, staging) };
     let blocks = if part == RowPart::Cluster { 1 << side } else { 1 };
-    let shared_bytes = if part.is_staged() { staged_bytes(units, len, threads, blocks) } else { 0 };
+    let shared_bytes = if part.is_staged() { staged_bytes(units, len, streams, threads, blocks) } else { 0 };
     let rows = Rows {
         walk: Walk::wide(&outer, 1),
         units: units as u64,
@@ -105,8 +105,10 @@ struct Team {
 #[derive(Clone, Copy)]
 pub(crate) enum Staging<'a> {
     Never,
-    /// Those that registers do not hold.
+    /// Those that registers do not hold, or of 16 bits only one at a time.
     Late(&'a Card),
+    /// The same; and blocks that hold packs of 16 bits are wide.
+    Wide(&'a Card),
     /// Those of [`STAGED_UNITS`] and more.
     Early(&'a Card),
 }
@@ -134,18 +136,24 @@ fn row(rows: usize, units: usize, len: usize, streams: usize, staging: Staging<'
     if holds(RowPart::Warp, WARP) {
         return group(RowPart::Warp, WARP);
     }
-    let held = holds(RowPart::Block, most(RowPart::Block));
+    let halves = len * size_of::<u16>() == PACK_BYTES;
+    let block = if matches!(staging, Staging::Wide(_)) && halves { RowPart::Wide } else { RowPart::Block };
+    let held = holds(block, most(block));
+    let holders = units.div_ceil(block.units(len, streams)).next_multiple_of(WARP);
+    // Such a block leaves no room for another one, where shared memory has it.
+    let is_crowded = |card| halves && 2 * holders > most(block) && at_once(units, streams, 0, card) > 1;
     let staged = match staging {
-        Staging::Early(card) if len > 1 && units >= STAGED_UNITS => staged(units, len, card),
-        Staging::Late(card) if len > 1 && !held => staged(units, len, card),
+        Staging::Early(card) if len > 1 && units >= STAGED_UNITS => staged(units, len, streams, 128, card),
+        Staging::Late(card) | Staging::Wide(card) if len > 1 && (!held || is_crowded(card)) => {
+            staged(units, len, streams, LATE_THREADS, card)
+        }
         _ => None,
     };
     if let Some(team) = staged {
         return team;
     }
     let (part, threads) = if held {
-        let threads = units.div_ceil(RowPart::Block.units(len, streams));
-        (RowPart::Block, threads.next_multiple_of(WARP))
+        (block, holders)
     } else {
         // Two blocks share a multiprocessor: while one waits for all of its threads, the other does not.
         (RowPart::Long, MOST_THREADS as usize / 2)
@@ -153,27 +161,48 @@ fn row(rows: usize, units: usize, len: usize, streams: usize, staging: Staging<'
     Team { part, threads, side: 1, teams: 1 }
 }
 
+/// Threads of a block of a cluster at least where elements take some that are beside them: the more come at a time, the less
+/// often there is a wait for them. Of two operands more are no faster. A block that has a row of its own takes all that it can.
+const LATE_THREADS: usize = 352;
+
+/// Rows of this size that a multiprocessor's shared memory has room for. The system keeps a little for each block.
+fn at_once(units: usize, streams: usize, side: usize, card: &Card) -> usize {
+    card.shared_bytes as usize / (((units * streams * PACK_BYTES) >> side) + 1024)
+}
+
 /// A row in the shared memory of a block, or of the fewest blocks of a cluster so that two share a multiprocessor: while one
 /// waits, the other does not. All that share one have the threads for which there are registers, and even shares of the row.
-fn staged(units: usize, len: usize, card: &Card) -> Option<Team> {
+///
+/// A row of two operands is on its way for longer. A block that holds it alone is faster than a cluster (on an H200 by 10 to
+/// 20 % for 32,768 elements of 16 bits), and a cluster of such blocks no faster than to read the row twice.
+fn staged(units: usize, len: usize, streams: usize, least: usize, card: &Card) -> Option<Team> {
     const THREADS_OF_ALL: usize = 1024;
     let most = if card.own_kernels && card.capability.0 == 9 { 3 } else { 0 };
-    // The system keeps a little for each block.
-    let at_once = |side: usize| card.shared_bytes as usize / (((units * PACK_BYTES) >> side) + 1024);
-    let side = (0..most).find(|&side| at_once(side) >= 2).unwrap_or(most);
-    let threads =
-        THREADS_OF_ALL.checked_div(at_once(side))?.clamp(128, RowPart::Staged.most_threads(len) as usize);
-    let step = RowPart::Staged.units(len, 1) << side;
+    let at_once = |side| at_once(units, streams, side, card);
+    let is_alone = streams > 1 && at_once(0) > 0;
+    let side = if is_alone { 0 } else { (0..most).find(|&side| at_once(side) >= 2).unwrap_or(most) };
+    if streams > 1 && side > 0 && at_once(side) < 2 {
+        return None;
+    }
+    let most = RowPart::Staged.most_threads(len) as usize;
+    let least = match (side, streams) {
+        (0, _) if least == LATE_THREADS => most,
+        (_, 2..) => WARP,
+        _ => least,
+    };
+    let threads = THREADS_OF_ALL.checked_div(at_once(side))?.clamp(least, most);
+    let step = RowPart::Staged.units(len, streams) << side;
     let threads =
         units.div_ceil(units.div_ceil(step * (threads / WARP * WARP)) * step).next_multiple_of(WARP);
     let part = if side > 0 { RowPart::Cluster } else { RowPart::Staged };
-    let fits = staged_bytes(units, len, threads, 1 << side) <= card.shared_bytes as usize;
+    let fits = staged_bytes(units, len, streams, threads, 1 << side) <= card.shared_bytes as usize;
     fits.then_some(Team { part, threads, side, teams: 1 })
 }
 
 /// The shared memory of each of the blocks of a row, in whole chunks.
-fn staged_bytes(units: usize, len: usize, threads: usize, blocks: usize) -> usize {
-    units.next_multiple_of(threads * blocks * RowPart::Staged.units(len, 1)) / blocks * PACK_BYTES
+fn staged_bytes(units: usize, len: usize, streams: usize, threads: usize, blocks: usize) -> usize {
+    let chunk = threads * blocks * RowPart::Staged.units(len, streams);
+    units.next_multiple_of(chunk) / blocks * streams * PACK_BYTES
 }
 
 /// Neighbouring threads on neighbouring rows of `n` elements.
@@ -237,11 +266,19 @@ mod tests {
 
     #[test]
     fn long_rows_of_packs_go_by_shared_memory() {
-        use RowPart::{Block, Cluster, Long, Staged};
+        use RowPart::{Block, Cluster, Long, Staged, Wide};
         fn chosen(n: usize, dtype: DType, staging: Staging<'_>) -> (RowPart, usize, [u32; 2]) {
+            chosen_of(1, n, dtype, staging)
+        }
+        fn chosen_of(
+            streams: usize,
+            n: usize,
+            dtype: DType,
+            staging: Staging<'_>,
+        ) -> (RowPart, usize, [u32; 2]) {
             let both = [Layout::contiguous(Shape::new(&[7000, n]).unwrap()); 2];
             let operands = both.each_ref().map(|layout| Operand { address: 0, layout, dtype });
-            let choice = choose(&operands, 1, 1, true, staging);
+            let choice = choose(&operands, 1, streams, true, staging);
             let grid = choice.grid().unwrap();
             assert_eq!(grid.blocks[0], 7000 * grid.cluster);
             (choice.part, choice.threads, [grid.cluster, grid.shared_bytes])
@@ -262,9 +299,34 @@ mod tests {
         }
         let part = |n, staging| chosen(n, f16, staging).0;
         assert_eq!([8184, 8193, 8192 * 128].map(|n| part(n, Staging::Early(&h200))), [Block, Long, Long]);
-        assert_eq!([32_768, 32_776].map(|n| part(n, Staging::Late(&h200))), [Block, Staged]);
+        assert_eq!([16_384, 16_392].map(|n| part(n, Staging::Late(&h200))), [Block, Staged]);
+        assert_eq!(chosen(32_768, f32, Staging::Late(&h200)).0, Block);
         assert_eq!([32_768, 65_536].map(|n| part(n, Staging::Early(&old))), [Staged, Long]);
         assert_eq!(part(8192, Staging::Never), Block);
+        let late = |n, dtype| chosen(n, dtype, Staging::Late(&h200));
+        assert_eq!(late(131_072, f16), (Cluster, 352, [4, 67_584]));
+        assert_eq!(late(131_072, f32), (Cluster, 352, [8, 67_584]));
+        for (n, dtype, part, threads, size) in [
+            (8192, f16, Block, 512, [1, 0]),
+            (8200, f16, Staged, 352, [1, 33_792]),
+            (16_384, f16, Staged, 512, [1, 65_536]),
+            (32_768, f16, Staged, 512, [1, 131_072]),
+            (65_536, f16, Cluster, 320, [4, 71_680]),
+            (131_072, f16, Cluster, 320, [8, 71_680]),
+            (262_144, f16, Long, 512, [1, 0]),
+            (16_384, f32, Block, 1024, [1, 0]),
+            (32_768, f32, Cluster, 256, [4, 65_536]),
+            (131_072, f32, Long, 512, [1, 0]),
+        ] {
+            assert_eq!(chosen_of(2, n, dtype, Staging::Late(&h200)), (part, threads, size), "{n} {dtype}");
+        }
+        assert_eq!(chosen_of(2, 32_768, f16, Staging::Late(&old)).0, Long);
+        for (n, dtype, part, threads) in
+            [(8192, f16, Wide, 256), (8200, f16, Staged, 352), (8192, f32, Block, 512)]
+        {
+            let wide = chosen_of(2, n, dtype, Staging::Wide(&h200));
+            assert_eq!((wide.0, wide.1), (part, threads), "{n} {dtype}");
+        }
     }
 
     #[test]
@@ -332,9 +394,11 @@ mod tests {
         for streams in [1, 2] {
             for n in (1..600).chain((1..40).map(|i| i * 997)) {
                 for len in [1, 4, 8] {
-                    for rows in [1, 1000, 100_000] {
-                        let card = Card { shared_bytes: 32 << 10, ..Card::h200() };
-                        let staging = if streams == 1 { Staging::Early(&card) } else { Staging::Never };
+                    let card = Card { shared_bytes: 32 << 10, ..Card::h200() };
+                    for (rows, staging) in [1, 1000, 100_000]
+                        .into_iter()
+                        .flat_map(|rows| [(rows, Staging::Early(&card)), (rows, Staging::Wide(&card))])
+                    {
                         let Team { part, threads, side, teams } = row(rows, n, len, streams, staging);
                         let team = match part {
                             RowPart::Short | RowPart::Warp => side,
@@ -343,7 +407,9 @@ mod tests {
                         let held = team * part.units(len, streams);
                         assert!(n <= held || part.is_staged() || part == RowPart::Long, "{n} {len}");
                         if part.is_staged() {
-                            assert!(side <= 3 && staged_bytes(n, len, threads, 1 << side) <= 32 << 10);
+                            assert!(
+                                side <= 3 && staged_bytes(n, len, streams, threads, 1 << side) <= 32 << 10
+                            );
                             continue;
                         }
                         assert!(threads.is_multiple_of(WARP) && threads <= part.most_threads(len) as usize);

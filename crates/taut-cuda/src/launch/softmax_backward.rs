@@ -42,7 +42,7 @@ pub fn softmax_backward(
     if dst.layout.numel() == 0 {
         return Ok(());
     }
-    let choice = choose(&operands, axis, 2, true, Staging::Never);
+    let choice = choose(&operands, axis, 2, true, Staging::Late(stream.card()));
     let [grad, output, dst] = choice.pointers(&operands);
     let [a, b, c] = [&grad, &output, &dst].map(Arg::new);
     let args = [a, b, c, Arg::new(&choice.rows), Arg::new(&scale), Arg::new(&choice.side)];

@@ -73,7 +73,8 @@ impl Tensor {
     /// none; of an op of a sum, `x` is the sum.
     ///
     /// Nothing but `x` has to be kept: mean and scale are computed again. Sums are f32 (f64 on the CPU), in a fixed order: the
-    /// same bits in every run. On CUDA rows are cut into slices, whose sums stand in a workspace beside 16 bytes for each row.
+    /// same bits in every run. On CUDA rows are cut into slices, whose sums stand in a workspace, with 16 bytes for each row where
+    /// rows are few, short or long.
     ///
     /// ```
     /// use taut::{DType, Device, Norm, Tensor};
@@ -125,7 +126,8 @@ impl Tensor {
                 }
             }
             SpecRef::Cuda(card) => {
-                let choice = launch::norm_weight_backward::choose(op, self.layout(), x.layout(), card);
+                let dtype = self.dtype();
+                let choice = launch::norm_weight_backward::choose(op, self.layout(), x.layout(), dtype, card);
                 let workspace = device.workspace(choice.workspace_bytes, name)?;
                 let to = bias.as_mut().map(|bias| bias.view_mut(name)).transpose()?;
                 let weight = weight.view_mut(name)?;
