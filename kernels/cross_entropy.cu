@@ -132,7 +132,7 @@ cross_entropy_rows(const T* in, T* out, const Labels labels, const __grid_consta
     follow();
     const typename Cut::Team team(side);
     const u64 row = team.index(), units = rows.units_of(row), n = units * Cut::kLen;
-    const auto place = rows.at(row);
+    const auto place = rows.template at<false>(row);
     Line<T, Cut::kLen> line;
     line.in = in + place.of[0];
     line.in_step = rows.step[0];

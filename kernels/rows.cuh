@@ -30,11 +30,12 @@ template <u32 kOperands> struct Rows {
     u64 units;             // in a row
     u64 step[kOperands];   // from unit to unit, in elements
 
-    // The first elements of a row; those of the first row for one that there is not.
-    __device__ __forceinline__ Place<kOperands> at(u64 row) const {
+    // The first elements of a row; those of the first row for one that there is not. Short: rows that lie evenly need no walk,
+    // for a few registers more.
+    template <bool kShort = true> __device__ __forceinline__ Place<kOperands> at(u64 row) const {
         u64 i[1] = {row < walk.numel ? row : 0};
         Place<kOperands> place[1];
-        if (walk.rank == 1) {
+        if (kShort && walk.rank == 1) {
             #pragma unroll
             for (u32 k = 0; k < kOperands; ++k) place[0].of[k] = i[0] * walk.stride[k][0];
         } else {

@@ -233,12 +233,11 @@ impl Kernel {
                 all.extend(softmax.map(|op| Kernel::SoftmaxBackward(op, dtype, part, packs)));
                 let norm = [Norm::Layer, Norm::Rms, Norm::L2];
                 // The backward of norms of 16 bits has a wide part for this one.
-                let part = if (part, packs, dtype.size()) == (RowPart::Block, true, 2) {
-                    RowPart::Wide
-                } else {
-                    part
+                let of_norm = match (part, packs, dtype.size()) {
+                    (RowPart::Block, true, 2) => RowPart::Wide,
+                    _ => part,
                 };
-                all.extend(norm.map(|op| Kernel::NormBackward(op, dtype, part, packs)));
+                all.extend(norm.map(|op| Kernel::NormBackward(op, dtype, of_norm, packs)));
                 all.extend([true, false].map(|grad| Kernel::CrossEntropy(grad, dtype, part, packs)));
                 let weighted = [Norm::Layer, Norm::Rms];
                 all.extend(weighted.map(|op| Kernel::NormWeightRows(op, dtype, part, packs)));
