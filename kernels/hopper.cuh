@@ -41,6 +41,13 @@ __device__ __forceinline__ u32 cluster_rank() {
     return i;
 }
 
+// The cluster's place in a grid of one dimension.
+__device__ __forceinline__ u32 cluster_index() {
+    u32 i;
+    asm("mov.u32 %0, %%clusterid.x;" : "=r"(i));
+    return i;
+}
+
 // All threads of the cluster meet, but those that have ended. Of what they wrote it shows nothing.
 __device__ __forceinline__ void cluster_wait() {
     asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
@@ -200,17 +207,19 @@ template <bool kOuter> __device__ __forceinline__ u64 factor_at(u32 address, u32
     "+f"(sums[i]), "+f"(sums[i + 1]), "+f"(sums[i + 2]), "+f"(sums[i + 3]), "+f"(sums[i + 4]), "+f"(sums[i + 5]), \
         "+f"(sums[i + 6]), "+f"(sums[i + 7])
 #define TAUT_SUMS_32(i) TAUT_SUMS_8(i), TAUT_SUMS_8(i + 8), TAUT_SUMS_8(i + 16), TAUT_SUMS_8(i + 24)
-#define TAUT_SUMS_64 \
+#define TAUT_OUT_32 \
     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
-    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define TAUT_OUT_64 \
+    TAUT_OUT_32 ", " \
     "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
     "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define TAUT_SUMS_96 \
-    TAUT_SUMS_64 ", " \
+#define TAUT_OUT_96 \
+    TAUT_OUT_64 ", " \
     "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
     "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
-#define TAUT_SUMS_128 \
-    TAUT_SUMS_96 ", " \
+#define TAUT_OUT_128 \
+    TAUT_OUT_96 ", " \
     "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
     "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 // Operands beyond the sums: both factors, whether to add, and where there is a choice whether each factor is kOuter.
@@ -223,37 +232,45 @@ template <bool kOuter> __device__ __forceinline__ u64 factor_at(u32 address, u32
 // the one 8 below; of each block of 8 columns 2 * (l % 4) and the next: two sums of the upper row, then two of the lower.
 template <typename T, bool kA, bool kB, u32 kSums>
 __device__ __forceinline__ void multiply_group(f32 (&sums)[kSums], u64 a, u64 b, bool add) {
-    static_assert(kSums == 64 || kSums == 128 || (kSums == 96 && kIsHalf<T>));
+    static_assert(kSums == 64 || kSums == 128 || ((kSums == 32 || kSums == 96) && kIsHalf<T>));
     static_assert(kIsHalf<T> || !(kA || kB));
-    if constexpr (kSums == 64 && kSame<T, f32>) {
-        asm volatile(TAUT_PRODUCT("m64n128k8", "tf32", TAUT_SUMS_64, "%64", "%65", "%66", "")
+    if constexpr (kSums == 32 && kSame<T, f16>) {
+        asm volatile(TAUT_PRODUCT("m64n64k16", "f16", TAUT_OUT_32, "%32", "%33", "%34", ", %35, %36")
+                     : TAUT_SUMS_32(0)
+                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
+    } else if constexpr (kSums == 32) {
+        asm volatile(TAUT_PRODUCT("m64n64k16", "bf16", TAUT_OUT_32, "%32", "%33", "%34", ", %35, %36")
+                     : TAUT_SUMS_32(0)
+                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
+    } else if constexpr (kSums == 64 && kSame<T, f32>) {
+        asm volatile(TAUT_PRODUCT("m64n128k8", "tf32", TAUT_OUT_64, "%64", "%65", "%66", "")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32) : "l"(a), "l"(b), "r"(u32(add)));
     } else if constexpr (kSame<T, f32>) {
-        asm volatile(TAUT_PRODUCT("m64n256k8", "tf32", TAUT_SUMS_128, "%128", "%129", "%130", "")
+        asm volatile(TAUT_PRODUCT("m64n256k8", "tf32", TAUT_OUT_128, "%128", "%129", "%130", "")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64), TAUT_SUMS_32(96)
                      : "l"(a), "l"(b), "r"(u32(add)));
     } else if constexpr (kSums == 64 && kSame<T, f16>) {
-        asm volatile(TAUT_PRODUCT("m64n128k16", "f16", TAUT_SUMS_64, "%64", "%65", "%66", ", %67, %68")
+        asm volatile(TAUT_PRODUCT("m64n128k16", "f16", TAUT_OUT_64, "%64", "%65", "%66", ", %67, %68")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32)
                      : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
     } else if constexpr (kSums == 64) {
-        asm volatile(TAUT_PRODUCT("m64n128k16", "bf16", TAUT_SUMS_64, "%64", "%65", "%66", ", %67, %68")
+        asm volatile(TAUT_PRODUCT("m64n128k16", "bf16", TAUT_OUT_64, "%64", "%65", "%66", ", %67, %68")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32)
                      : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
     } else if constexpr (kSums == 96 && kSame<T, f16>) {
-        asm volatile(TAUT_PRODUCT("m64n192k16", "f16", TAUT_SUMS_96, "%96", "%97", "%98", ", %99, %100")
+        asm volatile(TAUT_PRODUCT("m64n192k16", "f16", TAUT_OUT_96, "%96", "%97", "%98", ", %99, %100")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64)
                      : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
     } else if constexpr (kSums == 96) {
-        asm volatile(TAUT_PRODUCT("m64n192k16", "bf16", TAUT_SUMS_96, "%96", "%97", "%98", ", %99, %100")
+        asm volatile(TAUT_PRODUCT("m64n192k16", "bf16", TAUT_OUT_96, "%96", "%97", "%98", ", %99, %100")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64)
                      : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
     } else if constexpr (kSame<T, f16>) {
-        asm volatile(TAUT_PRODUCT("m64n256k16", "f16", TAUT_SUMS_128, "%128", "%129", "%130", ", %131, %132")
+        asm volatile(TAUT_PRODUCT("m64n256k16", "f16", TAUT_OUT_128, "%128", "%129", "%130", ", %131, %132")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64), TAUT_SUMS_32(96)
                      : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
     } else {
-        asm volatile(TAUT_PRODUCT("m64n256k16", "bf16", TAUT_SUMS_128, "%128", "%129", "%130", ", %131, %132")
+        asm volatile(TAUT_PRODUCT("m64n256k16", "bf16", TAUT_OUT_128, "%128", "%129", "%130", ", %131, %132")
                      : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64), TAUT_SUMS_32(96)
                      : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
     }

@@ -52,14 +52,23 @@ struct Tile {
     u64 m0, n0, k0, depth;
 };
 
-// Tiles down a product, those of a cluster below one another: the last may have no rows.
+// Tiles down a product, those of a cluster of one or two below one another: the last may have no rows.
 __device__ __forceinline__ u32 tiles_down(const Product& p, u32 tile_m, u32 cluster) {
-    return (u32((p.m + tile_m - 1) / tile_m) + cluster - 1) / cluster * cluster;
+    return (u32((p.m + tile_m - 1) / tile_m) + cluster - 1) & ~(cluster - 1);
 }
 
 // The tiles of a product.
 __device__ __forceinline__ u32 tiles_of(const Product& p, u32 tile_m, u32 tile_n, u32 cluster = 1) {
     return tiles_down(p, tile_m, cluster) * u32((p.n + tile_n - 1) / tile_n);
+}
+
+// n / by, and in n what is left. Nothing is multiplied before this is known, and dividing takes 100 cycles and more: a shift
+// or nothing at all, where that does.
+__device__ __forceinline__ u32 divide(u32& n, u32 by) {
+    if (n < by) return 0;
+    const u32 quotient = (by & (by - 1)) == 0 ? n >> (31 - __clz(by)) : n / by;
+    n -= quotient * by;
+    return quotient;
 }
 
 // Tiles go down in groups of rows of tiles and then right, so that those of neighbouring indices share operands in L2: what
@@ -69,11 +78,10 @@ Tile tile_at(const Product& p, u32 tile_m, u32 tile_n, u32 index, u32 part, u32 
     const u32 in_group = tile_n > tile_m ? 16 : 8;
     const u32 n_down = tiles_down(p, tile_m, cluster);
     const u32 n_right = u32((p.n + tile_n - 1) / tile_n);
-    const u32 group = index / (in_group * n_right);
-    const u32 within = index % (in_group * n_right);
-    const u32 height = min(n_down - in_group * group, in_group);
+    const u32 group = divide(index, in_group * n_right);
+    const u32 right = divide(index, min(n_down - in_group * group, in_group));
     const u64 k0 = part * p.k_part;
-    return {u64(in_group * group + within % height) * tile_m, u64(within / height) * tile_n, k0, min(p.k - k0, p.k_part)};
+    return {u64(in_group * group + index) * tile_m, u64(right) * tile_n, k0, min(p.k - k0, p.k_part)};
 }
 
 // min(have - at, most), and 0 past the end.
@@ -122,10 +130,18 @@ template <u32 kLen, typename T> __device__ __forceinline__ void store_run(T* to,
 
 // What becomes of a result x where dst holds `old`: the sum of both; or, where old is what relu or leaky relu made, x as the
 // gradient before it. The conventions are those of unary_backward.cu.
-__device__ __forceinline__ f32 join(const Product& p, f32 x, f32 old) {
-    if (p.onto == 1) return x + old;
-    if (p.onto == 2) return old <= 0.0f ? 0.0f : x;
-    return old > 0.0f ? x : p.slope * x;
+// It is the same for all of a launch, and so is chosen outside of the loops.
+template <u32 kLen> __device__ __forceinline__ void join(const Product& p, f32 (&x)[kLen], const f32 (&old)[kLen]) {
+    if (p.onto == 1) {
+        #pragma unroll
+        for (u32 i = 0; i < kLen; ++i) x[i] += old[i];
+    } else if (p.onto == 2) {
+        #pragma unroll
+        for (u32 i = 0; i < kLen; ++i) x[i] = old[i] <= 0.0f ? 0.0f : x[i];
+    } else {
+        #pragma unroll
+        for (u32 i = 0; i < kLen; ++i) x[i] = old[i] > 0.0f ? x[i] : p.slope * x[i];
+    }
 }
 
 template <typename Out, u32 kLen>
@@ -134,8 +150,7 @@ __device__ __forceinline__ void store_dst(const Product& p, f32 (&run)[kLen], u6
     if (p.onto) {
         f32 old[kLen];
         load_run(old, to, count);
-        #pragma unroll
-        for (u32 i = 0; i < kLen; ++i) run[i] = join(p, run[i], old[i]);
+        join(p, run, old);
     }
     store_run(to, run, count);
 }

@@ -68,14 +68,14 @@ __device__ __forceinline__ Unit unit_at(const Grouped& list, const Product& p, C
         if (unit.halves) {
             Product even = p;
             even.m = min(p.m, u64(down / 2 * 2 * S::kM));
-            unit.work.tile = tile_at(even, S::kM, S::kN, 2 * index + rank, 0);
+            unit.work = work_of<T>(tile_at(even, S::kM, S::kN, 2 * index + rank, 0));
         } else {
-            unit.work.tile = {u64(down - 1) * S::kM, u64(2 * (index - in_pairs) + rank) * S::kN, 0, p.k};
+            const Tile tile{u64(down - 1) * S::kM, u64(2 * (index - in_pairs) + rank) * S::kN, 0, p.k};
+            unit.work = work_of<T>(tile);
         }
     } else {
-        unit.work.tile = tile_at(p, S::kM, S::kN, index, 0);
+        unit.work = work_of<T>(tile_at(p, S::kM, S::kN, index, 0));
     }
-    unit.work.steps = u32((p.k + kStep<T> - 1) / kStep<T>);
     return unit;
 }
 
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(384, 1) matmul_grouped(const __grid_constant__
             if (next.unit < units) next.find(list);
             if (next.group != at.group) prefetch_maps(list, next.group);
             const Unit unit = unit_at<T, S>(list, product_of(list, at.group), at, paired);
-            stages.bring(list.a[at.group], list.b[at.group], unit.work.tile, unit.work.steps, 0, 0, unit.halves, [](u32) {});
+            stages.bring(list.a[at.group], list.b[at.group], unit.work, 0, 0, unit.halves, [](u32) {});
         }
         __syncwarp();
         if (paired) cluster_wait();  // until nobody writes or arrives here any more
@@ -135,8 +135,8 @@ __global__ void __launch_bounds__(384, 1) matmul_grouped(const __grid_constant__
             stages.ring.advance(work.steps);
             continue;
         }
-        const u32 row0 = u32(work.tile.m0) + rows_at;
-        if (S::kTeam == 2 && (row0 >= p.m || work.tile.n0 >= p.n)) {
+        const u32 row0 = work.m0 + rows_at;
+        if (S::kTeam == 2 && (row0 >= p.m || work.n0 >= p.n)) {
             stages.pass(work.steps);
             continue;
         }

@@ -13,12 +13,6 @@ __device__ __forceinline__ Out out_of(const Product& p) {
     return Out::Boxes;
 }
 
-// One tile of one part of one product.
-struct Work {
-    Tile tile;
-    u32 product, part, steps;
-};
-
 // Sums of a thread that are stored at a time: 64 rows and 64 columns of a warpgroup.
 constexpr u32 kChunk = 32;
 constexpr u32 kBlocks = kChunk / 4;  // of 8 columns
@@ -152,7 +146,7 @@ template <typename T, typename S> struct Outlet {
         return row0 + i / (S::kN / 64) * 64;
     }
     static __device__ __forceinline__ u32 col(const Work& work, u32 i) {
-        return u32(work.tile.n0) + i % (S::kN / 64) * 64;
+        return work.n0 + i % (S::kN / 64) * 64;
     }
 
     // Starts to bring what dst holds of a batch, after everything else has gone out. Only the thread that leads.
@@ -229,15 +223,19 @@ template <typename T, typename S> struct Outlet {
         const u32 pack = kTurned ? warp * 2 + lane / 8 % 2 : lane / 16;
         #pragma unroll
         for (u32 b = 0; b < kBlocks; b += 2) {
-            f32* x = sums + 4 * b;
+            f32 x[8];
+            #pragma unroll
+            for (u32 w = 0; w < 8; ++w) x[w] = sums[4 * b + w];
             const u32 to = kTurned ? to_box + (y + 8 * b) * 128 + (pack ^ y % 8) * 16
                                    : to_box + y * 128 + ((b + pack) ^ y % 8) * 16;
             u32 words[4];
             if constexpr (kOnto) {
                 if constexpr (kTurned) load_blocks_transposed(words, to);
                 else load_blocks(words, to);
+                f32 old[8];
                 #pragma unroll
-                for (u32 w = 0; w < 8; ++w) x[w] = join(p, x[w], half_of<T>(words[w / 2], w % 2));
+                for (u32 w = 0; w < 8; ++w) old[w] = half_of<T>(words[w / 2], w % 2);
+                join(p, x, old);
             }
             #pragma unroll
             for (u32 w = 0; w < 4; ++w) {
@@ -275,7 +273,7 @@ template <typename T, typename S> struct Outlet {
             copy_out_fence();
             group_wait(id);
             if (leads) {
-                const u32 at_col = u32(work.tile.n0) + i % kAcross * 32, at_row = row0 + i / kAcross * 64;
+                const u32 at_col = work.n0 + i % kAcross * 32, at_row = row0 + i / kAcross * 64;
                 if (p.onto) add_box_out(map, box(i), at_col, at_row, work.product);
                 else copy_box_out(map, box(i), at_col, at_row, work.product);
                 copy_out_commit();
@@ -305,7 +303,7 @@ template <typename T, typename S> struct Outlet {
             copy_out_fence();
             warps_wait(of_half);
             if (threadIdx.x % 64 == 0) {
-                const u32 x = row0 + half * 32, y = u32(work.tile.n0) + i * 32;
+                const u32 x = row0 + half * 32, y = work.n0 + i * 32;
                 const u32 from = at + half * kBoxBytes + i % 2 * (kBoxBytes / 2);
                 if (p.onto) add_box_out(map, from, x, y, work.product);
                 else copy_box_out(map, from, x, y, work.product);

@@ -86,9 +86,9 @@ void store_together(const Product& p, f32 (&x)[kTogether][kCols], u64 at, u64 st
     for (u32 r = 0; r < kTogether; ++r) {
         #pragma unroll
         for (u32 i = 0; i < kCols; ++i) {
-            const f32 sum = all[r * kCols + i];
-            x[r][i] = p.onto ? join(p, sum, old[r][i]) : sum;
+            x[r][i] = all[r * kCols + i];
         }
+        if (p.onto) join(p, x[r], old[r]);
         store_run(to + r * step, x[r], counts[r]);
     }
 }
@@ -99,6 +99,7 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
              const __grid_constant__ TensorMap b_map) {
     using A = Side<kA, S::kM, S::kM>;
     using B = Side<kB, S::kN, S::kN>;
+    lead();
     extern __shared__ unsigned char shared[];
     __shared__ u64 barriers[2 * S::kStages];
     const u32 ring_at = (shared_address(shared) + 1023) & ~1023u;
@@ -117,13 +118,14 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         barrier_init_fence();
     }
     __syncthreads();
-    follow();
-
     const u32 parts = cluster_size(), part = cluster_rank();
-    const u32 tiles = tiles_of(p, S::kM, S::kN), index = blockIdx.x / parts, product = index / tiles;
-    const Tile tile = tile_at(p, S::kM, S::kN, index % tiles, 0);
-    const u32 all = u32((p.k + kStep<T> - 1) / kStep<T>);
-    const u32 first = all * part / parts, steps = all * (part + 1) / parts - first;
+    u32 index = cluster_index();
+    const u32 product = divide(index, tiles_of(p, S::kM, S::kN));
+    const Tile tile = tile_at(p, S::kM, S::kN, index, 0);
+    // The first parts have a step more, if they are not alike.
+    u32 more = u32((p.k + kStep<T> - 1) / kStep<T>);
+    const u32 least = divide(more, parts), steps = least + (part < more), first = part * least + min(part, more);
+    follow();
     Ring<S::kStages> ring;
 
     if (threadIdx.x >= S::kMultiply) {

@@ -7,6 +7,16 @@
 template <typename T> constexpr u32 kStep = 128 / sizeof(T);
 constexpr u32 kProducts = 4;
 
+// One tile of one part of one product, in 32 bits as boxes are counted.
+struct Work {
+    u32 m0, n0, k0, steps, part, product;
+};
+
+template <typename T> __device__ __forceinline__ Work work_of(const Tile& tile, u32 part = 0, u32 product = 0) {
+    const u32 steps = u32((tile.depth + kStep<T> - 1) / kStep<T>);
+    return {u32(tile.m0), u32(tile.n0), u32(tile.k0), steps, part, product};
+}
+
 // Of 64 rows.
 constexpr u32 kBoxBytes = 64 * 128;
 

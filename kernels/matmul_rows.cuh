@@ -41,17 +41,18 @@ __device__ __forceinline__ void store_words(const Product& p, Out* to, u32 rows,
     #pragma unroll
     for (u32 i = 0; i < kRows * kLen; ++i) x[i] = load_staged(staged_row(staged_col(at, col + i % kLen), i / kLen * 2));
     if (p.onto) {
-        u32 old[kRows] = {};
+        f32 old[kRows * kLen];
         const Out* from = to;
         #pragma unroll
         for (u32 r = 0; r < kRows; ++r, from += 2 * p.n) {
-            if (r < rows) old[r] = *reinterpret_cast<const u32*>(from);
+            const u32 word = r < rows ? *reinterpret_cast<const u32*>(from) : 0;
+            #pragma unroll
+            for (u32 i = 0; i < kLen; ++i) {
+                if constexpr (kLen == 1) old[r] = __uint_as_float(word);
+                else old[r * kLen + i] = half_of<Out>(word, i);
+            }
         }
-        #pragma unroll
-        for (u32 i = 0; i < kRows * kLen; ++i) {
-            if constexpr (kLen == 1) x[i] = join(p, x[i], __uint_as_float(old[i]));
-            else x[i] = join(p, x[i], half_of<Out>(old[i / 2], i % 2));
-        }
+        join(p, x, old);
     }
     #pragma unroll
     for (u32 r = 0; r < kRows; ++r, to += 2 * p.n) {
@@ -70,9 +71,10 @@ __device__ __forceinline__ void store_ends(const Product& p, Out* to, u32 rows, 
     to += row * p.n;
     const u32 before = before_words(to), col = is_last ? cols - 1 : 0;
     if (row >= rows || cols == 0 || (is_last ? (cols - before) % 2 : before) == 0) return;
-    f32 x = load_staged(staged_row(staged_col(at, col), row));
-    if (p.onto) x = join(p, x, to_f32(to[col]));
-    to[col] = from_f32<Out>(x);
+    f32 x[1] = {load_staged(staged_row(staged_col(at, col), row))};
+    const f32 old[1] = {p.onto ? to_f32(to[col]) : 0.0f};
+    if (p.onto) join(p, x, old);
+    to[col] = from_f32<Out>(x[0]);
 }
 
 // Stores the sums, chunk after chunk; `at` is the warp's.
@@ -85,7 +87,7 @@ void store_rows(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work,
         __syncwarp();  // the chunk before has been read
         stage(at, x);
         __syncwarp();
-        const u64 row = row0 + i / kAcross * 64 + warp * 16, col = work.tile.n0 + i % kAcross * 64;
+        const u64 row = row0 + i / kAcross * 64 + warp * 16, col = work.n0 + i % kAcross * 64;
         const u32 rows = left_of(p.m, row, 16), cols = left_of(p.n, col, 64);
         Out* to = static_cast<Out*>(p.dst) + (work.product * p.m + row) * p.n + col;
         #pragma unroll 1
@@ -106,7 +108,7 @@ void store_partial(const Product& p, f32 (&sums)[kGroups][kSums], const Work& wo
     const u32 lane = threadIdx.x % 32;
     each_chunk(sums, [&](u32 i, f32 (&x)[kChunk]) {
         const u64 row = row0 + i / kAcross * 64 + threadIdx.x / 32 % 4 * 16 + lane / 4;
-        const u64 col = work.tile.n0 + i % kAcross * 64 + lane % 4 * 2;
+        const u64 col = work.n0 + i % kAcross * 64 + lane % 4 * 2;
         const u32 cols = left_of(p.n, col, 64), rows = (row < p.m) + (row + 8 < p.m);
         f32* to = p.partial + work.part * p.part_step + (work.product * p.m + row) * stride + col;
         #pragma unroll

@@ -10,8 +10,9 @@ template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static constexpr bool kPairs = kTeam == 2;
     static constexpr u32 kABytes = kM * 128, kBytes = (kM + kN) * 128;
     // Boxes of a warpgroup that go out together, and how many such batches there is room for: two, in turn, or all in one.
-    static constexpr u32 kBatch = kN == 192 ? 3 : kRows / 64, kRoom = kN == 192 ? 1 : 2;
-    static constexpr u32 kBoxes = kRoom * kBatch, kOutBytes = kBoxes * kBoxBytes;
+    static constexpr bool kAllInOne = kN == 64 || kN == 192;
+    static constexpr u32 kBatch = kAllInOne ? kN / 64 : kRows / 64, kRoom = kAllInOne ? 1 : 2;
+    static constexpr u32 kBoxes = kRoom * kBatch, kOutBytes = (kBoxes > 1 ? kBoxes : 2) * kBoxBytes;
     static constexpr u32 kBarriers = 2 * kStages + 4;  // of stages, and of batches
     static_assert(kRows % 64 == 0 && (kTeam == 1 || kTeam == 2));
 };
@@ -38,21 +39,21 @@ template <typename T, typename S, typename A, typename B> struct Stages {
     // Brings the operands of a tile, step after step; of the second only a half, if both blocks of a pair bring theirs to
     // both. Calls also(step) after each.
     template <typename F> __device__ __forceinline__
-    void bring(const TensorMap& a_map, const TensorMap& b_map, const Tile& tile, u32 steps, u32 a_product, u32 b_product,
-               bool halves, F also) {
+    void bring(const TensorMap& a_map, const TensorMap& b_map, const Work& work, u32 a_product, u32 b_product, bool halves,
+               F also) {
         #pragma unroll 1
-        for (u32 step = 0; step < steps; ++step, ring.next()) {
+        for (u32 step = 0; step < work.steps; ++step, ring.next()) {
             const u32 barrier = full + 8 * ring.stage, to = at + ring.stage * S::kBytes;
-            const u32 k = u32(tile.k0) + step * kStep<T>;
+            const u32 k = work.k0 + step * kStep<T>;
             barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
             barrier_expect(barrier, S::kBytes);
-            A::fetch(to, a_map, u32(tile.m0), k, a_product, barrier);
-            const u32 b_to = to + S::kABytes, n0 = u32(tile.n0);
+            A::fetch(to, a_map, work.m0, k, a_product, barrier);
+            const u32 b_to = to + S::kABytes;
             if constexpr (S::kPairs) {
-                if (halves) B::fetch_half(cluster_rank(), b_to, b_map, n0, k, b_product, barrier);
-                else B::fetch(b_to, b_map, n0, k, b_product, barrier);
+                if (halves) B::fetch_half(cluster_rank(), b_to, b_map, work.n0, k, b_product, barrier);
+                else B::fetch(b_to, b_map, work.n0, k, b_product, barrier);
             } else {
-                B::fetch(b_to, b_map, n0, k, b_product, barrier);
+                B::fetch(b_to, b_map, work.n0, k, b_product, barrier);
             }
             also(step);
         }

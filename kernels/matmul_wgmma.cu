@@ -23,12 +23,9 @@
 
 template <typename T, typename S>
 __device__ __forceinline__ Work work_at(const Product& p, u32 tiles, u32 index, u32 cluster) {
-    Work work;
-    work.part = index / tiles % p.splits;
-    work.product = index / tiles / p.splits;
-    work.tile = tile_at(p, S::kM, S::kN, index % tiles, work.part, cluster);
-    work.steps = u32((work.tile.depth + kStep<T> - 1) / kStep<T>);
-    return work;
+    u32 part = divide(index, tiles);
+    const u32 product = divide(part, p.splits);
+    return work_of<T>(tile_at(p, S::kM, S::kN, index, part, cluster), part, product);
 }
 
 template <typename T, Major kA, Major kB, typename S>
@@ -37,6 +34,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
              const __grid_constant__ TensorMap b_map, const __grid_constant__ TensorMap dst_map) {
     using A = Side<kA, S::kM, S::kM>;
     using B = Side<kB, S::kN, S::kPairs ? S::kN / 2 : S::kN>;
+    lead();
     extern __shared__ unsigned char shared[];
     __shared__ u64 barriers[S::kBarriers];
     const u32 ring_at = (shared_address(shared) + 1023) & ~1023u;
@@ -55,14 +53,15 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     }
     if (paired) cluster_wait();
     else __syncthreads();
-    follow();
 
     if (threadIdx.x < 128) {
         give_registers<40>();
+        Work next = work_at<T, S>(p, tiles, blockIdx.x, cluster);
+        follow();
         #pragma unroll 1
         for (u32 index = blockIdx.x; threadIdx.x == 0 && index < works; index += gridDim.x) {
-            const Work work = work_at<T, S>(p, tiles, index, cluster);
-            const u32 m0 = u32(work.tile.m0), n0 = u32(work.tile.n0);
+            const Work work = next;
+            const u32 m0 = work.m0, n0 = work.n0;
             const bool adds = out_of(p) == Out::WideBoxes && p.onto;
             constexpr u32 kBoxes = S::kM / 64 * (S::kN / 32), kAcross = S::kN / 32, kDown = S::kM / 32;
             // An operand that all products share has one place.
@@ -81,7 +80,8 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
                     prefetch_box(dst_map, x + 32, y, work.product);
                 }
             };
-            stages.bring(a_map, b_map, work.tile, work.steps, a_product, b_product, paired, ahead);
+            stages.bring(a_map, b_map, work, a_product, b_product, paired, ahead);
+            if (index + gridDim.x < works) next = work_at<T, S>(p, tiles, index + gridDim.x, cluster);
         }
         __syncwarp();
         if (paired) cluster_wait();  // until nobody writes or arrives here any more
@@ -101,29 +101,33 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     Outlet<T, S> outlet{dst_map, p.turned, boxes, empty + 8 * (S::kStages + 2 * group)};
     u32 turn = 0;
     Work next = work_at<T, S>(p, tiles, blockIdx.x, cluster);
+    follow();
     #pragma unroll 1
     for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn) {
         const Work work = next;
-        // Divisions take long: they go with products of this tile, or of the other warpgroup's.
-        const auto find_next = [&] { next = work_at<T, S>(p, tiles, index + gridDim.x, cluster); };
+        // It goes with products of this tile, or of the other warpgroup's.
+        const bool last = index + gridDim.x >= works;
+        const auto find_next = [&] {
+            if (!last) next = work_at<T, S>(p, tiles, index + gridDim.x, cluster);
+        };
         if (S::kTeam == 1) find_next();
         if (S::kTeam == 1 && turn % 2 != group) {
             stages.ring.advance(work.steps);
             continue;
         }
-        if (kIsHalf<T> && out == Out::Boxes && p.onto) outlet.prepare(work, u32(work.tile.m0) + rows_at);
+        if (kIsHalf<T> && out == Out::Boxes && p.onto) outlet.prepare(work, work.m0 + rows_at);
         f32 sums[S::kRows / 64][S::kN / 2];
         Bias<T, S::kN> bias;
-        if (has_bias && turned) bias.bring_of_rows(p, work.tile.m0 + rows_at);
-        else if (has_bias) bias.bring(p, work.tile.n0);
+        if (has_bias && turned) bias.bring_of_rows(p, work.m0 + rows_at);
+        else if (has_bias) bias.bring(p, work.n0);
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
         const u32 used = stages.multiply(sums, work.steps, rows_at, [&] {
             if (S::kTeam == 2) find_next();
         });
-        if (S::kTeam == 1 && index + gridDim.x < works) pair_arrive(2 - group);
+        if (S::kTeam == 1 && !last) pair_arrive(2 - group);
         product_wait<0>();
         stages.leave(used);
-        const u32 row0 = u32(work.tile.m0) + rows_at;
+        const u32 row0 = work.m0 + rows_at;
         if constexpr (kTurns) {
             if (turned) {
                 if (has_bias) bias.add_to_rows(sums);

@@ -5,12 +5,19 @@
 #pragma once
 #include "types.cuh"
 
-// The first statement of every kernel: the kernels of a stream follow each other without a gap. Lets the next one's
-// blocks come to the multiprocessors as soon as this one's are all there, and waits until the one before is done and what
-// it wrote can be seen. Nothing happens where a launch does not ask for it.
-__device__ __forceinline__ void follow() {
+// The kernels of a stream follow each other without a gap: lets the next one's blocks come to the multiprocessors as soon as
+// this one's are all there. Nothing happens where a launch does not ask for it.
+__device__ __forceinline__ void lead() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+// The first statement of every kernel, or of each role in it whose beginning takes no more than arguments: leads, and waits
+// until the kernel before is done and what it wrote can be seen.
+__device__ __forceinline__ void follow() {
+    lead();
+#if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }

@@ -285,6 +285,7 @@ const fn stages(tile: Tile) -> u32 {
         Tile::Large | Tile::Broad => 4,
         Tile::Medium => 5,
         Tile::Small => 8,
+        Tile::Tiny => 10,
     }
 }
 
@@ -296,7 +297,7 @@ const fn warps(tile: Tile, width: usize) -> (u32, u32) {
         (Tile::Large, _) => (4, 32),
         (Tile::Medium, 32) => (2, 16),
         (Tile::Medium, _) => (4, 16),
-        (Tile::Small | Tile::Broad, _) => (1, 16),
+        (Tile::Small | Tile::Broad | Tile::Tiny, _) => (1, 16),
     }
 }
 
@@ -310,7 +311,7 @@ const fn blocks(tile: Tile, width: usize) -> u32 {
         (Tile::Medium, 128) => 2,
         (Tile::Medium, _) => 1,
         (Tile::Small, 32 | 64) => 16,
-        (Tile::Small | Tile::Broad, _) => 8,
+        (Tile::Small | Tile::Broad | Tile::Tiny, _) => 8,
     }
 }
 

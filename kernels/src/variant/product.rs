@@ -61,6 +61,8 @@ pub enum Tile {
     /// Between the largest two, for rows of so many columns that neither divides them: of `matmul_wgmma.cu` only, where the
     /// second operand lies along `k`.
     Broad,
+    /// For so little that [`Tile::Small`] leaves most of the card idle: likewise.
+    Tiny,
 }
 
 impl Tile {
@@ -69,8 +71,8 @@ impl Tile {
 
     /// Those of `matmul_wgmma.cu` for such operands.
     pub fn of_wgmma(dtype: DType, majors: [Major; 2]) -> impl Iterator<Item = Tile> {
-        let broad = dtype != DType::F32 && majors[1] == Major::K;
-        Tile::ALL.into_iter().chain(broad.then_some(Tile::Broad))
+        let more = dtype != DType::F32 && majors[1] == Major::K;
+        Tile::ALL.into_iter().chain([Tile::Broad, Tile::Tiny].into_iter().filter(move |_| more))
     }
 
     /// Rows and columns of the output of a product.
@@ -79,13 +81,13 @@ impl Tile {
             Tile::Large => (128, 256),
             Tile::Broad => (128, 192),
             Tile::Medium => (128, 128),
-            Tile::Small => (64, 64),
+            Tile::Small | Tile::Tiny => (64, 64),
         }
     }
 
     /// Rows and columns of a warp, with 16-bit operands.
     pub(crate) const fn warp(self) -> (u32, u32) {
-        if matches!(self, Tile::Small) { (32, 32) } else { (64, 64) }
+        if matches!(self, Tile::Small | Tile::Tiny) { (32, 32) } else { (64, 64) }
     }
 
     /// Blocks that share a multiprocessor.
@@ -93,7 +95,7 @@ impl Tile {
         match self {
             Tile::Large | Tile::Broad => 1,
             Tile::Medium => 2,
-            Tile::Small => 4,
+            Tile::Small | Tile::Tiny => 4,
         }
     }
 }

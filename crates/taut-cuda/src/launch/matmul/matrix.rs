@@ -168,8 +168,9 @@ fn ways(
     // Few blocks wait for what they read, from wherever it comes.
     let read = (tile_m + tile_n) * STEP * dtype.size() as u64;
     let alone = if in_cluster { alone.max(read / MOST_MEMORY_BYTES) } else { alone };
-    // The products of so many tiles, cut into parts of `k`.
-    let first = move |tiles: u64, parts: u64| {
+    // The products of so many tiles, cut into parts of `k`, beside so many cycles in which their factors come from memory: the
+    // lesser of both is not hidden whole.
+    let first = move |tiles: u64, parts: u64, least: u64| {
         let per_processor = (tiles * parts).div_ceil(processors);
         let rounds = per_processor.div_ceil(blocks);
         // Blocks of a cluster have whole stages.
@@ -177,7 +178,8 @@ fn ways(
             true => steps.div_ceil(stage).div_ceil(parts) * stage,
             false => steps.div_ceil(parts),
         };
-        steps * (per_processor * busy).max(rounds * alone) + rounds * ends
+        let work = steps * (per_processor * busy).max(rounds * alone);
+        work.max(least) + work.min(least) / 4 + rounds * ends
     };
     // One more part costs the sums of every product, written and read again.
     let sums = move |rows: u64| rows * n.next_multiple_of(PARTIAL_PACK.into());
@@ -202,7 +204,7 @@ fn ways(
     let at_once = move |parts| if trusted { groups * (GROUP / parts) } else { processors };
     let exists = move |parts: &u64| !in_cluster || *parts > 1 && groups > 0 && all <= at_once(*parts);
     let even = (1..=most_of_all).filter(exists).map(move |parts| {
-        let cycles = first(all, parts).max(least + ends) + second(parts, count * sums(m));
+        let cycles = first(all, parts, least) + second(parts, count * sums(m));
         Way { kernel, blocks: tiles, parts, tail: None, cycles }
     });
     // The rows of tiles that fill the card whole times; in pairs, if all are. The others are the tail.
@@ -212,9 +214,11 @@ fn ways(
     let tail = (stays && count == 1 && above > 0 && above < down).then(|| {
         let sums = sums(m - above * tile_m);
         let parts = (processors / rest.max(1)).clamp(1, most(sums));
-        let cycles = first(above * right, 1) + SECOND_LAUNCH + first(rest, parts) + second(parts, sums);
+        let of_above = least * above / down;
+        let below = first(rest, parts, least - of_above) + second(parts, sums);
+        let cycles = first(above * right, 1, of_above) + SECOND_LAUNCH + below;
         let tail = Some(Tail { first: above * tile_m, parts });
-        Way { kernel, blocks: tiles, parts: 1, tail, cycles: cycles.max(least + ends) }
+        Way { kernel, blocks: tiles, parts: 1, tail, cycles }
     });
     even.chain(tail.filter(|way| way.tail.is_some_and(|tail| tail.parts > 1)))
 }
@@ -238,10 +242,11 @@ pub(super) fn pace(kernel: Kernel) -> Pace {
         | Kernel::MatmulGrouped(dtype, _, tile)
         | Kernel::MatmulParts(dtype, _, tile) => {
             let (blocks, busy, alone, ends) = match tile {
-                Tile::Large => (1, 520, 520, 5700),
-                Tile::Broad => (1, 405, 405, 4200),
-                Tile::Medium => (2, 290, 310, 4400),
-                Tile::Small => (2, 195, 195, 2800),
+                Tile::Large => (1, 520, 520, 4700),
+                Tile::Broad => (1, 405, 405, 3800),
+                Tile::Medium => (2, 290, 310, 3400),
+                Tile::Small => (2, 195, 195, 2500),
+                Tile::Tiny => (2, 185, 185, 1700),
             };
             // The tensor cores take as many bytes at a time, whatever the dtype.
             let times = dtype.size() as u64 / 2;
