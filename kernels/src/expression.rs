@@ -103,7 +103,7 @@ impl Kernel {
                 rows("softmax_backward", op.functor(), 2, dtype, part, packs)
             }
             Kernel::NormStay(op, dtype, teams) => {
-                format!("norm_stay<{}, {dtype}, Stay<{teams}, 2>>", op.functor())
+                format!("norm_stay<{}, {dtype}, Stay<{teams}, 2>>", op.kind())
             }
             Kernel::SoftmaxBackwardStay(op, dtype, teams) => {
                 format!("softmax_backward_stay<{}, {dtype}, Stay<{teams}, 1>>", op.functor())
