@@ -84,6 +84,12 @@ __device__ __forceinline__ u32x4 load_shared_there_16(u32 at) {
     return x;
 }
 
+// Sends a word to the shared memory of a block of the cluster, whose barrier is told of 4 bytes when it is there.
+__device__ __forceinline__ void send_shared(u32 to, u32 x, u32 barrier) {
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];"
+                 ::"r"(to), "r"(x), "r"(barrier) : "memory");
+}
+
 // Arrives at a barrier of another block, of a thread that has only read: a release for the whole cluster would wait for all
 // of its memory, 40 % of the time of a product.
 __device__ __forceinline__ void barrier_arrive_there(u32 at) {
@@ -115,6 +121,11 @@ __device__ __forceinline__ void barrier_wait(u32 at, u32 parity) {
 __device__ __forceinline__ void pair_wait(u32 id) { asm volatile("bar.sync %0, 256;" ::"r"(id) : "memory"); }
 __device__ __forceinline__ void pair_arrive(u32 id) { asm volatile("bar.arrive %0, 256;" ::"r"(id) : "memory"); }
 
+// kCount threads, of whole warps, meet at theirs.
+template <u32 kCount> __device__ __forceinline__ void team_wait(u32 id) {
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "n"(kCount) : "memory");
+}
+
 // A warpgroup meets at the named barrier `id`.
 __device__ __forceinline__ void group_wait(u32 id) { asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory"); }
 
@@ -144,6 +155,12 @@ void copy_box_to_all(u32 to, const TensorMap& map, u32 x, u32 y, u32 z, u32 barr
 __device__ __forceinline__ void prefetch_box(const TensorMap& map, u32 x, u32 y, u32 z) {
     asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%0, {%1, %2, %3}];"
                  ::"l"(&map), "r"(x), "r"(y), "r"(z) : "memory");
+}
+
+// Starts the copy of as many bytes as lie side by side, a multiple of 16, which tells the barrier of them.
+__device__ __forceinline__ void copy_bulk(u32 to, const void* from, u32 bytes, u32 barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+                 ::"r"(to), "l"(from), "r"(bytes), "r"(barrier) : "memory");
 }
 
 // Shows what this thread has written to shared memory to the copy engine.

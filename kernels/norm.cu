@@ -1,8 +1,10 @@
 // norm.cu: layer norm, RMS norm and the L2 norm over the rows of any strided operand, and of a sum of two.
 //
-// Launch     as softmax.cu.
+// Launch     as softmax.cu. stay: x: any number of clusters of 2^side blocks, of kTeams * kSize threads; kBefore bytes of
+//            dynamic shared memory, a share of what is beside a row, and one of a row for each team.
 // Requires   as softmax.cu, of in, residual, sum and out. weight and bias: null, or an element for each of a row, side by
-//            side, f32 if wide, else T; with kLen > 1 16-byte aligned. residual and sum only with kAdds.
+//            side, f32 if wide, else T; with kLen > 1 16-byte aligned. residual and sum only with kAdds. stay: packs, which
+//            2^side divides.
 // Aliasing   in == out, or with kAdds in == sum, with the same layout is the op in place; otherwise nothing overlaps out
 //            and sum.
 // Numerics   f32; what is squared and added are deviations from one of the elements that a thread has at a time, and what
@@ -12,20 +14,21 @@
 // Bound by   memory: n * 2 * sizeof(T) bytes, twice that with kAdds; where none are held, rows are read again, from L2 where
 //            they fit.
 #include "norm.cuh"
+#include "stay.cuh"
 
-template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
+template <typename Kind, bool kAdds, typename T, u32 kLength, typename Beyond = Affine> struct Line {
     using Op = Kind;
     static constexpr u32 kLen = kLength, kValues = kLen;
     static constexpr f32 kPad = 0.0f;
     static constexpr bool kSkips = Op::kCentered;
     static constexpr u32 kSources = 1;
     struct Raw { Pack<T, kLen> x, residual; };
-    struct Beside { Affine::Raw<kLen> weight, bias; };
+    struct Beside { typename Beyond::template Raw<kLen> weight, bias; };
 
     const T *in, *residual;
     T *sum, *out;
     u64 in_step, residual_step, sum_step, out_step;
-    Affine weight, bias;
+    Beyond weight, bias;
     f32 eps, n;
     T first, first_residual;  // of the row
 
@@ -78,8 +81,8 @@ template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
 
     __device__ __forceinline__ Beside beside(u64 unit) const {
         Beside loaded;
-        weight.start<T>(unit * kLen, loaded.weight);
-        bias.start<T>(unit * kLen, loaded.bias);
+        weight.template start<T>(unit * kLen, loaded.weight);
+        bias.template start<T>(unit * kLen, loaded.bias);
         return loaded;
     }
 
@@ -91,12 +94,12 @@ template <typename Kind, bool kAdds, typename T, u32 kLength> struct Line {
         for (u32 l = 0; l < kLen; ++l) y[l] = Op::value(x[l], origin(), by);
         f32 w[kLen], b[kLen];
         if (weight.at) {
-            if (loaded) weight.widen<T>(loaded->weight, w);
-            else weight.load<T>(unit * kLen, w);
+            if (loaded) weight.template widen<T>(loaded->weight, w);
+            else weight.template load<T>(unit * kLen, w);
         }
         if (bias.at) {
-            if (loaded) bias.widen<T>(loaded->bias, b);
-            else bias.load<T>(unit * kLen, b);
+            if (loaded) bias.template widen<T>(loaded->bias, b);
+            else bias.template load<T>(unit * kLen, b);
         }
         if (weight.at && bias.at) {
             #pragma unroll
@@ -146,4 +149,37 @@ norm_rows(const T* in, const T* residual, T* sum, T* out, const void* weight, co
         }
     }
     Cut::run(line, team, units);
+}
+
+template <typename Kind, typename T, typename Cut>
+__global__ void __launch_bounds__(Cut::kTeams * Cut::kSize, 1)
+norm_stay(const T* in, T* out, const void* weight, const void* bias, const __grid_constant__ Rows<2> rows, f32 eps, u32 wide,
+          u32 side) {
+    follow();
+    constexpr u32 kLen = kPackLen<T>;
+    using L = Line<Kind, false, T, kLen, NearAffine>;
+    const u32 share = u32(rows.units) >> side;
+    const u64 before = u64(blockIdx.x & ((1 << side) - 1)) * share * kLen;
+    const u32 size = wide ? sizeof(f32) : sizeof(T);
+    const void* const beside[] = {weight ? static_cast<const u8*>(weight) + before * size : nullptr,
+                                  bias ? static_cast<const u8*>(bias) + before * size : nullptr};
+    const u32 bytes[] = {share * kLen * size, share * kLen * size};
+    u32 near[2] = {};
+    const auto line_of = [&](u64 row) {
+        const auto place = rows.at(row);
+        L line;
+        line.in = in + place.of[0] + before;
+        line.out = out + place.of[1] + before;
+        line.in_step = line.out_step = 1;
+        line.weight = {near[0], wide};
+        line.bias = {near[1], wide};
+        line.eps = eps;
+        line.n = f32(rows.units) * kLen;
+        return line;
+    };
+    const auto head_of = [&](u64 row) {
+        if constexpr (Kind::kCentered) return in[rows.at(row).of[0]];
+        else return T{};
+    };
+    stay<Cut, L>(rows.walk.numel, share, side, beside, bytes, near, line_of, head_of);
 }

@@ -147,3 +147,29 @@ struct Affine {
         }
     }
 };
+
+// The same in shared memory.
+struct NearAffine {
+    u32 at, wide;
+
+    template <u32 kLen> struct Raw {};
+
+    template <typename T, u32 kLen> __device__ __forceinline__ void load(u64 index, f32 (&x)[kLen]) const {
+        if (kSame<T, f32> || wide) read<f32>(u32(index), x);
+        else read<T>(u32(index), x);
+    }
+
+    template <typename T, u32 kLen> __device__ __forceinline__ void start(u64, Raw<kLen>&) const {}
+    template <typename T, u32 kLen> __device__ __forceinline__ void widen(const Raw<kLen>&, f32 (&)[kLen]) const {}
+
+  private:
+    template <typename T, u32 kLen> __device__ __forceinline__ void read(u32 index, f32 (&x)[kLen]) const {
+        constexpr u32 kPart = kPackLen<T>;
+        #pragma unroll
+        for (u32 i = 0; i < kLen / kPart; ++i) {
+            const auto part = to_f32(bits_as<Pack<T, kPart>>(load_shared_16(at + index * sizeof(T) + i * 16)));
+            #pragma unroll
+            for (u32 l = 0; l < kPart; ++l) x[i * kPart + l] = part.lane[l];
+        }
+    }
+};

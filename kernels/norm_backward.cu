@@ -1,13 +1,14 @@
 // norm_backward.cu: backward of norms over rows: from the gradient of the output and the input, whose statistics are
 // computed again.
 //
-// Launch     as softmax.cu.
+// Launch     as softmax.cu. stay: as norm.cu.
 // Requires   as softmax.cu, of x, grad and out. weight: as in norm.cu.
 // Aliasing   grad == out with the same layout is the op in place; otherwise nothing overlaps out.
 // Numerics   f32; statistics as in norm.cu, and products with the gradient counted alike; one rounding on store. Where an
 //            element of x or its gradient is not finite, nothing in the row is.
 // Bound by   memory: n * 3 * sizeof(T) bytes; where none are held, rows are read again, from L2 where they fit.
 #include "norm.cuh"
+#include "stay.cuh"
 
 // What Kind finds in x; and of the gradient times the weight the sum of products with x less its mean, and where there is a
 // mean, the sum itself.
@@ -47,7 +48,7 @@ template <typename By> struct Prescription {
     f32 shift, slope, factor;
 };
 
-template <typename Kind, typename T, u32 kLength> struct Line {
+template <typename Kind, typename T, u32 kLength, typename Beyond = Affine> struct Line {
     using Op = Sums<Kind>;
     using Stat = typename Op::Stat;
     static constexpr u32 kLen = kLength, kValues = 2 * kLen;
@@ -60,7 +61,7 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     const T *in, *grad;
     T* out;
     u64 in_step, grad_step, out_step;
-    Affine weight;
+    Beyond weight;
     f32 eps, n;
     T first;  // of x
 
@@ -126,7 +127,7 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     template <typename Chunk> __device__ __forceinline__ void weigh(Chunk& chunk, u32 j) const {
         if (!Kind::kWeighted || !weight.at) return;
         f32 w[kLen];
-        weight.load<T>(chunk.unit(j) * kLen, w);
+        weight.template load<T>(chunk.unit(j) * kLen, w);
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) chunk.x[j][kLen + l] *= w[l];
     }
@@ -183,4 +184,36 @@ norm_backward_rows(const T* grad, const T* in, T* out, const void* weight, const
         if (units > 0) line.first = line.in[0];
     }
     Cut::run(line, team, units);
+}
+
+template <typename Kind, typename T, typename Cut>
+__global__ void __launch_bounds__(Cut::kTeams * Cut::kSize, 1)
+norm_backward_stay(const T* grad, const T* in, T* out, const void* weight, const __grid_constant__ Rows<3> rows, f32 eps,
+                   u32 wide, u32 side) {
+    follow();
+    constexpr u32 kLen = kPackLen<T>;
+    using L = Line<Kind, T, kLen, NearAffine>;
+    const u32 share = u32(rows.units) >> side;
+    const u64 before = u64(blockIdx.x & ((1 << side) - 1)) * share * kLen;
+    const u32 size = wide ? sizeof(f32) : sizeof(T);
+    const void* const beside[] = {weight ? static_cast<const u8*>(weight) + before * size : nullptr};
+    const u32 bytes[] = {share * kLen * size};
+    u32 near[1] = {};
+    const auto line_of = [&](u64 row) {
+        const auto place = rows.at(row);
+        L line;
+        line.grad = grad + place.of[0] + before;
+        line.in = in + place.of[1] + before;
+        line.out = out + place.of[2] + before;
+        line.grad_step = line.in_step = line.out_step = 1;
+        line.weight = {near[0], wide};
+        line.eps = eps;
+        line.n = f32(rows.units) * kLen;
+        return line;
+    };
+    const auto head_of = [&](u64 row) {
+        if constexpr (Kind::kCentered) return in[rows.at(row).of[1]];
+        else return T{};
+    };
+    stay<Cut, L>(rows.walk.numel, share, side, beside, bytes, near, line_of, head_of);
 }

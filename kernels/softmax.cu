@@ -1,14 +1,16 @@
 // softmax.cu: softmax and its logarithm over the rows of any strided operand.
 //
 // Launch     Group: x: kThreads / side rows a block of kThreads threads. Block: x: a row a block of up to kMostThreads.
-//            Columns: x: side neighbouring rows a block. Static shared memory of a Stat for each warp or thread.
+//            Columns: x: side neighbouring rows a block. Static shared memory of a Stat for each warp or thread. columns:
+//            x: kColumnSide packs of columns for each 2^side blocks, a cluster, of kThreads threads.
 // Requires   side: as in block.cuh. If the Cut holds, a row is at most kUnits units a thread. With kLen > 1 in and out are
 //            contiguous along rows and 16-byte aligned at every row; mask is too, by kLen bytes, or is broadcast there.
-//            Hold::Shared: scale above 0.
+//            Hold::Shared: scale above 0. columns: all columns in packs, 16-byte aligned in every row.
 // Aliasing   in == out with the same layout is the op in place; otherwise nothing overlaps out.
 // Numerics   f32; shifted by the largest, so that nothing overflows; one rounding on store. exp has 2 ulp + 2 |x - max|
 //            of them, and gives 0 below 2^-126. A row with NaN or +inf is NaN; one of nothing but -inf is `nothing`.
 // Bound by   memory: n * 2 * sizeof(T) bytes; where none are held, rows are read again, from L2 where they fit.
+#include "columns.cuh"
 #include "softmax.cuh"
 
 // exp(x - max) / sum.
@@ -135,4 +137,64 @@ softmax_rows(const T* in, const u8* mask, T* out, const __grid_constant__ Rows<K
         line.mask_step = rows.step[L::kMask];
     }
     Cut::run(line, team, rows.units_of(row));
+}
+
+// Packs of columns.
+template <typename Kind, typename T> struct ColumnsLine {
+    using Op = Peaks;
+    static constexpr u32 kLen = kPackLen<T>, kDeep = 4;
+    using Raw = Pack<T, kLen>;
+
+    const T* in;
+    T* out;
+    u64 in_step, out_step;
+    f32 scale, nothing;
+
+    __device__ __forceinline__ Raw load(u64 row) const { return ::load<kLen, Cache::Use>(in + row * in_step); }
+
+    template <u32 kCount>
+    __device__ __forceinline__ void find(const Raw (&raw)[kCount], Peak (&own)[kLen]) const {
+        f32 x[kCount][kLen];
+        #pragma unroll
+        for (u32 j = 0; j < kCount; ++j) widen(raw[j], x[j]);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) {
+            f32 max = own[l].max;
+            #pragma unroll
+            for (u32 j = 0; j < kCount; ++j) max = fmaxf(max, x[j][l]);
+            const f32 shift = max == -kInf ? 0.0f : max;
+            f32 sum = exp_of(x[0][l] - shift);
+            #pragma unroll
+            for (u32 j = 1; j < kCount; ++j) sum += exp_of(x[j][l] - shift);
+            own[l] = {max, fmaf(own[l].sum, Peaks::below(own[l].max, max), sum)};
+        }
+    }
+
+    struct By { Peak total; decltype(Kind::prescribe(Peak{}, 0.0f)) rest; };
+    __device__ __forceinline__ By prescribe(Peak total) const { return {total, Kind::prescribe(total, nothing)}; }
+
+    __device__ __forceinline__ void finish(u64 row, Raw raw, const By (&by)[kLen]) const {
+        f32 x[kLen];
+        widen(raw, x);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) x[l] = Kind::value(Kind::again(x[l], by[l].total), by[l].rest);
+        store(out + row * out_step, rounded<T>(x));
+    }
+
+  private:
+    __device__ __forceinline__ void widen(Raw raw, f32 (&x)[kLen]) const {
+        const auto wide = to_f32(raw);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) x[l] = __fmul_rn(wide.lane[l], scale);
+    }
+};
+
+template <typename Kind, typename T>
+__global__ void __launch_bounds__(kThreads, kColumnBlocks)
+softmax_columns(const T* in, T* out, const __grid_constant__ Rows<2> rows, f32 scale, f32 nothing, u32 side) {
+    follow();
+    const u64 pack = u64(blockIdx.x >> side) * kColumnSide + threadIdx.x % kColumnSide;
+    const auto place = rows.at(pack);
+    const ColumnsLine<Kind, T> line{in + place.of[0], out + place.of[1], rows.step[0], rows.step[1], scale, nothing};
+    run_columns(line, rows.units, pack < rows.walk.numel, side);
 }

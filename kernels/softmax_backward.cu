@@ -1,12 +1,14 @@
 // softmax_backward.cu: backward of softmax and of its logarithm, over rows: from the gradient of the output and the output.
 //
-// Launch     as softmax.cu.
-// Requires   as softmax.cu, of grad, output and out.
+// Launch     as softmax.cu. stay: as norm.cu.
+// Requires   as softmax.cu, of grad, output and out. stay: as norm.cu.
 // Aliasing   grad == out or output == out with the same layout is the op in place; otherwise nothing overlaps out.
 // Numerics   f32; one rounding on store. Plain: where the output is 0, so is the result, and the gradient plays no part;
 //            NaN elsewhere in a row makes all else of it NaN. Log: e^output as in softmax.cu.
 // Bound by   memory: n * 3 * sizeof(T) bytes; where none are held, rows are read again, from L2 where they fit.
+#include "columns.cuh"
 #include "softmax.cuh"
+#include "stay.cuh"
 
 struct Sum { f32 sum; };
 
@@ -94,4 +96,72 @@ softmax_backward_rows(const T* grad, const T* output, T* out, const __grid_const
                                         rows.step[0],       rows.step[1],         rows.step[2],
                                         scale};
     Cut::run(line, team, rows.units_of(row));
+}
+
+template <typename Kind, typename T, typename Cut>
+__global__ void __launch_bounds__(Cut::kTeams * Cut::kSize, 1)
+softmax_backward_stay(const T* grad, const T* output, T* out, const __grid_constant__ Rows<3> rows, f32 scale, u32 side) {
+    follow();
+    constexpr u32 kLen = kPackLen<T>;
+    const u32 share = u32(rows.units) >> side;
+    const u64 before = u64(blockIdx.x & ((1 << side) - 1)) * share * kLen;
+    const auto line_of = [&](u64 row) {
+        const auto place = rows.at(row);
+        return Line<Kind, T, kLen>{grad + place.of[0] + before, output + place.of[1] + before, out + place.of[2] + before,
+                                   1, 1, 1, scale};
+    };
+    const void* const beside[] = {nullptr};
+    const u32 bytes[] = {0};
+    u32 near[1] = {};
+    stay<Cut, Line<Kind, T, kLen>>(rows.walk.numel, share, side, beside, bytes, near, line_of, [](u64) { return 0; });
+}
+
+// Packs of columns.
+template <typename Kind, typename T> struct ColumnsLine {
+    using Op = Sums;
+    static constexpr u32 kLen = kPackLen<T>, kDeep = 4;
+    struct Raw { Pack<T, kLen> output, grad; };
+
+    const T *grad, *output;
+    T* out;
+    u64 grad_step, output_step, out_step;
+    f32 scale;
+
+    __device__ __forceinline__ Raw load(u64 row) const {
+        return {::load<kLen, Cache::Use>(output + row * output_step), ::load<kLen, Cache::Use>(grad + row * grad_step)};
+    }
+
+    template <u32 kCount> __device__ __forceinline__ void find(const Raw (&raw)[kCount], Sum (&own)[kLen]) const {
+        f32 sum[kLen] = {};
+        #pragma unroll
+        for (u32 j = 0; j < kCount; ++j) {
+            const auto y = to_f32(raw[j].output), g = to_f32(raw[j].grad);
+            #pragma unroll
+            for (u32 l = 0; l < kLen; ++l) sum[l] += Kind::term(y.lane[l], g.lane[l]);
+        }
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) own[l].sum += sum[l];
+    }
+
+    __device__ __forceinline__ Sum prescribe(Sum total) const { return total; }
+
+    __device__ __forceinline__ void finish(u64 row, const Raw& raw, const Sum (&by)[kLen]) const {
+        const auto y = to_f32(raw.output), g = to_f32(raw.grad);
+        f32 x[kLen];
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) x[l] = Kind::value(y.lane[l], g.lane[l], by[l].sum, scale);
+        store(out + row * out_step, rounded<T>(x));
+    }
+};
+
+template <typename Kind, typename T>
+__global__ void __launch_bounds__(kThreads, kColumnBlocks)
+softmax_backward_columns(const T* grad, const T* output, T* out, const __grid_constant__ Rows<3> rows, f32 scale, u32 side) {
+    follow();
+    const u64 pack = u64(blockIdx.x >> side) * kColumnSide + threadIdx.x % kColumnSide;
+    const auto place = rows.at(pack);
+    const ColumnsLine<Kind, T> line{grad + place.of[0], output + place.of[1], out + place.of[2],
+                                    rows.step[0],       rows.step[1],         rows.step[2],
+                                    scale};
+    run_columns(line, rows.units, pack < rows.walk.numel, side);
 }

@@ -11,6 +11,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("norm::rows_of_any_length", rows_of_any_length);
     suite.real("norm::sums_of_any_length", sums_of_any_length);
     suite.real("norm::many_rows", many_rows);
+    suite.real("norm::many_long_rows", many_long_rows);
     suite.real("norm::squares_beyond_f16", squares_beyond_f16);
     suite.real("norm::rows_of_one_number_are_the_bias", rows_of_one_number_are_the_bias);
     suite.real("norm::a_large_mean_does_no_harm", a_large_mean_does_no_harm);
@@ -126,6 +127,38 @@ fn many_rows(at: &At) -> Check {
             for (got, want) in [
                 (x.clone().layer_norm(Some(&weight), Some(&bias), EPS)?, &layer),
                 (x.clone().add_layer_norm(&none, Some(&weight), Some(&bias), EPS)?.0, &layer),
+                (x.rms_norm(Some(&weight), EPS)?, &rms),
+            ] {
+                let three = got.clone().slice(0, 0..1)?.reshape([3, n])?;
+                within(&three, want)?;
+                same_tensors(&got, &again(three)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Rows that a card shares among blocks that stay, each more than once; with weights of the same dtype, of f32 and without.
+fn many_long_rows(at: &At) -> Check {
+    for (times, n) in [(81, 65_536), (41, 131_072), (83, 98_304), (41, 131_080)] {
+        let times = if at.device.is_cuda() { times } else { 1 };
+        for dtype in at.floats() {
+            let values = Fill::Tame.values(3 * n, dtype, 1);
+            let floats: Vec<f64> = values.iter().map(|x| x.float()).collect();
+            let Along { tensors: [weight, bias], affine } = along(n, dtype, at)?;
+            let wider = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+            let [wide_weight, wide_bias] = [weight.clone().cast(wider)?, bias.clone().cast(wider)?];
+            let want = |f: &dyn Fn(&[f64]) -> Vec<Interval>| by_rows(&[3, n], 1, &floats, |row, _| f(row));
+            let layer = want(&|row| layer_norm(row, EPS, &affine, dtype));
+            let rms = want(&|row| scale_norm(row, EPS, true, &affine, dtype));
+            let l2 = want(&|row| scale_norm(row, EPS, false, &vec![(1.0, 0.0); n], dtype));
+            let again = |three: Tensor| three.reshape([1, 3, n])?.broadcast_to([times, 3, n]);
+            let x = again(upload(&values, &[3, n], dtype, &at.device)?)?.contiguous()?;
+            for (got, want) in [
+                (x.clone().layer_norm(Some(&weight), Some(&bias), EPS)?, &layer),
+                (x.clone().layer_norm(Some(&wide_weight), Some(&wide_bias), EPS)?, &layer),
+                (x.clone().rms_norm(Some(&wide_weight), EPS)?, &rms),
+                (x.clone().l2_normalize(2, EPS)?, &l2),
                 (x.rms_norm(Some(&weight), EPS)?, &rms),
             ] {
                 let three = got.clone().slice(0, 0..1)?.reshape([3, n])?;

@@ -10,6 +10,7 @@ use taut_tests::{
 pub(crate) fn trials(suite: &mut Suite) {
     suite.cpu("norm_backward::is_the_derivative", is_the_derivative);
     suite.real("norm_backward::rows_of_any_length", rows_of_any_length);
+    suite.real("norm_backward::many_long_rows", many_long_rows);
     suite.real("norm_backward::sums_of_many_rows", sums_of_many_rows);
     suite.real("norm_backward::a_large_mean_does_no_harm", a_large_mean_does_no_harm);
     suite.real("norm_backward::what_is_not_finite_stays_in_its_row", what_is_not_finite_stays_in_its_row);
@@ -103,6 +104,33 @@ fn rows_of_any_length(at: &At) -> Check {
                     let columns = grad.clone().t()?.copy()?;
                     within(&columns.norm_backward(op, 0, &x.clone().t()?.copy()?, None, EPS)?.t()?, &want)?;
                 }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Rows that a card shares among blocks that stay, each more than once.
+fn many_long_rows(at: &At) -> Check {
+    for (times, n) in [(81, 65_536), (41, 131_072), (83, 98_304), (41, 131_080)] {
+        let times = if at.device.is_cuda() { times } else { 1 };
+        for dtype in at.floats() {
+            let new = |count: usize, seed| -> Result<Tensor> {
+                upload(&Fill::Tame.values(count * n, dtype, seed), &[count, n], dtype, &at.device)
+            };
+            let (x, grad, weight) = (new(3, 1)?, new(3, 51)?, new(1, 100)?.reshape([n])?);
+            let again = |three: Tensor| three.reshape([1, 3, n])?.broadcast_to([times, 3, n]);
+            for op in NORMS {
+                let weighted = (op != Norm::L2).then_some(&weight);
+                let factors = if weighted.is_some() { floats(&weight)? } else { vec![1.0; n] };
+                let want = wanted(op, &grad, &x, &factors)?;
+                let (many, grads) = (again(x.clone())?.contiguous()?, again(grad.clone())?.contiguous()?);
+                let beside = grads.clone().norm_backward(op, 2, &many, weighted, EPS)?;
+                let over = grads.norm_backward(op, 2, &many, weighted, EPS)?;
+                same_tensors(&beside, &over)?;
+                let three = over.clone().slice(0, 0..1)?.reshape([3, n])?;
+                within(&three, &want)?;
+                same_tensors(&over, &again(three)?)?;
             }
         }
     }

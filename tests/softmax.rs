@@ -10,6 +10,7 @@ use taut_tests::{
 pub(crate) fn trials(suite: &mut Suite) {
     suite.real("softmax::rows_of_any_length", rows_of_any_length);
     suite.real("softmax::masked_rows_of_any_length", masked_rows_of_any_length);
+    suite.real("softmax::packs_of_columns", packs_of_columns);
     suite.real("softmax::many_rows", many_rows);
     suite.real("softmax::ends_of_the_range", ends_of_the_range);
     suite.real("softmax::equal_elements_share_alike", equal_elements_share_alike);
@@ -76,6 +77,37 @@ fn masked_rows_of_any_length(at: &At) -> Check {
                 poison(&at.device, &[3 * n * dtype.size()])?;
                 within(&x.clone().softmax_with(1, scale, Some(mask))?, &want)?;
                 within(&x.copy()?.softmax_with(1, scale, Some(&masks[0]))?, &want)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Columns that lie side by side, in one matrix and in several, and some of those of a wider one; out of place and in place.
+fn packs_of_columns(at: &At) -> Check {
+    for (seed, n) in (0..).zip([129, 257, 300, 1100, 4099, 33_000]) {
+        for dtype in at.floats() {
+            for shape in [[1, n, 24], [3, n, 8], [1, n, 144]] {
+                let numel = shape.iter().product::<usize>();
+                if numel > 1 << 20 {
+                    continue;
+                }
+                let mut values = Fill::Tame.values(numel, dtype, seed);
+                // A column of nothing but -inf, and one that NaN spoils.
+                (0..n).for_each(|i| values[i * shape[2]] = Value::Float(f64::NEG_INFINITY));
+                values[n / 2 * shape[2] + 7] = Value::Float(f64::NAN);
+                let floats: Vec<f64> = values.iter().map(|x| x.float()).collect();
+                let x = upload(&values, &shape, dtype, &at.device)?;
+                let want = by_rows(&shape, 1, &floats, |row, _| softmax(row, f64::NAN, dtype));
+                let want_log = by_rows(&shape, 1, &floats, |row, _| log_softmax(row, dtype));
+                poison(&at.device, &[numel * dtype.size()])?;
+                within(&x.clone().softmax(1)?, &want)?;
+                within(&x.clone().log_softmax(1)?, &want_log)?;
+                within(&x.copy()?.softmax(1)?, &want)?;
+                // Of columns 8.. of a matrix that has 16 more.
+                let (beside, width) = (Tensor::zeros([shape[0], n, 8], dtype, &at.device)?, shape[2]);
+                let wide = Tensor::cat(&[&beside, &x, &beside], 2)?;
+                within(&wide.slice(2, 8..8 + width)?.softmax(1)?, &want)?;
             }
         }
     }

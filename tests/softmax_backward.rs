@@ -10,6 +10,8 @@ use taut_tests::{
 pub(crate) fn trials(suite: &mut Suite) {
     suite.cpu("softmax_backward::is_the_derivative", is_the_derivative);
     suite.real("softmax_backward::rows_of_any_length", rows_of_any_length);
+    suite.real("softmax_backward::packs_of_columns", packs_of_columns);
+    suite.real("softmax_backward::many_long_rows", many_long_rows);
     suite.real("softmax_backward::what_takes_no_part_is_not_seen", what_takes_no_part_is_not_seen);
     suite.real("softmax_backward::repeats", repeats);
     suite.everywhere("softmax_backward::reuses_contiguous_memory", reuses_contiguous_memory);
@@ -85,6 +87,73 @@ fn rows_of_any_length(at: &At) -> Check {
                 within(&call(grads.copy()?, 1, &shifted(&y)?)?, &want)?;
                 within(&call(across(&grads)?, 1, &across(&y)?)?, &want)?;
                 within(&call(grads.clone().t()?.copy()?, 0, &y.t()?.copy()?)?.t()?, &want)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Columns that lie side by side, in one matrix and in several, and some of those of a wider one; out of place and in place.
+fn packs_of_columns(at: &At) -> Check {
+    for (seed, n) in (0..).zip([65, 129, 300, 1100, 4099, 33_000]) {
+        for dtype in at.floats() {
+            for shape in [[1, n, 24], [3, n, 8], [1, n, 144]] {
+                let numel = shape.iter().product::<usize>();
+                if numel > 1 << 20 {
+                    continue;
+                }
+                let new = |seed| upload(&Fill::Tame.values(numel, dtype, seed), &shape, dtype, &at.device);
+                let (grads, x) = (new(seed)?, new(seed + 50)?);
+                let (beside, width) = (Tensor::zeros([shape[0], n, 8], dtype, &at.device)?, shape[2]);
+                let of_wider = |x: &Tensor| Tensor::cat(&[&beside, x, &beside], 2)?.slice(2, 8..8 + width);
+                for log in [false, true] {
+                    let y = if log { x.clone().log_softmax(1)? } else { x.clone().softmax(1)? };
+                    let call = |grad: Tensor, y: &Tensor| {
+                        if log { grad.log_softmax_backward(1, y) } else { grad.softmax_backward(1, y, 0.37) }
+                    };
+                    let pairs = download(&grads)?.into_iter().zip(download(&y)?);
+                    let pairs: Vec<(f64, f64)> = pairs.map(|(grad, y)| (grad.float(), y.float())).collect();
+                    let want = by_rows(&shape, 1, &pairs, |row, _| match log {
+                        true => log_softmax_backward(row, dtype),
+                        false => softmax_backward(row, 0.37, dtype),
+                    });
+                    poison(&at.device, &[numel * dtype.size()])?;
+                    within(&call(grads.clone(), &y)?, &want)?;
+                    within(&call(grads.copy()?, &y)?, &want)?;
+                    within(&call(of_wider(&grads)?, &of_wider(&y)?)?, &want)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Rows that a card shares among blocks that stay, each more than once.
+fn many_long_rows(at: &At) -> Check {
+    for (times, n) in [(81, 65_536), (41, 131_072), (83, 98_304), (41, 131_080)] {
+        let times = if at.device.is_cuda() { times } else { 1 };
+        for dtype in at.floats() {
+            let new = |seed| upload(&Fill::Tame.values(3 * n, dtype, seed), &[3, n], dtype, &at.device);
+            let (grad, x) = (new(1)?, new(51)?);
+            let again = |three: Tensor| three.reshape([1, 3, n])?.broadcast_to([times, 3, n]);
+            for log in [false, true] {
+                let y = if log { x.clone().log_softmax(1)? } else { x.clone().softmax(1)? };
+                let pairs = download(&grad)?.into_iter().zip(download(&y)?);
+                let pairs: Vec<(f64, f64)> = pairs.map(|(grad, y)| (grad.float(), y.float())).collect();
+                let want = by_rows(&[3, n], 1, &pairs, |row, _| match log {
+                    true => log_softmax_backward(row, dtype),
+                    false => softmax_backward(row, 0.37, dtype),
+                });
+                let (grads, y) = (again(grad.clone())?.contiguous()?, again(y)?.contiguous()?);
+                let call = |grad: Tensor| {
+                    if log { grad.log_softmax_backward(2, &y) } else { grad.softmax_backward(2, &y, 0.37) }
+                };
+                let beside = call(grads.clone())?;
+                let over = call(grads)?;
+                same_tensors(&beside, &over)?;
+                let three = over.clone().slice(0, 0..1)?.reshape([3, n])?;
+                within(&three, &want)?;
+                same_tensors(&over, &again(three)?)?;
             }
         }
     }

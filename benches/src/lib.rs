@@ -7,6 +7,7 @@ pub mod encoder;
 pub mod figures;
 pub mod flights;
 pub mod host;
+mod launches;
 pub mod learn;
 pub mod memory;
 pub mod model;

@@ -13,7 +13,7 @@ taut-bench --tune FILE [--shapes FILE] [--ops OP,..]
 
 Groups: host, throughput, multi, products, memory, training, train, curve, model, encoder. Without one, all of them;
 `--only GROUP` names one too. `memory` measures `training` as well.
---ops limits the throughput to the methods of these names: relu,sum,matmul; and lists, products, training and the encoder
+--ops limits the throughput to the methods of these names: relu,sum,matmul, or launch; and lists, products, training and the encoder
 to rows with one of these in their name: '512 x 4096,TN'.
 --timeline shows for each work of the group memory what lived when: on the page, and in DIR/timeline/ as a trace that
 ui.perfetto.dev opens.

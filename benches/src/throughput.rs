@@ -1,7 +1,7 @@
 //! The group `throughput`: every op of the registry at a size that fills the device, beside the limit measured in the
 //! same run.
 
-use crate::{Bench, figures::Figure, page::Section, progress::Progress, timer::Timer};
+use crate::{Bench, figures::Figure, launches, page::Section, progress::Progress, timer::Timer};
 use std::time::Duration;
 use taut::{DType, Device, Result, Tensor};
 use taut_tests::{Fill, Op, Operand, Use, check_once, ops};
@@ -26,6 +26,9 @@ impl Case<'_> {
     }
 }
 
+/// What `--ops` calls the rows about launches.
+const LAUNCH: &str = "launch";
+
 /// Measures every op, in one process with its limit.
 pub fn measure(bench: &mut Bench) -> Result<()> {
     let device = bench.device.fresh()?;
@@ -34,10 +37,10 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         (false, false) => 1 << 24,
         (false, true) => 1 << 20,
     };
+    let asked = bench.ops.clone();
+    let is_asked = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
     let mut ops = ops::all();
-    if !bench.ops.is_empty() {
-        ops.retain(|op| bench.ops.iter().any(|name| name == op.method()));
-    }
+    ops.retain(|op| is_asked(op.method()));
     let cases: Vec<Case<'_>> = ops.iter().flat_map(|op| rows(op, bench.quick)).collect();
     let repetitions = if bench.quick && !device.is_cuda() { 3 } else { 11 };
     bench.group(GROUP, cases.len() + 1, |bench, progress| {
@@ -50,6 +53,10 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
             let Some(subject) = case.op.usual(numel, case.dtype) else { continue };
             bench.add(time(case, &subject, &device, repetitions, copy, progress)?);
             progress.advance(1);
+        }
+        if is_asked(LAUNCH) {
+            progress.step(LAUNCH);
+            bench.add(launches::measure(&device)?);
         }
         Ok(())
     })
@@ -69,6 +76,10 @@ fn rows(op: &Op, quick: bool) -> Vec<Case<'_>> {
 /// How often an op runs in one timed region on a card, each time on other memory: the start of a kernel and its last
 /// blocks, some microseconds, would else count as its own.
 const BATCH: usize = 8;
+
+/// How long the timed regions of a row take together on a card, if three of them do not take longer: the group has a thousand
+/// rows, and some of them take a hundred times as long as others.
+const ENOUGH: Duration = Duration::from_millis(100);
 
 fn batch(device: &Device) -> usize {
     if device.is_cuda() { BATCH } else { 1 }
@@ -125,11 +136,18 @@ fn time(
     progress.step(&row);
     let timer = Timer::new(device)?;
     let (mut times, mut bytes): (Vec<Duration>, usize) = (Vec::new(), 0);
-    for _ in 0..=repetitions {
-        let make = |seed, operand| make(operand, seed, device);
-        let make = |_| (1..).zip(&subject.operands).map(|(seed, operand)| make(seed, operand)).collect();
-        let operands = (0..batch(device)).map(make).collect::<Result<Vec<Vec<Tensor>>>>()?;
-        let held = if case.in_place { Vec::new() } else { operands.clone() };
+    let seeded: Vec<(u64, &Operand)> = (1..).zip(&subject.operands).collect();
+    let make = |of: &[(u64, &Operand)]| -> Result<Vec<Vec<Tensor>>> {
+        let set = |_| of.iter().map(|&(seed, operand)| make(operand, seed, device)).collect();
+        (0..batch(device)).map(set).collect()
+    };
+    // Those that the op may write over are made anew each time.
+    let (given, kept) = seeded.split_at(usize::from(case.in_place));
+    let kept = make(kept)?;
+    let mut most = repetitions;
+    while times.len() <= most {
+        let operands: Vec<Vec<Tensor>> =
+            make(given)?.into_iter().zip(&kept).map(|(given, kept)| [given, kept.clone()].concat()).collect();
         let mut outputs = Vec::with_capacity(operands.len());
         let elapsed = timer.time(|| {
             operands.into_iter().try_for_each(|operands| {
@@ -138,9 +156,11 @@ fn time(
             })
         })?;
         times.push(elapsed / batch(device) as u32);
+        if device.is_cuda() && times.len() == 2 {
+            most = enough(elapsed).min(repetitions);
+        }
         let written: usize = outputs[0].iter().map(|x| x.numel() * x.dtype().size()).sum();
         bytes = subject.bytes.unwrap_or(written + subject.operands.iter().map(Operand::bytes).sum::<usize>());
-        drop(held);
     }
     // The first fills the pool and loads the kernel.
     let seconds: Vec<f64> = times[1..].iter().map(Duration::as_secs_f64).collect();
@@ -153,9 +173,16 @@ fn time(
     Ok([speed, Figure::new(names("time"), "s", seconds)])
 }
 
+/// How many timed regions of this length are enough.
+fn enough(elapsed: Duration) -> usize {
+    ENOUGH.as_nanos().checked_div(elapsed.as_nanos()).map_or(usize::MAX, |count| count.max(3) as usize)
+}
+
 /// This group's part of the page.
 pub fn section(bench: &Bench) -> Section {
     let intro = "Each op on random data that no cache holds, beside the speed of a device copy in the same run. Bytes count once in \
-        and once out; the operands are made anew for each repetition, outside of the time.";
+        and once out; what is written over is made anew for each repetition, outside of the time. Below, what an op on few \
+        elements takes: on the host beside a bare loop of the driver's call, and on the device in a graph that is replayed \
+        beside a graph of as many empty kernels.";
     Section::new(GROUP, "Throughput", intro).with_figures(&bench.report)
 }

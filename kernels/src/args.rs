@@ -50,6 +50,28 @@ pub const SCATTER_CHUNK: u32 = 32;
 /// Units of columns that a block of `norm_weight_backward.cu` takes: a warp's.
 pub const WARP: u32 = 32;
 
+/// Neighbouring packs of columns that a block of `columns.cuh` takes: 128 bytes of each row.
+pub const COLUMN_SIDE: u32 = 8;
+
+/// Blocks of a cluster of `stay.cuh` at most, and the bytes of what a warp finds in a row.
+pub const STAY_BLOCKS: usize = 8;
+/// See [`STAY_BLOCKS`].
+pub const STAY_STAT: usize = 20;
+
+/// Teams of a block of `stay.cuh` at most.
+pub const STAY_TEAMS: usize = 4;
+
+/// Threads of each of so many teams of a block of `stay.cuh`.
+pub const fn stay_threads(teams: usize) -> usize {
+    MOST_THREADS as usize / teams / 64 * 64
+}
+
+/// Bytes of the shared memory of a block of `stay.cuh` in front of what is beside the elements of a row.
+pub const fn stay_before(teams: usize) -> usize {
+    let inbox = 2 * STAY_BLOCKS * (stay_threads(teams) / WARP as usize) * STAY_STAT;
+    ((1 + 3 * teams) * 8 + teams * inbox).next_multiple_of(128)
+}
+
 /// The size of `Center` in `norm_weight_backward.cu`.
 pub const CENTER_BYTES: usize = 16;
 
@@ -85,6 +107,9 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kPartialPack", PARTIAL_PACK),
     ("kSortTile", SORT_TILE),
     ("kScatterChunk", SCATTER_CHUNK),
+    ("kColumnSide", COLUMN_SIDE),
+    ("kStayBlocks", STAY_BLOCKS as u32),
+    ("kStayStat", STAY_STAT as u32),
     ("kSliceTake", SLICE_TAKE),
     ("kSliceStages", SLICE_STAGES),
     ("kMultiPacks", MULTI_PACKS),

@@ -102,6 +102,15 @@ impl Kernel {
             Kernel::SoftmaxBackward(op, dtype, part, packs) => {
                 rows("softmax_backward", op.functor(), 2, dtype, part, packs)
             }
+            Kernel::NormStay(op, dtype, teams) => {
+                format!("norm_stay<{}, {dtype}, Stay<{teams}, 2>>", op.kind())
+            }
+            Kernel::SoftmaxBackwardStay(op, dtype, teams) => {
+                format!("softmax_backward_stay<{}, {dtype}, Stay<{teams}, 1>>", op.functor())
+            }
+            Kernel::NormBackwardStay(op, dtype, teams) => {
+                format!("norm_backward_stay<{}, {dtype}, Stay<{teams}, 1>>", op.kind())
+            }
             Kernel::NormBackward(op, dtype, part, packs) => {
                 rows("norm_backward", op.kind(), 2, dtype, part, packs)
             }
@@ -350,6 +359,7 @@ fn rows(family: &str, op: &str, streams: usize, dtype: DType, part: RowPart, pac
         RowPart::Long => ("Block", "Nothing"),
         RowPart::Columns => ("Columns", "Row"),
         RowPart::LongColumns => ("Columns", "Nothing"),
+        RowPart::PackedColumns => return format!("{family}_columns<{op}, {dtype}>"),
     };
     let (units, most) = (part.units(len, streams), part.most_threads(len));
     format!("{family}_rows<{op}, {dtype}, Cut<{len}, {units}, {team}, Hold::{hold}, {most}>>")

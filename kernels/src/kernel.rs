@@ -4,7 +4,7 @@
 //! A new family takes a variant of [`Kernel`], a line in `all`, `code` and `file`, and one in `expression.rs`.
 
 use crate::{
-    args::slice_widths,
+    args::{STAY_TEAMS, slice_widths},
     expression::pack_len,
     variant::{
         Access, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile,
@@ -85,10 +85,16 @@ pub enum Kernel {
     Softmax(Softmax, DType, RowPart, bool),
     /// `norm.cu`: in packs, or one element at a time.
     Norm(Norm, DType, RowPart, bool),
+    /// `norm.cu`, of long rows of packs: by blocks that stay, of so many teams.
+    NormStay(Norm, DType, usize),
     /// `softmax_backward.cu`, of [`Softmax::Plain`] and [`Softmax::Log`]: in packs, or one element at a time.
     SoftmaxBackward(Softmax, DType, RowPart, bool),
+    /// The same, of long rows of packs: by blocks that stay, of so many teams.
+    SoftmaxBackwardStay(Softmax, DType, usize),
     /// `norm_backward.cu`, of ops that [are of rows](Norm::of_rows): likewise.
     NormBackward(Norm, DType, RowPart, bool),
+    /// The same, of long rows of packs: by blocks that stay, of so many teams.
+    NormBackwardStay(Norm, DType, usize),
     /// `norm_weight_backward.cu`, of [`Norm::Layer`] and [`Norm::Rms`]: what there is in each row; likewise.
     NormWeightRows(Norm, DType, RowPart, bool),
     /// `norm_weight_backward.cu`: sums over slices of rows; likewise.
@@ -122,7 +128,7 @@ pub enum Kernel {
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
 type Code = [usize; 4];
-const RADIX: [usize; 3] = [32, 8, 10];
+const RADIX: [usize; 3] = [32, 8, 11];
 
 const ABSENT: u16 = u16::MAX;
 
@@ -253,6 +259,19 @@ impl Kernel {
                 let norm = [Norm::Layer, Norm::Rms, Norm::L2];
                 all.extend(norm.map(|op| Kernel::NormBackward(op, dtype, staged, true)));
             }
+            for op in [Softmax::Plain, Softmax::Log] {
+                all.push(Kernel::Softmax(op, dtype, RowPart::PackedColumns, true));
+                all.push(Kernel::SoftmaxBackward(op, dtype, RowPart::PackedColumns, true));
+            }
+            for teams in 1..=STAY_TEAMS {
+                let norm = [Norm::Layer, Norm::Rms, Norm::L2];
+                // Of one operand a block has room for two rows.
+                let one = norm.into_iter().filter(|_| teams > 1);
+                all.extend(one.map(|op| Kernel::NormStay(op, dtype, teams)));
+                all.extend(norm.map(|op| Kernel::NormBackwardStay(op, dtype, teams)));
+                let softmax = [Softmax::Plain, Softmax::Log];
+                all.extend(softmax.map(|op| Kernel::SoftmaxBackwardStay(op, dtype, teams)));
+            }
             for packs in [true, false] {
                 let weighted = [Norm::Layer, Norm::Rms];
                 all.extend(weighted.map(|op| Kernel::NormWeightColumns(op, dtype, packs)));
@@ -325,9 +344,9 @@ impl Kernel {
             Kernel::Gather(_) => "gather.cu",
             Kernel::ScatterAdd(_) | Kernel::ScatterJoin(_) => "scatter.cu",
             Kernel::Softmax(..) => "softmax.cu",
-            Kernel::Norm(..) => "norm.cu",
-            Kernel::SoftmaxBackward(..) => "softmax_backward.cu",
-            Kernel::NormBackward(..) => "norm_backward.cu",
+            Kernel::Norm(..) | Kernel::NormStay(..) => "norm.cu",
+            Kernel::SoftmaxBackward(..) | Kernel::SoftmaxBackwardStay(..) => "softmax_backward.cu",
+            Kernel::NormBackward(..) | Kernel::NormBackwardStay(..) => "norm_backward.cu",
             Kernel::CrossEntropy(..) => "cross_entropy.cu",
             Kernel::NormWeightRows(..)
             | Kernel::NormWeightColumns(..)
@@ -422,6 +441,9 @@ impl Kernel {
             Kernel::NormWeightSlices(op, dtype, [width, _]) => {
                 [47, op as usize, dtype as usize, width.trailing_zeros() as usize - 8]
             }
+            Kernel::NormStay(op, dtype, teams) => [48, op as usize, dtype as usize, teams],
+            Kernel::NormBackwardStay(op, dtype, teams) => [49, op as usize, dtype as usize, teams],
+            Kernel::SoftmaxBackwardStay(op, dtype, teams) => [50, op as usize, dtype as usize, teams],
             Kernel::NormWeightJoin(dtype) => [34, 0, dtype as usize, 0],
             Kernel::Scan(op, dtype, part) => [19, op as usize, dtype as usize, part as usize],
             Kernel::Triangle(bytes, access) => [20, bytes.trailing_zeros() as usize, 0, access as usize],

@@ -137,11 +137,13 @@ pub enum RowPart {
     Columns,
     /// The same, reading the rows twice.
     LongColumns,
+    /// Packs of neighbouring rows for each thread of a cluster of blocks, which reads them twice: of softmax.
+    PackedColumns,
 }
 
 impl RowPart {
     /// Every part; `ALL[part as usize] == part`.
-    pub const ALL: [RowPart; 10] = [
+    pub const ALL: [RowPart; 11] = [
         RowPart::Short,
         RowPart::Warp,
         RowPart::Block,
@@ -152,12 +154,15 @@ impl RowPart {
         RowPart::Long,
         RowPart::Columns,
         RowPart::LongColumns,
+        RowPart::PackedColumns,
     ];
 
     /// The parts of every family with the length of their units, of which `len` make a pack: packs lie along rows only, and
     /// few rows of single units are worth no kernel.
     pub(crate) fn all(len: usize) -> impl Iterator<Item = (RowPart, bool)> {
-        let all = RowPart::ALL.into_iter().filter(|part| !part.is_staged() && *part != RowPart::Wide);
+        let of_some =
+            |part: &RowPart| matches!(part, RowPart::Wide | RowPart::PackedColumns) || part.is_staged();
+        let all = RowPart::ALL.into_iter().filter(move |part| !of_some(part));
         let packs = all.clone().filter(move |part| len > 1 && !part.is_columns());
         let single = all.filter(|&part| part != RowPart::Rush);
         packs.map(|part| (part, true)).chain(single.map(|part| (part, false)))
@@ -170,7 +175,7 @@ impl RowPart {
 
     /// Whether neighbouring threads take neighbouring rows.
     pub const fn is_columns(self) -> bool {
-        matches!(self, RowPart::Columns | RowPart::LongColumns)
+        matches!(self, RowPart::Columns | RowPart::LongColumns | RowPart::PackedColumns)
     }
 
     /// Units of `len` elements that a thread takes at a time, where it reads `streams` operands of that size. As many as
@@ -184,7 +189,7 @@ impl RowPart {
             _ => 4,
         };
         match self {
-            RowPart::Rush => 1,
+            RowPart::Rush | RowPart::PackedColumns => 1,
             RowPart::Short => by_warp / 2,
             RowPart::Warp => by_warp,
             RowPart::Wide => 2 * held / streams,
@@ -196,7 +201,7 @@ impl RowPart {
     /// Threads of a block at most.
     pub const fn most_threads(self, len: usize) -> u32 {
         match self {
-            RowPart::Short => THREADS,
+            RowPart::Short | RowPart::PackedColumns => THREADS,
             RowPart::Warp => THREADS / 2,
             RowPart::Wide | RowPart::Staged | RowPart::Cluster => MOST_THREADS / 2,
             _ if len > 1 => MOST_THREADS,

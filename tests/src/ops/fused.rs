@@ -1,13 +1,25 @@
 //! Dropout, alone and fused with bias, activation and residual.
 
 use crate::{
-    Array, Elements, Fill, Interval, Op, Operand, Use, Value, Want, first, half_word, round, split,
+    Array, Draw, Elements, Fill, Interval, Op, Operand, Use, Value, Want, first, half_word, round, split,
     unary_elements,
 };
 use taut::{Activation, DType, Dropout, Fused, Tensor};
 
 pub(super) fn ops() -> Vec<Op> {
-    vec![dropout(), fused()]
+    let all = Parts {
+        bias: true,
+        activation: Activation::Gelu,
+        dropout: Some(Dropout { drop_prob: PROBS[0], seed: 0 }),
+        residual: true,
+    };
+    let kept = Parts { dropout: None, ..all };
+    vec![
+        dropout(),
+        fused("fused", all),
+        fused("fused, bias, gelu, residual", kept),
+        fused("fused, bias, relu", Parts { activation: Activation::Relu, residual: false, ..kept }),
+    ]
 }
 
 const PROBS: [f32; 8] = [0.1, 0.5, 0.0, 1.0, 0.999, 0.99999, 1e-6, 0.3];
@@ -65,6 +77,18 @@ struct Parts {
 }
 
 impl Parts {
+    fn draw(draw: &mut Draw) -> Parts {
+        let dropout = Dropout { drop_prob: draw.one_of(&PROBS), seed: draw.below(1 << 40) as u64 };
+        let choices = draw.below(8);
+        let has = |bit: usize| choices >> bit & 1 == 1;
+        Parts {
+            bias: has(0) && draw.rank() > 0,
+            activation: draw.one_of(&ACTIVATIONS),
+            dropout: has(1).then_some(dropout),
+            residual: has(2),
+        }
+    }
+
     /// The parts, of the operands after the first.
     fn of<'a>(&self, rest: &'a [Tensor]) -> Fused<'a> {
         let Parts { activation, dropout, .. } = *self;
@@ -102,17 +126,10 @@ impl Parts {
     }
 }
 
-fn fused() -> Op {
-    let op = Op::new("fused", DType::is_float, |draw| {
-        let dropout = Dropout { drop_prob: draw.one_of(&PROBS), seed: draw.below(1 << 40) as u64 };
-        let choices = if draw.is_bench() { 7 } else { draw.below(8) };
-        let has = |bit: usize| choices >> bit & 1 == 1;
-        let parts = Parts {
-            bias: has(0) && draw.rank() > 0,
-            activation: draw.one_of(&ACTIVATIONS),
-            dropout: has(1).then_some(dropout),
-            residual: has(2),
-        };
+/// Of any parts; in benches of the usual ones.
+fn fused(name: &str, usual: Parts) -> Op {
+    let op = Op::new(name, DType::is_float, move |draw| {
+        let parts = if draw.is_bench() { usual } else { Parts::draw(draw) };
         let mut operands = vec![draw.operand(Fill::Wild)];
         if parts.bias {
             operands.push(Operand::new(&draw.shape[draw.rank() - 1..], draw.dtype, Fill::Tame));

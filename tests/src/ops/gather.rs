@@ -4,7 +4,12 @@ use crate::{Draw, Fill, Op, Operand, Use, Value, Want, lines};
 use taut::DType;
 
 pub(super) fn ops() -> Vec<Op> {
-    vec![gather(), index_select()]
+    vec![gather(), index_select(), index_select().named("index_select, rows of 768").scale(embedding)]
+}
+
+/// The table of a language model's embedding: 50,304 rows, fewer where that is too much.
+pub(super) fn embedding(numel: usize) -> Vec<usize> {
+    vec![(numel / 768).min(50_304), 768]
 }
 
 /// How many indices there are along an axis; in benches as many as elements.

@@ -1,11 +1,11 @@
 //! Sums of elements and slices at positions that a tensor of indices names.
 
-use super::gather::{count, index_shape, indices, positions, under};
+use super::gather::{count, embedding, index_shape, indices, positions, under};
 use crate::{Array, Fill, Op, Operand, Use, Value, Want, cast, lines, sum_error};
 use taut::DType;
 
 pub(super) fn ops() -> Vec<Op> {
-    vec![scatter_add(), index_add()]
+    vec![scatter_add(), index_add(), index_add().named("index_add, rows of 768").scale(embedding)]
 }
 
 /// What comes to each element: itself, then the others in order.

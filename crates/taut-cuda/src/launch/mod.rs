@@ -26,6 +26,7 @@ pub mod select;
 pub mod softmax;
 pub mod softmax_backward;
 pub mod sort;
+mod stay;
 mod table;
 pub mod triangle;
 pub mod unary;

@@ -3,6 +3,7 @@
 use super::{
     fill::flat,
     rows::{Staging, choose},
+    stay::stay,
     walk::{check_dtypes, check_shapes},
 };
 use crate::{Arg, Operand, Stream};
@@ -56,13 +57,22 @@ pub fn norm(
     if dst.layout.numel() == 0 {
         return Ok(());
     }
-    let Along { weight, bias, wide, aligned } = along(name, &affine, n, dst.dtype)?;
+    let along = along(name, &affine, n, dst.dtype)?;
+    let beside_bytes = along.bytes(n, dst.dtype);
+    let Along { weight, bias, wide, aligned } = along;
     let [weight, bias] = [Arg::new(&weight), Arg::new(&bias)];
     let (eps, wide) = (Arg::new(&affine.eps), Arg::new(&wide));
     let Some(Residual { other, sum }) = residual else {
         let operands = [src, dst];
         let choice = choose(&operands, axis, 1, aligned, Staging::Late(stream.card()));
         let ([src, dst], none) = (choice.pointers(&operands), 0u64);
+        if let Some(stay) = stay(&choice, 1, beside_bytes, 2, stream.card()) {
+            let [a, b] = [&src, &dst].map(Arg::new);
+            let args = [a, b, weight, bias, Arg::new(&choice.rows), eps, wide, Arg::new(&stay.side)];
+            let kernel = Kernel::NormStay(op, operands[1].dtype, stay.teams);
+            // SAFETY: `norm_stay(in, out, weight, bias, rows, eps, wide, side)`; as below.
+            return unsafe { stream.launch(kernel, stay.grid, args) };
+        }
         let [a, b, c, d] = [&src, &none, &none, &dst].map(Arg::new);
         let args = [a, b, c, d, weight, bias, Arg::new(&choice.rows), eps, wide, Arg::new(&choice.side)];
         let kernel = Kernel::Norm(op, operands[1].dtype, choice.part, choice.packs);
@@ -90,6 +100,14 @@ pub(super) struct Along {
     pub(super) wide: u32,
     /// Whether they begin on whole packs.
     pub(super) aligned: bool,
+}
+
+impl Along {
+    /// Of all that stands beside a row of `n` elements of `dtype`.
+    pub(super) fn bytes(&self, n: usize, dtype: DType) -> usize {
+        let size = if self.wide == 1 { DType::F32.size() } else { dtype.size() };
+        [self.weight, self.bias].iter().filter(|&&pointer| pointer != 0).count() * n * size
+    }
 }
 
 pub(super) fn along(name: &str, affine: &Affine<'_>, n: usize, dtype: DType) -> Result<Along> {

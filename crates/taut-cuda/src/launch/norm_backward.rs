@@ -3,6 +3,7 @@
 use super::{
     norm::{Affine, Along, along},
     rows::{Staging, choose},
+    stay::stay,
     walk::{check_dtypes, check_shapes},
 };
 use crate::{Arg, Operand, Stream};
@@ -44,11 +45,19 @@ pub fn norm_backward(
     if dst.layout.numel() == 0 {
         return Ok(());
     }
-    let Along { weight, wide, aligned, .. } = along(NAME, &affine, n, dst.dtype)?;
+    let along = along(NAME, &affine, n, dst.dtype)?;
+    let beside_bytes = along.bytes(n, dst.dtype);
+    let Along { weight, wide, aligned, .. } = along;
     let choice = choose(&operands, axis, 2, aligned, Staging::Wide(stream.card()));
     let [grad, input, dst] = choice.pointers(&operands);
     let [a, b, c, weight] = [&grad, &input, &dst, &weight].map(Arg::new);
     let (eps, wide) = (Arg::new(&affine.eps), Arg::new(&wide));
+    if let Some(stay) = stay(&choice, 2, beside_bytes, 1, stream.card()) {
+        let args = [a, b, c, weight, Arg::new(&choice.rows), eps, wide, Arg::new(&stay.side)];
+        let kernel = Kernel::NormBackwardStay(op.of_rows(), operands[2].dtype, stay.teams);
+        // SAFETY: `norm_backward_stay(grad, in, out, weight, rows, eps, wide, side)`; as below.
+        return unsafe { stream.launch(kernel, stay.grid, args) };
+    }
     let args = [a, b, c, weight, Arg::new(&choice.rows), eps, wide, Arg::new(&choice.side)];
     let kernel = Kernel::NormBackward(op.of_rows(), operands[2].dtype, choice.part, choice.packs);
     // SAFETY: `norm_backward_rows(grad, in, out, weight, rows, eps, wide, side)`; the pointers are of operands that the

@@ -1,11 +1,11 @@
 //! How the rows of operands are given to teams of threads: what the launches of `softmax.cu` and `norm.cu` share.
 
-use super::walk::{by_stride_of_last, grid};
+use super::walk::{by_stride_of_last, grid, in_rows};
 use crate::{Card, Grid, Operand, Param};
 use taut_core::{DType, Layout, Result};
 use taut_kernels::{
     RowPart,
-    args::{MOST_THREADS, Rows, THREADS, Walk},
+    args::{COLUMN_SIDE, MOST_THREADS, Rows, THREADS, Walk},
     pack_len,
 };
 
@@ -74,6 +74,49 @@ pub(crate) fn choose<const N: usize>(
         step: steps.map(|step| (step * len) as u64),
     };
     Choice { part, packs, side: side as u32, rows, threads, teams, blocks, shared_bytes, outer }
+}
+
+/// Blocks that a multiprocessor is given at least, where packs of columns can be shared by as many.
+const COLUMN_BLOCKS: usize = 3;
+/// Rows that each thread of a column has at least where a cluster shares it.
+const COLUMN_ROWS: usize = 16;
+
+/// For columns that threads do not hold, where neighbours lie side by side in packs of every operand, all of one dtype: by
+/// clusters, of so many blocks as fill the card. `None` for all else. The kernel reads `streams` operands.
+pub(crate) fn choose_columns<const N: usize>(
+    operands: &[Operand<'_>; N],
+    axis: usize,
+    streams: usize,
+    card: &Card,
+) -> Option<Choice<N>> {
+    let dst = &operands[N - 1];
+    let outer = by_stride_of_last(operands.each_ref().map(|operand| operand.layout.split(&[axis]).0));
+    let steps = operands.each_ref().map(|operand| operand.layout.strides()[axis]);
+    let (n, len) = (dst.layout.shape()[axis], pack_len(&[dst.dtype]));
+    let side_by_side = outer.iter().all(|outer| outer.strides().last() == Some(&1));
+    let is_packed = len > 1 && side_by_side && in_rows(&outer, len);
+    let is_held = column(n, streams).part == RowPart::Columns;
+    if !is_packed || is_held || steps.iter().any(|step| !step.is_multiple_of(len) || *step < len) {
+        return None;
+    }
+    let packs = outer[0].numel() / len;
+    let tiles = packs.div_ceil(COLUMN_SIDE as usize);
+    let most = if card.own_kernels && card.capability.0 == 9 { 3 } else { 0 };
+    let fills = |side| tiles << side >= COLUMN_BLOCKS * card.multiprocessors as usize;
+    let is_short = |side| n >> side < COLUMN_ROWS * (THREADS / COLUMN_SIDE) as usize;
+    let side = (0..most).find(|&side| fills(side) || is_short(side + 1)).unwrap_or(most);
+    let rows = Rows { walk: Walk::wide(&outer, len), units: n as u64, step: steps.map(|step| step as u64) };
+    Some(Choice {
+        part: RowPart::PackedColumns,
+        packs: true,
+        side: side as u32,
+        rows,
+        threads: THREADS as usize,
+        teams: COLUMN_SIDE as usize,
+        blocks: 1 << side,
+        shared_bytes: 0,
+        outer,
+    })
 }
 
 impl<const N: usize> Choice<N> {
@@ -387,6 +430,28 @@ mod tests {
         assert_eq!(pair(&layout(&[4096, 50]), DType::F32, 0).part, RowPart::LongColumns);
         // Alone, a column is a row.
         assert_eq!(pair(&layout(&[100, 1]), DType::F32, 0).part, RowPart::Rush);
+    }
+
+    #[test]
+    fn long_columns_of_packs_are_shared_by_clusters() {
+        let (h200, old) = (Card::h200(), Card { own_kernels: false, ..Card::h200() });
+        let chosen = |layout: &Layout, axis, card| {
+            let x = Operand { address: 0, layout, dtype: DType::F16 };
+            let choice = choose_columns(&[x, x], axis, 1, card)?;
+            let blocks = choice.grid().unwrap().blocks[0];
+            Some((choice.rows.walk.numel, choice.rows.units, choice.side, blocks))
+        };
+        let x = layout(&[65_536, 4096]);
+        assert_eq!(chosen(&x, 0, &h200), Some((512, 65_536, 3, 512)));
+        assert_eq!(chosen(&x, 0, &old), Some((512, 65_536, 0, 64)));
+        assert_eq!(chosen(&layout(&[1024, 1 << 18]), 0, &h200), Some((1 << 15, 1024, 0, 4096)));
+        assert_eq!(chosen(&layout(&[5, 1100, 72]), 1, &h200), Some((45, 1100, 1, 12)));
+        // Rows, short columns, and such as begin anywhere.
+        assert_eq!(chosen(&x, 1, &h200), None);
+        assert_eq!(chosen(&layout(&[256, 4096]), 0, &h200), None);
+        assert_eq!(chosen(&layout(&[4096, 4092]), 0, &h200), None);
+        assert_eq!(chosen(&x.sliced(1, 4..4092).unwrap(), 0, &h200), None);
+        assert!(chosen(&x.sliced(1, 8..4080).unwrap(), 0, &h200).is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Launches of `softmax.cu`.
 
 use super::{
-    rows::{Staging, choose},
+    rows::{Staging, choose, choose_columns},
     walk::{check_dtypes, check_shapes},
 };
 use crate::{Arg, Operand, Stream};
@@ -60,6 +60,14 @@ pub fn softmax(
     let operands = [src, dst];
     // What pads a row there is scaled too, and must stay -inf.
     let staging = if scaling.scale > 0.0 { Staging::Early(stream.card()) } else { Staging::Never };
+    if let Some(choice) = choose_columns(&operands, axis, op.streams(), stream.card()) {
+        let [src, dst] = choice.pointers(&operands);
+        let [a, b] = [&src, &dst].map(Arg::new);
+        let args = [a, b, Arg::new(&choice.rows), scale, nothing, Arg::new(&choice.side)];
+        let kernel = Kernel::Softmax(op, operands[1].dtype, choice.part, choice.packs);
+        // SAFETY: `softmax_columns(in, out, rows, scale, nothing, side)`; as above.
+        return unsafe { stream.launch(kernel, choice.grid()?, args) };
+    }
     let choice = choose(&operands, axis, op.streams(), true, staging);
     let ([src, dst], mask) = (choice.pointers(&operands), 0u64);
     let [a, b, c] = [Arg::new(&src), Arg::new(&mask), Arg::new(&dst)];

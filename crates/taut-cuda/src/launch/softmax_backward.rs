@@ -1,7 +1,8 @@
 //! Launches of `softmax_backward.cu`.
 
 use super::{
-    rows::{Staging, choose},
+    rows::{Staging, choose, choose_columns},
+    stay::stay,
     walk::{check_dtypes, check_shapes},
 };
 use crate::{Arg, Operand, Stream};
@@ -42,12 +43,19 @@ pub fn softmax_backward(
     if dst.layout.numel() == 0 {
         return Ok(());
     }
-    let choice = choose(&operands, axis, 2, true, Staging::Late(stream.card()));
+    let choice = choose_columns(&operands, axis, 2, stream.card())
+        .unwrap_or_else(|| choose(&operands, axis, 2, true, Staging::Late(stream.card())));
     let [grad, output, dst] = choice.pointers(&operands);
     let [a, b, c] = [&grad, &output, &dst].map(Arg::new);
+    if let Some(stay) = stay(&choice, 2, 0, 1, stream.card()) {
+        let args = [a, b, c, Arg::new(&choice.rows), Arg::new(&scale), Arg::new(&stay.side)];
+        let kernel = Kernel::SoftmaxBackwardStay(op, operands[2].dtype, stay.teams);
+        // SAFETY: `softmax_backward_stay(grad, output, out, rows, scale, side)`; as below.
+        return unsafe { stream.launch(kernel, stay.grid, args) };
+    }
     let args = [a, b, c, Arg::new(&choice.rows), Arg::new(&scale), Arg::new(&choice.side)];
     let kernel = Kernel::SoftmaxBackward(op, operands[2].dtype, choice.part, choice.packs);
-    // SAFETY: `softmax_backward_rows(grad, output, out, rows, scale, side)`; the pointers are of operands that the caller
+    // SAFETY: `softmax_backward_rows(grad, output, out, rows, scale, side)`, and so `softmax_backward_columns`; the pointers are of operands that the caller
     // vouches for, and the rows stay within their layouts.
     unsafe { stream.launch(kernel, choice.grid()?, args) }
 }
