@@ -206,7 +206,7 @@ impl Arena {
                 self.now += 1;
                 let (parts, born) = (parts.clone(), self.now);
                 let view = View { bytes, born, taken: born, offset, pages, parts, nodes: Vec::new() };
-                let id = self.views.insert(view);
+                let id = self.views.make(view);
                 self.take_view(id)
             }
         }

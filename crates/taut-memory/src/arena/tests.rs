@@ -404,6 +404,24 @@ fn blocks_of_round_lengths_fill_pages() {
 }
 
 #[test]
+fn a_view_lies_where_none_was_for_the_longest_time() {
+    let mut model = Model::new();
+    let blocks: Vec<Live> = (0..6).map(|_| model.take(PAGE_UNITS, 0, u64::MAX).unwrap()).collect();
+    [0, 2, 4].into_iter().for_each(|i| model.give(&blocks[i]));
+    let places = (0..END_PAGES / 3).map(|_| {
+        let block = model.take(12, 0, u64::MAX).unwrap();
+        model.give(&block);
+        model.forget_views();
+        block.offset / PAGE
+    });
+    let places: Vec<u64> = places.collect();
+    // Behind each other, and from the start again once the addresses are at their end.
+    let wraps = places.windows(2).filter(|pair| pair[1] < pair[0] + 3).collect::<Vec<_>>();
+    assert_eq!(wraps.len(), 1, "{wraps:?}");
+    assert!(wraps[0][0] + 9 > END_PAGES && wraps[0][1] < PAGES + 6, "{wraps:?}");
+}
+
+#[test]
 fn the_free_ends_of_pages_save_a_page() {
     let mut model = Model::new();
     // Free are the last two units of the first page, the first two of the next, and a whole page elsewhere.
