@@ -266,7 +266,11 @@ impl Arena {
         let used = self.ranges.used(node).filter(|used| start < used.end);
         let (streams, missing) =
             (used.map_or(0, |used| used.streams), self.pages.missing(self.pages_of(&block)));
-        Some((Plan { place: Choice::Gap { node, block: block.clone() }, streams, missing }, block, gap.is_some()))
+        Some((
+            Plan { place: Choice::Gap { node, block: block.clone() }, streams, missing },
+            block,
+            gap.is_some(),
+        ))
     }
 
     /// The near place with new pages while the pages are few beside the live bytes, otherwise the one that needs the

@@ -208,7 +208,7 @@ mod tests {
         assert!(!pages.is_plain());
         assert_eq!((pages.born(0..6), pages.frontier, pages.committed()), (0, 6, 4));
         assert_eq!((pages.missing(0..8), pages.present(0..8)), (vec![2..4, 6..8], vec![0..2, 4..6]));
-        assert_eq!([pages.missing(3..6), pages.missing(5..1 << 60)], [vec![3..4], vec![6..1 << 60]]);
+        assert_eq!(pages.missing(3..1 << 60), [3..4, 6..1 << 60]);
         pages.commit(2..4, 3);
         assert!(!pages.is_plain());
         assert_eq!((pages.born(0..2), pages.born(0..3)), (0, 3));

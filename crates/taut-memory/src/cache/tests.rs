@@ -269,6 +269,7 @@ fn what_one_has_free_serves_another() {
 /// Threads that repeat a step find its places again, whatever the others do, and ask the device for nothing.
 #[test]
 fn each_thread_has_places_of_its_own() {
+    const BLOCKS: u64 = if cfg!(miri) { 20 } else { 100 };
     let _alone = alone();
     let pool = Pool::new(Counted::new(u64::MAX));
     open(&pool);
@@ -280,7 +281,7 @@ fn each_thread_has_places_of_its_own() {
                 let step = || {
                     let mut held = VecDeque::new();
                     let mut places = Vec::new();
-                    for i in 0..100 {
+                    for i in 0..BLOCKS {
                         let block = take(pool, i * t * 77_777 % (5 << 20));
                         places.push(block.address());
                         held.push_back(block);
