@@ -92,6 +92,9 @@ const LEAST_DIVIDED: u64 = 8;
 /// and there is little to save.
 const LEAST_FRAGMENT: u64 = 32;
 
+/// Lengths that are multiples of this part of a page are round.
+const ROUND: u64 = 32;
+
 /// Pages may exceed the live bytes by 1 part in so many before a block is divided to save one.
 const SLACK: u64 = 512;
 
@@ -226,20 +229,21 @@ impl Arena {
 }
 
 impl Arena {
-    /// The best fit below the last live byte, and where a block begins in it: at its start, or, if it is shorter than two
-    /// pages, so that it ends where the free range ends, if that is the rounder number. Only as much counts as its own
-    /// length is round: so blocks of which a few make up a page fill it, and leave no rests between them.
+    /// The best fit below the last live byte, and where a block begins in it: at its start, or, if its length is short and
+    /// [round](ROUND), so that it ends where the free range ends, if that is the rounder number. So blocks of which a few
+    /// make up a page fill it, and leave no rests between them.
     #[inline]
     fn gap(&self, bytes: u64) -> Option<(u32, u64)> {
         let gap = self.bins.best(bytes)?;
         let (start, end) = (gap.start(), gap.start() + gap.len());
-        // The largest power of two that divides this, the length and a page.
+        // The largest power of two that divides it, and a page.
         let round = |byte: u64| {
-            let all = byte | bytes | self.byte(1);
+            let all = byte | self.byte(1);
             all & all.wrapping_neg()
         };
+        let is_short = bytes < 2 * self.byte(1) && bytes & (self.byte(1) / ROUND - 1) == 0;
         // Without a branch, which nobody could foresee.
-        let is_back = u64::from(round(end) > round(start)) & u64::from(bytes < 2 * self.byte(1));
+        let is_back = u64::from(is_short) & u64::from(round(end) > round(start));
         Some((gap.node(), start + (end - start - bytes) * is_back))
     }
 
