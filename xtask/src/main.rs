@@ -197,7 +197,9 @@ fn miri(place: &Place, options: &Options) -> Result<()> {
     let mut cargo = std::process::Command::new("rustup");
     cargo.current_dir(&place.root).args(["run", "nightly", "cargo", "miri", "test", "--no-fail-fast"]);
     cargo.args(["--package", "taut-memory", "--lib"]);
-    ["pool", "script", "faults", "model", "fuzz"].iter().for_each(|test| drop(cargo.args(["--test", test])));
+    for test in ["pool", "script", "faults", "model", "fuzz"] {
+        cargo.args(["--test", test]);
+    }
     cargo.args(["--", "--skip", "arena::"]).args(options.rest());
     // The host says how much memory it has, and how many cases are wanted, in files and variables.
     cargo.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "1");

@@ -106,11 +106,12 @@ mod tests {
         assert_eq!(leaving.take(&(10..12), mark).unwrap(), []);
         card.given.set(7);
         leaving.end(3..4);
+        leaving.end(4..6);
         card.done.set(5);
         assert_eq!(leaving.take(&(12..14), mark).unwrap(), [0..2, 2..3]);
         assert_eq!(leaving.take(&(14..16), || unreachable!()).unwrap(), []);
         card.done.set(7);
-        assert_eq!(leaving.take(&(16..18), || unreachable!()).unwrap(), [3..4]);
+        assert_eq!(leaving.take(&(16..18), || unreachable!()).unwrap(), [3..4, 4..6]);
         assert_eq!(card.waits.get(), 0);
     }
 
@@ -135,7 +136,8 @@ mod tests {
     fn without_a_mark_nothing_is_lost() {
         let mut leaving = Leaving::<Before>::new();
         leaving.end(0..2);
+        leaving.end(2..3);
         assert!(leaving.take(&(8..9), || Err(Error::driver("no event"))).is_err());
-        assert_eq!(leaving.take_all(), [0..2]);
+        assert_eq!(leaving.take_all(), [0..2, 2..3]);
     }
 }
