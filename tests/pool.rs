@@ -8,6 +8,7 @@ use taut_tests::{At, Check, Suite, fail};
 pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("pool::programs_keep_their_values", programs_keep_their_values);
     suite.everywhere("pool::a_caught_shortage_leaves_nothing", a_caught_shortage_leaves_nothing);
+    suite.everywhere("pool::more_views_than_are_kept", more_views_than_are_kept);
 }
 
 const PAGE: u64 = 2 << 20;
@@ -99,6 +100,36 @@ fn programs_keep_their_values(at: &At) -> Check {
         device.set_budget(Budget::Unlimited)?;
         Ok(())
     })
+}
+
+/// The same three free pages are shown side by side in more ways than a pool keeps, while work on them is under way: old ones
+/// go, and what is written through the new ones is what is there.
+fn more_views_than_are_kept(at: &At) -> Check {
+    const VIEWS: usize = 7000;
+    let device = at.device.fresh()?;
+    let page = |_| Tensor::full([PAGE as usize], 1.0, DType::U8, &device);
+    let mut pages = (0..6).map(page).collect::<taut::Result<Vec<_>>>()?;
+    let mut number = 0..;
+    pages.retain(|_| number.next().is_some_and(|i| i % 2 == 1));
+    let reserved_bytes = device.stats().reserved_bytes;
+    let before = device.pool().calls();
+    for i in 0..VIEWS {
+        let bytes = 3 * PAGE as usize - 256 * i;
+        let x = Tensor::full([bytes], (i % 251) as f64, DType::U8, &device)?;
+        // Seldom, for it waits for the work before.
+        if i % 1000 == 999 && !device.is_plan() {
+            prop_assert!(x.to_vec::<u8>()?.iter().all(|&byte| byte == (i % 251) as u8), "view {}", i);
+        }
+    }
+    let calls = device.pool().calls() - before;
+    prop_assert_eq!(device.stats().reserved_bytes, reserved_bytes);
+    prop_assert!(calls.commits >= VIEWS as u64 && calls.decommits > 0, "{:?}", calls);
+    for page in pages.iter().filter(|_| !device.is_plan()) {
+        prop_assert!(page.to_vec::<u8>()?.iter().all(|&byte| byte == 1));
+    }
+    drop(pages);
+    prop_assert_eq!(device.release()?, reserved_bytes);
+    Ok(())
 }
 
 /// Ops run until there is no room, the error is caught, and what they had made is gone with it.

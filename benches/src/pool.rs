@@ -6,7 +6,7 @@ use taut::{
     Budget, DType, Device, Error, ErrorKind, Kind, Result, Tensor,
     memory::{PhantomBacking, Pool, Site, StreamId},
 };
-use taut_replay::{Event, Family, Pass, among, beside, events, made, pass, quantile, rate};
+use taut_replay::{Event, Family, Pass, among, beside, events, made, pass, quantile, rate, together};
 
 /// Reserved over requested bytes that a trace should not exceed.
 const MOST_RATIO: f64 = 1.01;
@@ -195,7 +195,8 @@ fn growing(bench: &Bench) -> Result<Figure> {
     Ok(Figure::new(names, "s", times).limit(MOST_GROWING_SECONDS))
 }
 
-/// How often blocks are taken and given back in a second: by one thread, and by several on the same pool.
+/// How often blocks are taken and given back in a second, by one thread, and by several on the same pool; and how long it takes
+/// one of those.
 fn threads(bench: &Bench) -> Result<Vec<Figure>> {
     let (text, repeat) = (made(Family::Encoding, 0), if bench.quick { 10 } else { 50 });
     let pool = bench.device.fresh()?.pool().clone();
@@ -209,7 +210,9 @@ fn threads(bench: &Bench) -> Result<Vec<Figure>> {
     let one = figure("1 thread", "pairs/s", one?);
     let many = figure(&format!("{THREADS} threads"), "pairs/s", many?);
     let beside = figure(&format!("{THREADS} beside 1"), "", vec![many.median / one.median]);
-    Ok(vec![one, many, beside])
+    let times = together(&pool, text.as_bytes(), THREADS, if bench.quick { 2 } else { 6 })?;
+    let tail = figure(&format!("{THREADS} threads, p99"), "s", vec![quantile(&times, 0.99) as f64 / 1e9]);
+    Ok(vec![one, many, beside, tail.limit(MOST_SECONDS[1])])
 }
 
 /// What an op takes of a card, the first one since its context was made: pages, kernels, and whatever the driver adds.

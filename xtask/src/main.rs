@@ -32,6 +32,9 @@ cargo xtask COMMAND
   test [--no-kernels] [..]
       Runs every test that can run here, on the GPU too where there is one, and on the real inputs. Other arguments go to
       `cargo test`: `cargo xtask test relu -- --nocapture`. --no-kernels compiles no CUDA.
+  miri [..]
+      Runs the tests of the pool that touch memory or have threads in Miri, a few cases each: ten minutes. Needs a nightly
+      Rust with it (`rustup toolchain install nightly --component miri,rust-src`). Other arguments go to the tests.
   setup [flights] [minilm] [shakespeare] [nvrtc]
       Fetches what the two above need, into target/. Without a name: the three inputs, and NVRTC if there is a GPU.
   bundle [--only test|bench|GROUP]
@@ -82,6 +85,7 @@ fn run(command: &str, arguments: Vec<OsString>) -> Result<()> {
         "bench" => bench(&place, options),
         "tune" => tune(&place, options),
         "test" => test(&place, options),
+        "miri" => miri(&place, &options),
         "setup" => setup::setup(&place, options),
         "bundle" => bundle::bundle(&place, options),
         "replay" => replay(&place, options),
@@ -186,6 +190,20 @@ fn replay(place: &Place, options: Options) -> Result<()> {
     }
     let program = cargo::executable(&mut build, "taut-replay")?;
     cargo::status(std::process::Command::new(program).args(options.rest()), "replaying the trace")
+}
+
+/// Runs in Miri what touches memory or has threads: arenas are values, and a soak is long.
+fn miri(place: &Place, options: &Options) -> Result<()> {
+    let mut cargo = std::process::Command::new("rustup");
+    cargo.current_dir(&place.root).args(["run", "nightly", "cargo", "miri", "test", "--no-fail-fast"]);
+    cargo.args(["--package", "taut-memory", "--lib"]);
+    for test in ["pool", "script", "faults", "model", "fuzz"] {
+        cargo.args(["--test", test]);
+    }
+    cargo.args(["--", "--skip", "arena::"]).args(options.rest());
+    // The host says how much memory it has, and how many cases are wanted, in files and variables.
+    cargo.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "1");
+    cargo::status(&mut cargo, "testing in Miri")
 }
 
 /// Tests what this machine can test. The programs under test find the GPU themselves.

@@ -1,12 +1,7 @@
 //! What the pool costs beside many live blocks, and under many threads.
 
 use crate::{Event, Pass, clock, events, nanoseconds, pass};
-use std::{
-    collections::HashMap,
-    sync::Barrier,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Barrier, thread, time::Instant};
 use taut_memory::{Block, Error, ErrorKind, Kind, Pool, Result, Site, StreamId};
 
 const SITE: Site = Site::new("load", Kind::Activations);
@@ -117,15 +112,49 @@ pub fn rate(pool: &Pool, text: &[u8], threads: usize, repeat: usize) -> Result<f
         let time = start.elapsed();
         warm.and(timed).map(|()| time)
     };
-    let times = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, Result<Duration>>| {
+    let slowest = at_once(threads, run)?.into_iter().max().unwrap_or_default();
+    Ok((threads * pairs * repeat) as f64 / slowest.as_secs_f64())
+}
+
+/// The times of an allocation and its free in nanoseconds, sorted, of all `threads` together: each replays the trace on the
+/// same pool, `repeat` times after two that are not timed.
+///
+/// ```
+/// use std::sync::Arc;
+/// use taut_memory::{PhantomBacking, Pool};
+///
+/// let pool = Pool::new(Arc::new(PhantomBacking::new(1 << 40, 0)));
+/// let times = taut_replay::together(&pool, b"+,0,3000000\n-,0\n", 2, 100)?;
+/// assert!(times.len() == 200 && times.is_sorted());
+/// # Ok::<(), taut_memory::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`pass`].
+pub fn together(pool: &Pool, text: &[u8], threads: usize, repeat: usize) -> Result<Vec<u64>> {
+    let gate = Barrier::new(threads);
+    let run = || {
+        let warm = (0..2).try_for_each(|_| pass(pool, text).map(drop));
+        gate.wait();
+        warm?;
+        let passes = (0..repeat).map(|_| pass(pool, text).map(|pass| pass.pairs));
+        Ok(passes.collect::<Result<Vec<_>>>()?.concat())
+    };
+    let mut times = at_once(threads, run)?.concat();
+    times.sort_unstable();
+    Ok(times)
+}
+
+/// What each of so many threads returns.
+fn at_once<T: Send>(threads: usize, run: impl Fn() -> Result<T> + Sync) -> Result<Vec<T>> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(&run)).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, Result<T>>| {
             thread.join().unwrap_or_else(|_| Err(Error::driver("load: a thread panicked")))
         };
-        threads.into_iter().map(join).collect::<Result<Vec<_>>>()
-    })?;
-    let slowest = times.into_iter().max().unwrap_or_default();
-    Ok((threads * pairs * repeat) as f64 / slowest.as_secs_f64())
+        threads.into_iter().map(join).collect()
+    })
 }
 
 /// An event whose block stands in a slot: to be allocated, or to be freed.

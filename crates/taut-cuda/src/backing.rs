@@ -5,8 +5,9 @@
 //! next is ordered after those who had it, and blocks are aligned to 256 bytes, so that no two share a cache line.
 
 use crate::{
-    Gpu,
+    Event, Gpu,
     context::{self, Context},
+    leaving::{Leaving, Mark},
 };
 use cudarc::driver::sys;
 use std::{
@@ -39,6 +40,18 @@ struct Reserved {
     pages: BTreeMap<u64, sys::CUmemGenericAllocationHandle>,
     /// Where pages are mapped a second time. They belong to the handles above, and are unmapped before those go.
     aliases: BTreeSet<u64>,
+    /// Those of them that no view needs any more.
+    leaving: Leaving<Vec<Event>>,
+}
+
+impl Mark for Vec<Event> {
+    fn is_reached(&self) -> Result<bool> {
+        self.iter().try_fold(true, |all, event| Ok(all && event.is_done()?))
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.iter().try_for_each(Event::synchronize)
+    }
 }
 
 impl CudaBacking {
@@ -73,8 +86,8 @@ impl Reserved {
         // SAFETY: `base` is a valid place for an address.
         let code = unsafe { sys::cuMemAddressReserve(&mut base, SPAN_BYTES as usize, 0, 0, 0) };
         context.check(code, "pool: reserve addresses")?;
-        let (pages, aliases) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Reserved { context: context.clone(), base, pages, aliases })
+        let (pages, aliases, leaving) = (BTreeMap::new(), BTreeSet::new(), Leaving::new());
+        Ok(Reserved { context: context.clone(), base, pages, aliases, leaving })
     }
 
     fn address(&self, page: u64) -> u64 {
@@ -143,8 +156,11 @@ impl Reserved {
         done
     }
 
+    /// The card is idle.
     fn decommit(&mut self, range: Range<u64>) -> Result<()> {
         self.context.bind()?;
+        let left = self.leaving.take_all();
+        self.hide(left)?;
         for page in range {
             if let Some(handle) = self.pages.remove(&page) {
                 self.destroy(page, handle)?;
@@ -153,8 +169,10 @@ impl Reserved {
         Ok(())
     }
 
-    fn alias(&mut self, range: Range<u64>, of: &[Range<u64>]) -> Result<()> {
+    fn alias(&mut self, gpu: &Gpu, range: Range<u64>, of: &[Range<u64>]) -> Result<()> {
         self.context.bind()?;
+        let left = self.leaving.take(&range, || gpu.mark())?;
+        self.hide(left)?;
         let mut new = Vec::new();
         let done = range.clone().zip(of.iter().cloned().flatten()).try_for_each(|(page, of)| {
             let handle = self.pages.get(&of).copied();
@@ -171,9 +189,9 @@ impl Reserved {
         done
     }
 
-    fn unalias(&mut self, range: Range<u64>) -> Result<()> {
-        self.context.bind()?;
-        for page in range {
+    /// Unmaps places that nothing uses.
+    fn hide(&mut self, places: Vec<Range<u64>>) -> Result<()> {
+        for page in places.into_iter().flatten() {
             if self.aliases.remove(&page) {
                 self.unmap(page)?;
             }
@@ -238,13 +256,12 @@ impl Backing for CudaBacking {
 
     fn alias(&self, range: Range<u64>, of: &[Range<u64>]) -> Result<()> {
         let refused = || Err(Error::driver("pool: no page is committed"));
-        self.lock().as_mut().map_or_else(refused, |reserved| reserved.alias(range, of))
+        self.lock().as_mut().map_or_else(refused, |reserved| reserved.alias(&self.gpu, range, of))
     }
 
     fn unalias(&self, range: Range<u64>) -> Result<()> {
-        // As for `decommit`.
-        self.gpu.wait()?;
-        self.lock().as_mut().map_or(Ok(()), |reserved| reserved.unalias(range))
+        self.lock().iter_mut().for_each(|reserved| reserved.leaving.end(range.clone()));
+        Ok(())
     }
 
     fn order(&self, waiter: StreamId, after: StreamId) -> Result<()> {

@@ -57,6 +57,16 @@ impl Event {
         self.context.check(unsafe { sys::cuEventSynchronize(self.raw) }, "event: synchronize")
     }
 
+    /// Whether the marked work is done.
+    pub(crate) fn is_done(&self) -> Result<bool> {
+        self.context.bind()?;
+        // SAFETY: the handle is alive.
+        match unsafe { sys::cuEventQuery(self.raw) } {
+            sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
+            code => self.context.check(code, "event: query").map(|()| true),
+        }
+    }
+
     /// The device time between `start` and `self`. Blocks until both are done.
     pub fn since(&self, start: &Event) -> Result<Duration> {
         self.synchronize()?;

@@ -202,6 +202,17 @@ impl Gpu {
         fence.hold(&waiter.stream)
     }
 
+    /// Events behind all that every stream has been given so far.
+    pub(crate) fn mark(&self) -> Result<Vec<Event>> {
+        let state = self.read();
+        let streams = state.open.iter().flat_map(|open| &open.streams);
+        let events = streams.map(|slot| {
+            let event = Event::untimed(slot.stream.context())?;
+            event.record(&slot.stream).map(|()| event)
+        });
+        events.collect()
+    }
+
     /// Blocks until every stream is done, and reports what failed, in a kernel too: an index out of range.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod functions;
 mod gpu;
 mod graph;
 pub mod launch;
+mod leaving;
 mod operand;
 mod pinned;
 pub mod probe;

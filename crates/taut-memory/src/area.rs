@@ -1,6 +1,6 @@
 //! Parts of a pool's addresses, each with an arena of its own.
 
-use crate::{SPAN_BYTES, arena::Arena};
+use crate::{SPAN_BYTES, arena::Arena, host::MIN_SPAN_BYTES};
 use std::ops::Range;
 
 /// A part of the addresses of a pool. Its arena counts from 0.
@@ -54,7 +54,7 @@ impl Area {
     }
 }
 
-/// Whether a span of this length has areas beside the first one.
+/// Whether a span of this length has areas beside the first one. Under Miri that is as long as host pages have one there.
 pub(crate) fn has_areas(span_bytes: u64) -> bool {
-    span_bytes >= SPAN_BYTES
+    span_bytes >= if cfg!(miri) { MIN_SPAN_BYTES } else { SPAN_BYTES }
 }

@@ -1,8 +1,8 @@
 //! Where blocks lie: pure decisions over offsets, without memory, addresses or time.
 //!
 //! Offsets below `span` are pages: they are divided into live ranges and the free ranges between them, and a block
-//! goes into the shortest free range that is long enough. Where there is none below the last live byte, the block goes
-//! behind that byte, or, if this would take pages while others are free, into parts of free pages from anywhere, which a
+//! goes into the shortest free range that is long enough, to the end of it at which short blocks of round lengths leave no
+//! rest. Where there is none below the last live byte, the block goes behind that byte, or, if this would take pages while others are free, into parts of free pages from anywhere, which a
 //! [view](views) behind `span` shows as one range.
 //!
 //! **A program that returns to the same live blocks takes the same places again, and finds pages and views there**: from
@@ -59,8 +59,8 @@ pub(crate) struct Plan {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Choice {
-    /// The first bytes of a free range.
-    Front { node: u32, end: u64 },
+    /// The first bytes of a free range, or the last ones.
+    Gap { node: u32, block: Range<u64> },
     /// A view that is there.
     View(u32),
     /// A view that has to be made: one that needs second places if there are several parts.
@@ -91,6 +91,9 @@ const LEAST_DIVIDED: u64 = 8;
 /// Free ends of pages that are shorter than this part of one are left alone while there is another way: they are many,
 /// and there is little to save.
 const LEAST_FRAGMENT: u64 = 32;
+
+/// Lengths that are multiples of this part of a page are round.
+const ROUND: u64 = 32;
 
 /// Pages may exceed the live bytes by 1 part in so many before a block is divided to save one.
 const SLACK: u64 = 512;
@@ -139,8 +142,7 @@ impl Arena {
         if !self.pages.is_plain() {
             return None;
         }
-        let gap = self.bins.best(bytes).map(|key| (key.node(), key.start()));
-        let (node, start) = gap.or_else(|| self.behind(bytes))?;
+        let (node, start) = self.gap(bytes).or_else(|| self.behind(bytes))?;
         let used = self.ranges.used(node)?;
         if used.streams & !streams != 0 && start < used.end {
             return None;
@@ -193,10 +195,9 @@ impl Arena {
             self.last.resize(len, END);
         }
         match &plan.place {
-            Choice::Front { node, end } => {
+            Choice::Gap { node, block } => {
                 self.now += u64::from(!plan.missing.is_empty());
-                let start = self.ranges.start(*node);
-                (Place::Range(self.occupy(*node, start..*end)), start)
+                (Place::Range(self.occupy(*node, block.clone())), block.start)
             }
             Choice::View(id) => self.take_view(*id),
             Choice::Parts(parts) => {
@@ -208,7 +209,7 @@ impl Arena {
                 self.now += 1;
                 let (parts, born) = (parts.clone(), self.now);
                 let view = View { bytes, born, taken: born, offset, pages, parts, nodes: Vec::new() };
-                let id = self.views.insert(view);
+                let id = self.views.make(view);
                 self.take_view(id)
             }
         }
@@ -228,6 +229,24 @@ impl Arena {
 }
 
 impl Arena {
+    /// The best fit below the last live byte, and where a block begins in it: at its start, or, if its length is short and
+    /// [round](ROUND), so that it ends where the free range ends, if that is the rounder number. So blocks of which a few
+    /// make up a page fill it, and leave no rests between them.
+    #[inline]
+    fn gap(&self, bytes: u64) -> Option<(u32, u64)> {
+        let gap = self.bins.best(bytes)?;
+        let (start, end) = (gap.start(), gap.start() + gap.len());
+        // The largest power of two that divides it, and a page.
+        let round = |byte: u64| {
+            let all = byte | self.byte(1);
+            all & all.wrapping_neg()
+        };
+        let is_short = bytes < 2 * self.byte(1) && bytes & (self.byte(1) / ROUND - 1) == 0;
+        // Without a branch, which nobody could foresee.
+        let is_back = u64::from(is_short) & u64::from(round(end) > round(start));
+        Some((gap.node(), start + (end - start - bytes) * is_back))
+    }
+
     /// The place behind the last live byte, in pages that all have memory below, if it is ready and there is no view for
     /// such a block.
     #[inline]
@@ -241,7 +260,7 @@ impl Arena {
     /// The place in one range: the best fit below the last live byte, or behind it; with its offsets, and whether it is
     /// below.
     fn near(&self, bytes: u64) -> Option<(Plan, Range<u64>, bool)> {
-        let gap = self.bins.best(bytes).map(|key| (key.node(), key.start()));
+        let gap = self.gap(bytes);
         let (node, start) = gap.or_else(|| {
             let node = self.ranges.top()?;
             let start = self.ranges.start(node);
@@ -251,7 +270,11 @@ impl Arena {
         let used = self.ranges.used(node).filter(|used| start < used.end);
         let (streams, missing) =
             (used.map_or(0, |used| used.streams), self.pages.missing(self.pages_of(&block)));
-        Some((Plan { place: Choice::Front { node, end: block.end }, streams, missing }, block, gap.is_some()))
+        Some((
+            Plan { place: Choice::Gap { node, block: block.clone() }, streams, missing },
+            block,
+            gap.is_some(),
+        ))
     }
 
     /// The near place with new pages while the pages are few beside the live bytes, otherwise the one that needs the

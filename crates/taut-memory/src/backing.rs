@@ -81,7 +81,9 @@ pub trait Backing: Send + Sync + fmt::Debug {
 
     /// Ends an [`alias`](Self::alias), all of it or, with an error, nothing. The memory stays where it was committed.
     ///
-    /// May synchronize, as [`decommit`](Self::decommit).
+    /// Does not block the host: work that was submitted earlier can still be using the pages, which then stay there for a
+    /// while. They are gone before the memory is [taken away](Self::decommit), or shown there again; the pool shows pages
+    /// at other places as long as there are any.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! One piece of memory.
 
 use crate::{
-    Kind, Pool, ScopeId, Site, StreamId, arena::Place, host::Region, place::Request, pool::State,
+    Kind, Pool, ScopeId, Site, StreamId, arena::Place, host::Region, place::Request, state::State,
     trace::Event,
 };
 use std::{

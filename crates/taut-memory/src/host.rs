@@ -1,26 +1,27 @@
 //! Host pages: with `map.rs` the only module of this crate with `unsafe`.
 //!
 //! A [`Mapping`] is one reservation of addresses, without memory under it until pages are committed. Its pool owns it
-//! alone, and hands each block a [`Region`] of it, which is the block's alone. The memory is shared, so that a page can be
-//! mapped at a second place, though nobody shares it.
+//! alone, and hands each block a [`Region`] of it, which is the block's alone. What it asks of the system stands in
+//! `system.rs`, and what Miri has in its place in `plain.rs`.
 #![allow(unsafe_code)]
 
+#[cfg(miri)]
+#[path = "host/plain.rs"]
+mod system;
+#[cfg(not(miri))]
+mod system;
+
 use crate::{Backing, Error, GRANULE_BYTES, Label, Result, SPAN_BYTES, StreamId};
-use rustix::mm::{
-    Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mprotect, mremap_fixed,
-    munmap,
-};
 use std::{
-    ffi::c_void,
     fs,
     ops::Range,
-    ptr::{self, NonNull},
+    ptr::NonNull,
     slice,
     sync::{Mutex, PoisonError},
 };
 
-/// The least address range that is worth having.
-const MIN_SPAN_BYTES: u64 = 1 << 30;
+/// The least address range that is worth having, and all that Miri has.
+pub(crate) const MIN_SPAN_BYTES: u64 = 1 << 30;
 
 /// Memory of the host, for the CPU device.
 ///
@@ -137,7 +138,7 @@ fn physical_bytes() -> Result<u64> {
 #[derive(Debug)]
 pub(crate) struct Mapping {
     /// What the system gave: up to one page longer than the span, to align the base.
-    whole: *mut c_void,
+    whole: *mut u8,
     whole_len: usize,
     base: NonNull<u8>,
     span: usize,
@@ -153,40 +154,30 @@ impl Mapping {
         let granule = usize::try_from(GRANULE_BYTES).map_err(|_| rustix::io::Errno::NOMEM)?;
         let span = usize::try_from(span_bytes).map_err(|_| rustix::io::Errno::NOMEM)?;
         let whole_len = span + granule;
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY: a new anonymous mapping at an address of the system's choice replaces no other.
-        let whole = unsafe { mmap_anonymous(ptr::null_mut(), whole_len, ProtFlags::empty(), flags)? };
-        let base = whole.cast::<u8>().wrapping_add(whole.cast::<u8>().align_offset(granule));
+        let whole = system::reserve(whole_len)?;
+        let base = whole.wrapping_add(whole.align_offset(granule));
         let base = NonNull::new(base).ok_or(rustix::io::Errno::NOMEM)?;
         let mapping = Mapping { whole, whole_len, base, span };
-        let (half, flags) = (span / 2, MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED);
-        // Shared, for such memory alone can be mapped twice. (A named file would do too, but for limits on files.)
-        // SAFETY: the range lies in the mapping made above, which nobody has seen yet.
-        unsafe { mmap_anonymous(base.as_ptr().cast(), half, ProtFlags::empty(), flags)? };
-        // A page of ours is one huge page of the system, where it gives those to shared memory. Without them it is as well.
-        // SAFETY: as above; the contents stay as they are.
-        let _ = unsafe { madvise(base.as_ptr().cast(), half, Advice::LinuxHugepage) };
+        // SAFETY: the range lies in what was reserved above, which nobody has seen yet.
+        unsafe { system::share(base.as_ptr(), span / 2)? };
         Ok(mapping)
     }
 
     /// Puts zeroed memory under `pages`.
     pub(crate) fn commit(&self, pages: Range<u64>) -> Result<()> {
         let (start, len) = self.bytes_of(&pages)?;
-        // SAFETY: the range lies in this mapping. Making pages accessible takes nothing from any `Region`.
-        unsafe { mprotect(start, len, MprotectFlags::READ | MprotectFlags::WRITE) }
+        // SAFETY: the range lies in this mapping, and has no memory. Making pages accessible takes nothing from any `Region`.
+        unsafe { system::commit(start, len) }
             .map_err(|e| Error::out_of_memory(format!("host: committing {len} bytes: {e}")))
     }
 
     /// Takes the memory away from under `pages`. The pool sees to it that no [`Region`] lies there, here or in an alias.
     pub(crate) fn decommit(&self, pages: Range<u64>) -> Result<()> {
         let (start, len) = self.bytes_of(&pages)?;
-        let fault = |e| Error::driver(format!("host: decommitting {len} bytes: {e}"));
         // SAFETY: the range lies in this mapping, and holds no live block: the arena gives free pages only, and a
         // `Region` is made for live blocks only. The contents, which this drops, belong to nobody.
-        unsafe { madvise(start, len, Advice::LinuxRemove) }.map_err(fault)?;
-        // Last: where it fails, the pages are still committed, as the caller must then assume.
-        // SAFETY: as above.
-        unsafe { mprotect(start, len, MprotectFlags::empty()) }.map_err(fault)
+        unsafe { system::decommit(start, len) }
+            .map_err(|e| Error::driver(format!("host: decommitting {len} bytes: {e}")))
     }
 
     /// Shows the committed pages `of` at `pages` too, in order.
@@ -196,11 +187,10 @@ impl Mapping {
             let place = next..next + (part.end - part.start);
             next = place.end;
             let ((start, len), (from, _)) = (self.bytes_of(&place)?, self.bytes_of(part)?);
-            // From shared memory of length 0 this makes a second mapping, with the access of the first.
             // SAFETY: both ranges lie in this mapping. The new one is in the half where no page is committed, and no view
             // is there that has a block: no `Region` lies in it.
-            let mapped = unsafe { mremap_fixed(from, 0, len, MremapFlags::MAYMOVE, start) };
-            if let Err(error) = mapped {
+            let shown = unsafe { system::show(from, start, len) };
+            if let Err(error) = shown {
                 // What was mapped may stay where this fails as well: nobody is handed it.
                 let _ = self.unalias(pages.start..place.start);
                 return Err(Error::out_of_memory(format!("host: showing {len} bytes again: {error}")));
@@ -215,10 +205,8 @@ impl Mapping {
         if len == 0 {
             return Ok(());
         }
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
         // SAFETY: the range lies in this mapping and holds no live block, and what is mapped in its place has no memory.
-        unsafe { mmap_anonymous(start, len, ProtFlags::empty(), flags) }
-            .map(drop)
+        unsafe { system::hide(start, len) }
             .map_err(|e| Error::driver(format!("host: ending an alias of {len} bytes: {e}")))
     }
 
@@ -234,12 +222,12 @@ impl Mapping {
         Some(Region { start, len })
     }
 
-    fn bytes_of(&self, pages: &Range<u64>) -> Result<(*mut c_void, usize)> {
+    fn bytes_of(&self, pages: &Range<u64>) -> Result<(*mut u8, usize)> {
         let offset = |page: u64| usize::try_from(page.checked_mul(GRANULE_BYTES)?).ok();
         match (offset(pages.start), offset(pages.end)) {
             (Some(start), Some(end)) if start <= end && end <= self.span => {
                 // SAFETY: `start <= span`, within the mapping.
-                Ok((unsafe { self.base.add(start) }.as_ptr().cast(), end - start))
+                Ok((unsafe { self.base.add(start) }.as_ptr(), end - start))
             }
             _ => Err(Error::driver(format!("host: pages {pages:?} lie outside of the reserved range"))),
         }
@@ -248,10 +236,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: `whole` and `whole_len` are what `mmap` gave. No `Region` is left: each lives in a block, and blocks
+        // SAFETY: `whole` and `whole_len` are what was reserved. No `Region` is left: each lives in a block, and blocks
         // keep their pool, which owns this mapping.
-        // An error is of no use here: the addresses stay taken until the process ends.
-        let _ = unsafe { munmap(self.whole, self.whole_len) };
+        unsafe { system::free(self.whole, self.whole_len) };
     }
 }
 

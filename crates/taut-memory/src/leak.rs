@@ -3,8 +3,9 @@
 use crate::{
     Kind, ScopeId,
     owners::Owner,
-    pool::{Inner, Pool},
+    pool::Pool,
     report::{Blocks, Owned, Size},
+    state::Inner,
 };
 use std::{
     fmt,

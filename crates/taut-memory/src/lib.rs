@@ -45,6 +45,7 @@ mod scope;
 mod script;
 mod shrink;
 mod site;
+mod state;
 mod stats;
 mod trace;
 

@@ -8,8 +8,8 @@ use crate::{
     ALIGN_BYTES, Error, ErrorKind, Result, ScopeId, Site, StreamId,
     area::Area,
     arena::{Full, NewView, Place, Plan},
-    pool::{Inner, Locked, Seat, State, Turn},
     report::{Cause, Shortage},
+    state::{Inner, Locked, Seat, State, Turn},
 };
 use std::ops::Range;
 

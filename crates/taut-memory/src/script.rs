@@ -9,7 +9,7 @@ mod place;
 
 use crate::{
     ALIGN_BYTES, Backing, Block, Error, GRANULE_BYTES, PhantomBacking, Pool, Result, Site, StreamId, leak,
-    pool::Inner,
+    state::Inner,
 };
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 

@@ -3,7 +3,7 @@
 use crate::{
     Result,
     area::AREAS,
-    pool::{Inner, Locked, Seat, State, Turn},
+    state::{Inner, Locked, Seat, State, Turn},
 };
 use std::ops::Range;
 

@@ -3,12 +3,12 @@
 mod recorder;
 
 use recorder::{MIB, PAGE, S0, SITE, host, phantom};
-use taut_memory::{Block, Budget, ErrorKind, Kind, Site, Stats, scope};
+use taut_memory::{Block, Budget, ErrorKind, Kind, SPAN_BYTES, Site, Stats, scope};
 
 #[test]
 fn sizes_that_overflow_are_errors() {
     for pool in [host(), phantom(u64::MAX, u64::MAX).1, phantom(u64::MAX, 0).1] {
-        for bytes in [u64::MAX, u64::MAX - 255, u64::MAX - 256, 1 << 63, (1 << 40) + 1] {
+        for bytes in [u64::MAX, u64::MAX - 255, u64::MAX - 256, 1 << 63, SPAN_BYTES / 2 + 1] {
             let error = pool.allocate(bytes, S0, SITE).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::OutOfMemory);
             assert!(error.to_string().starts_with("relu: "), "{error}");

@@ -98,7 +98,8 @@ mod tests {
             let (trace, pool) = (made(family, seed), pool(PhantomBacking::new(1 << 46, 0)));
             let first = pass(&pool, trace.as_bytes()).unwrap();
             let most = first.peak_requested_bytes / 100 * 101 + (8 << 20);
-            assert!(first.peak_reserved_bytes <= most, "{}:{seed}: {first:?}", family.name());
+            let reserved_bytes = first.peak_reserved_bytes;
+            assert!(reserved_bytes <= most, "{}:{seed}: {reserved_bytes} of {most}", family.name());
             let again = pass(&pool, trace.as_bytes()).unwrap();
             assert_eq!(again.peak_reserved_bytes, first.peak_reserved_bytes, "{}:{seed}", family.name());
             assert_eq!(again.calls, Calls::default(), "{}:{seed}", family.name());

@@ -70,12 +70,19 @@ impl Pages {
 
     /// The parts of `pages` without memory, from the lowest.
     pub(super) fn missing(&self, pages: Range<u64>) -> Vec<Range<u64>> {
-        // Most often, for nothing is missing below.
-        if self.committed.count == self.frontier {
-            let rest = pages.start.max(self.frontier)..pages.end;
-            return if rest.is_empty() { Vec::new() } else { vec![rest] };
+        // Most often nothing is missing below the frontier; above it everything is, which may be half of a span.
+        let below = match self.committed.count == self.frontier {
+            true => 0..0,
+            false => pages.start..pages.end.min(self.frontier),
+        };
+        let mut missing = runs(below, |page| !self.committed.has(page));
+        let above = pages.start.max(self.frontier)..pages.end;
+        match missing.last_mut() {
+            _ if above.is_empty() => {}
+            Some(last) if last.end == above.start => last.end = above.end,
+            _ => missing.push(above),
         }
-        runs(pages, |page| !self.committed.has(page))
+        missing
     }
 
     /// The parts of `pages` with memory, from the lowest.
@@ -201,6 +208,7 @@ mod tests {
         assert!(!pages.is_plain());
         assert_eq!((pages.born(0..6), pages.frontier, pages.committed()), (0, 6, 4));
         assert_eq!((pages.missing(0..8), pages.present(0..8)), (vec![2..4, 6..8], vec![0..2, 4..6]));
+        assert_eq!(pages.missing(3..1 << 60), [3..4, 6..1 << 60]);
         pages.commit(2..4, 3);
         assert!(!pages.is_plain());
         assert_eq!((pages.born(0..2), pages.born(0..3)), (0, 3));

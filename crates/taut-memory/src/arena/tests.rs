@@ -50,14 +50,14 @@ impl Model {
         let bytes = units * UNIT;
         let (gap, behind, views) = (self.best_fit(units), self.behind(), self.arena.views.of(bytes).to_vec());
         if let Some((place, offset)) = self.arena.take_ready(bytes, 1 << stream) {
-            assert_eq!(offset / UNIT, gap.unwrap_or(behind), "not the best fit");
+            assert_eq!(offset / UNIT, gap.unwrap_or(behind), "not the best fit, or its other end");
             assert!(gap.is_some() || views.is_empty(), "a view was left out");
             return Ok(self.enter(place, offset, units, stream, 1 << stream));
         }
         let plan = self.arena.plan(bytes, most_pages)?;
         if let (Some(gap), true) = (gap, self.is_plain()) {
-            let front = matches!(plan.place, Choice::Front { end, .. } if end == (gap + units) * UNIT);
-            assert!(front && plan.missing.is_empty(), "not the best fit");
+            let is_there = matches!(&plan.place, Choice::Gap { block, .. } if block.start == gap * UNIT);
+            assert!(is_there && plan.missing.is_empty(), "not the best fit, or its other end");
         }
         Ok(self.make(&plan, units, stream))
     }
@@ -141,13 +141,17 @@ impl Model {
         self.arena.pages.is_plain()
     }
 
-    /// The start of the shortest free range that is long enough, but for the last one.
+    /// Where a block goes in the shortest free range that is long enough, but for the last one: if it is short, to the end
+    /// that is a multiple of more of a quarter, half and whole page. All lengths here are round.
     fn best_fit(&self, units: u64) -> Option<u64> {
         let top = self.units.iter().rposition(|unit| unit.live)?;
         let room = |from: usize| self.units[from..].iter().take_while(|unit| !unit.live).count();
         let begins = |from: &usize| room(*from) > 0 && (*from == 0 || self.units[*from - 1].live);
         let fits = (0..top).filter(begins).filter(|&from| room(from) as u64 >= units);
-        fits.min_by_key(|&from| (room(from), from)).map(|from| from as u64)
+        let from = fits.min_by_key(|&from| (room(from), from))?;
+        let (from, to) = (from as u64, (from + room(from)) as u64);
+        let ends = |unit: u64| [1, 2, 4].into_iter().filter(|part| unit.is_multiple_of(*part)).count();
+        Some(if units < 2 * PAGE_UNITS && ends(to) > ends(from) { to - units } else { from })
     }
 
     /// The unit behind the last live one.
@@ -228,7 +232,7 @@ impl Model {
 
 /// What is tried when the device refuses a place in one range.
 fn tightest(arena: &Arena, units: u64, most_pages: u64) -> Result<Plan, Full> {
-    let place = Choice::Front { node: END, end: 0 };
+    let place = Choice::Gap { node: END, block: 0..0 };
     arena.plan_again(&Plan { place, streams: 0, missing: Vec::new() }, units * UNIT, most_pages)
 }
 
@@ -379,6 +383,35 @@ fn a_block_takes_free_pages_that_lie_apart() {
     let made = model.made;
     assert_eq!(model.take(3 * PAGE_UNITS, 0, u64::MAX).unwrap().offset, apart.offset);
     assert_eq!(model.made, made);
+}
+
+#[test]
+fn blocks_of_round_lengths_fill_pages() {
+    let mut model = Model::new();
+    // The free range begins where no half of a page does, and ends with a page.
+    let blocks = [3, 9, 4].map(|units| model.take(units, 0, u64::MAX).unwrap());
+    model.give(&blocks[1]);
+    let offsets = [2, 2, 2, 2].map(|units| model.take(units, 0, u64::MAX).unwrap().offset / UNIT);
+    assert_eq!(offsets, [10, 8, 6, 4]);
+    assert_eq!(model.take(1, 0, u64::MAX).unwrap().offset, 3 * UNIT);
+}
+
+#[test]
+fn a_view_lies_where_none_was_for_the_longest_time() {
+    let mut model = Model::new();
+    let blocks: Vec<Live> = (0..6).map(|_| model.take(PAGE_UNITS, 0, u64::MAX).unwrap()).collect();
+    [0, 2, 4].into_iter().for_each(|i| model.give(&blocks[i]));
+    let places = (0..END_PAGES / 3).map(|_| {
+        let block = model.take(12, 0, u64::MAX).unwrap();
+        model.give(&block);
+        model.forget_views();
+        block.offset / PAGE
+    });
+    let places: Vec<u64> = places.collect();
+    // Behind each other, and from the start again once the addresses are at their end.
+    let wraps = places.windows(2).filter(|pair| pair[1] < pair[0] + 3).collect::<Vec<_>>();
+    assert_eq!(wraps.len(), 1, "{wraps:?}");
+    assert!(wraps[0][0] + 9 > END_PAGES && wraps[0][1] < PAGES + 6, "{wraps:?}");
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub(super) struct Views {
     by_bytes: HashMap<u64, Vec<u32>, BuildHasherDefault<Mix>>,
     /// Of all views.
     parts: usize,
+    /// Where the last one that was made ends.
+    end: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +52,14 @@ impl Views {
         self.by_bytes.get(&bytes).map_or(&[], Vec::as_slice)
     }
 
+    /// Enters a view that is made now.
+    pub(super) fn make(&mut self, view: View) -> u32 {
+        if !view.pages.is_empty() {
+            self.end = view.pages.end;
+        }
+        self.insert(view)
+    }
+
     pub(super) fn insert(&mut self, view: View) -> u32 {
         let id = self.unused.pop().unwrap_or_else(|| {
             self.list.push(None);
@@ -83,20 +93,24 @@ impl Views {
         idle.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// The lowest free place of `n` pages in `span`; `None` too if there are more parts than should be kept.
+    /// A free place of `n` pages in `span`; `None` too if there are more parts than should be kept. The next one behind that of
+    /// the last view, for the places that were left before may still be in use.
     pub(super) fn room(&self, n: u64, parts: usize, span: Range<u64>) -> Option<Range<u64>> {
         if self.parts + parts > MOST_PARTS {
             return None;
         }
         let mut taken: Vec<&Range<u64>> = self.list.iter().flatten().map(|view| &view.pages).collect();
         taken.sort_unstable_by_key(|pages| pages.start);
-        let mut start = span.start;
-        for pages in taken.into_iter().filter(|pages| !pages.is_empty()) {
-            if start + n <= pages.start {
-                break;
+        let from = |first: u64| {
+            let mut start = first;
+            for pages in taken.iter().filter(|pages| !pages.is_empty() && pages.end > first) {
+                if start + n <= pages.start {
+                    break;
+                }
+                start = start.max(pages.end);
             }
-            start = start.max(pages.end);
-        }
-        (start + n <= span.end).then_some(start..start + n)
+            (start + n <= span.end).then_some(start..start + n)
+        };
+        from(self.end.max(span.start)).or_else(|| from(span.start))
     }
 }

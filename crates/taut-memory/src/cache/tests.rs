@@ -191,6 +191,8 @@ fn give((block, mark): (Block, u8)) {
 /// Threads that take, give, hand over and run out, while another one looks, releases and changes the budget.
 #[test]
 fn threads_lose_nothing() {
+    const STEPS: usize = if cfg!(miri) { 60 } else { 4000 };
+    const LOOKS: usize = if cfg!(miri) { 30 } else { 300 };
     let _alone = alone();
     let counted = Counted::new(40);
     for pool in [Pool::new(Arc::new(HostBacking::new().unwrap())), Pool::new(counted.clone())] {
@@ -202,12 +204,12 @@ fn threads_lose_nothing() {
                 threads.spawn(move || {
                     let seed = u64::from(t) + 1;
                     let mut worker = Worker { pool, state: seed, held: VecDeque::new(), table, taken: 0 };
-                    (0..4000).for_each(|_| worker.step(t % 3));
+                    (0..STEPS).for_each(|_| worker.step(t % 3));
                     worker.held.drain(..).for_each(give);
                     taken.fetch_add(worker.taken, Ordering::Relaxed);
                 });
             }
-            for i in 0..300 {
+            for i in 0..LOOKS {
                 open(&pool);
                 let stats = pool.stats();
                 assert!(stats.reserved_bytes <= 40 * PAGE && stats.live_bytes <= stats.peak_live_bytes);
@@ -267,6 +269,7 @@ fn what_one_has_free_serves_another() {
 /// Threads that repeat a step find its places again, whatever the others do, and ask the device for nothing.
 #[test]
 fn each_thread_has_places_of_its_own() {
+    const BLOCKS: u64 = if cfg!(miri) { 20 } else { 100 };
     let _alone = alone();
     let pool = Pool::new(Counted::new(u64::MAX));
     open(&pool);
@@ -278,7 +281,7 @@ fn each_thread_has_places_of_its_own() {
                 let step = || {
                     let mut held = VecDeque::new();
                     let mut places = Vec::new();
-                    for i in 0..100 {
+                    for i in 0..BLOCKS {
                         let block = take(pool, i * t * 77_777 % (5 << 20));
                         places.push(block.address());
                         held.push_back(block);

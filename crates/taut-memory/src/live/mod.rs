@@ -10,7 +10,7 @@ mod read;
 
 pub use read::{Figures, Published};
 
-use crate::{Kind, Result, Stats, map::OwnWords, pool::Inner};
+use crate::{Kind, Result, Stats, map::OwnWords, state::Inner};
 use std::{
     env,
     sync::{

@@ -72,7 +72,11 @@ impl Recorder {
 
     /// With room for half as many pages as this, and views of as many.
     pub(crate) fn narrow(span_pages: u64) -> Recorder {
-        Recorder { span_bytes: span_pages * PAGE, ..Recorder::phantom(1 << 40, 0) }
+        Recorder::phantom(1 << 40, 0).spanning(span_pages * PAGE)
+    }
+
+    pub(crate) fn spanning(self, span_bytes: u64) -> Recorder {
+        Recorder { span_bytes, ..self }
     }
 
     pub(crate) fn host(overhead_bytes: u64) -> Recorder {

@@ -69,9 +69,11 @@ fn watched(len: usize) -> impl Iterator<Item = usize> {
 
 impl Twins {
     fn new() -> Twins {
-        let recorder = Arc::new(Recorder::phantom(1 << 40, OVERHEAD_BYTES));
-        let phantom = Pool::new(recorder.clone());
         let pages = Recorder::host(OVERHEAD_BYTES);
+        // A system may grant the host fewer addresses.
+        let recorder = Recorder::phantom(1 << 40, OVERHEAD_BYTES).spanning(pages.span_bytes());
+        let recorder = Arc::new(recorder);
+        let phantom = Pool::new(recorder.clone());
         let host_base = pages.base();
         let host = Pool::new(Arc::new(pages));
         for pool in [&host, &phantom] {
