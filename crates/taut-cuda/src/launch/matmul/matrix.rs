@@ -22,7 +22,7 @@ const MOST_WORKSPACE: u64 = 32 << 20;
 pub(super) const SECOND_LAUNCH: u64 = 3000;
 
 /// Cycles in which the blocks of a cluster add up what they have of a tile, and those that each of them adds.
-const CLUSTER: u64 = 4500;
+const CLUSTER: u64 = 3000;
 const CLUSTER_BLOCK: u64 = 250;
 
 /// Blocks of a cluster at most: more were not timed.
@@ -41,8 +41,9 @@ pub(super) const MEMORY_BYTES: u64 = 18;
 /// The same where they come in tiles, whose rows are short.
 pub(super) const TILE_MEMORY_BYTES: u64 = 14;
 
-/// Bytes that a multiprocessor gets from memory in a cycle at most.
-const MOST_MEMORY_BYTES: u64 = 52;
+/// Bytes that a multiprocessor gets in a cycle at most: from memory, and from wherever they come.
+const MOST_MEMORY_BYTES: u64 = 24;
+const MOST_BYTES: u64 = 52;
 
 /// The way that should be the fastest; of equals the one with larger tiles and fewer parts.
 pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
@@ -167,9 +168,10 @@ fn ways(
     let stage = u64::from(ROW_BYTES) / (STEP * dtype.size() as u64);
     // Few blocks wait for what they read, from wherever it comes.
     let read = (tile_m + tile_n) * STEP * dtype.size() as u64;
-    let alone = if in_cluster { alone.max(read / MOST_MEMORY_BYTES) } else { alone };
-    // The products of so many tiles, cut into parts of `k`, beside so many cycles in which their factors come from memory: the
-    // lesser of both is not hidden whole.
+    let alone = if in_cluster { alone.max(read / MOST_BYTES) } else { alone };
+    // The products of so many tiles, cut into parts of `k`, beside so many cycles in which their factors come from memory. Of
+    // the tiles of 9.0 these hide not all of the products.
+    let is_wgmma = matches!(kernel, Kernel::MatmulWgmma(..) | Kernel::MatmulParts(..));
     let first = move |tiles: u64, parts: u64, least: u64| {
         let per_processor = (tiles * parts).div_ceil(processors);
         let rounds = per_processor.div_ceil(blocks);
@@ -179,7 +181,7 @@ fn ways(
             false => steps.div_ceil(parts),
         };
         let work = steps * (per_processor * busy).max(rounds * alone);
-        work.max(least) + work.min(least) / 4 + rounds * ends
+        (work + rounds * ends).max(least + ends + if is_wgmma { work / 4 } else { 0 })
     };
     // One more part costs the sums of every product, written and read again.
     let sums = move |rows: u64| rows * n.next_multiple_of(PARTIAL_PACK.into());
@@ -246,7 +248,7 @@ pub(super) fn pace(kernel: Kernel) -> Pace {
                 Tile::Broad => (1, 405, 405, 3800),
                 Tile::Medium => (2, 290, 310, 3400),
                 Tile::Small => (2, 195, 195, 2500),
-                Tile::Tiny => (2, 185, 185, 1700),
+                Tile::Tiny => (2, 200, 200, 1700),
             };
             // The tensor cores take as many bytes at a time, whatever the dtype.
             let times = dtype.size() as u64 / 2;
