@@ -47,7 +47,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--data", default=os.environ.get("TAUT_DATA") or os.path.join(HERE, "../target/data"))
 parser.add_argument("--out")
 parser.add_argument("--cases", help="some of them: 1x16,text")
-parser.add_argument("--modes", help="some of them: eager,compile")
+parser.add_argument("--modes", help="some of them: 'eager;compile, reduce-overhead'")
 parser.add_argument("--repetitions", type=int, default=21)
 parser.add_argument("--cpu", action="store_true")
 parser.add_argument("--cores", default="0,1", help="of --cpu")
@@ -258,7 +258,7 @@ def check(model):
 def rows_of(model, cases):
     for case in cases:
         modes = {}
-        wanted = options.modes.split(",") if options.modes else ["eager", *(m for m in MODES if m != "eager")]
+        wanted = options.modes.split(";") if options.modes else ["eager", *(m for m in MODES if m != "eager")]
         for name in ["tokenizers"] if case == "tokenize" else wanted:
             if name == "compile, reduce-overhead" and not CUDA:
                 continue
@@ -349,7 +349,7 @@ def print_table(rows, before, after):
 def main():
     known = CPU_CASES + GPU_CASES
     cases = options.cases.split(",") if options.cases else CPU_CASES if options.cpu else GPU_CASES
-    if options.modes and not set(options.modes.split(",")) <= set(MODES):
+    if options.modes and not set(options.modes.split(";")) <= set(MODES):
         sys.exit(f"--modes {options.modes}: there are {'; '.join(MODES)}")
     if not all(case in known or case.replace("x", "", 1).isdigit() for case in cases):
         sys.exit(f"--cases {options.cases}: there are {', '.join(known)}")

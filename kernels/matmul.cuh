@@ -62,8 +62,8 @@ __device__ __forceinline__ u32 tiles_of(const Product& p, u32 tile_m, u32 tile_n
     return tiles_down(p, tile_m, cluster) * u32((p.n + tile_n - 1) / tile_n);
 }
 
-// n / by, and in n what is left. Nothing is multiplied before this is known, and dividing takes 100 cycles and more: a shift
-// or nothing at all, where that does.
+// n / by, and in n what is left: most often by a shift, or 0. No copy starts before a tile's place is known, and a division
+// takes 100 cycles and more.
 __device__ __forceinline__ u32 divide(u32& n, u32 by) {
     if (n < by) return 0;
     const u32 quotient = (by & (by - 1)) == 0 ? n >> (31 - __clz(by)) : n / by;

@@ -54,6 +54,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     if (paired) cluster_wait();
     else __syncthreads();
 
+    // Where a tile lies takes a while to find: the first one, while the kernel in front still runs.
     if (threadIdx.x < 128) {
         give_registers<40>();
         Work next = work_at<T, S>(p, tiles, blockIdx.x, cluster);
@@ -105,7 +106,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     #pragma unroll 1
     for (u32 index = blockIdx.x; index < works; index += gridDim.x, ++turn) {
         const Work work = next;
-        // It goes with products of this tile, or of the other warpgroup's.
+        // The next one, along with products of this tile, or of the other warpgroup's.
         const bool last = index + gridDim.x >= works;
         const auto find_next = [&] {
             if (!last) next = work_at<T, S>(p, tiles, index + gridDim.x, cluster);
