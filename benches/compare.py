@@ -37,6 +37,8 @@ import numpy
 import torch
 import torch.nn.functional as F
 
+from machine import provenance
+
 torch.set_num_threads(len(cores))
 torch.set_grad_enabled(False)
 torch.manual_seed(1)
@@ -252,20 +254,6 @@ def ours(method, folder):
     return {f["work"]: f["median"] for f in figures if f["metric"] == "time"}
 
 
-def provenance():
-    """What every figure stands with."""
-    with open("/proc/cpuinfo") as file:
-        cpu = next((line.split(": ")[1].strip() for line in file if line.startswith("model name")), "unknown")
-    commit = os.environ.get("TAUT_COMMIT")
-    if not commit:
-        folder = os.path.dirname(os.path.abspath(__file__))
-        git = subprocess.run(["git", "-C", folder, "rev-parse", "HEAD"], capture_output=True, text=True)
-        commit = git.stdout.strip() or "unknown"
-    machine = {"cpu": cpu, "cores": len(cores)}
-    peer = f"PyTorch {torch.__version__}"
-    return {"schema": 1, "machine": machine, "commit": commit, "date": time.strftime("%Y-%m-%d"), "peer": peer}
-
-
 def main():
     names = [name for name in PEERS if not options.ops or name.split(",")[0] in options.ops.split(",")]
     rows, slow = [], []
@@ -296,7 +284,7 @@ def main():
                     slow.append(work)
     if options.out:
         with open(options.out, "w") as file:
-            json.dump({**provenance(), "rows": rows}, file, indent=1)
+            json.dump({"schema": 1, **provenance(False), "rows": rows}, file, indent=1)
     print(f"{len(rows)} rows, {len(slow)} more than twice as slow: {', '.join(slow)}")
     return bool(slow)
 

@@ -36,6 +36,8 @@ import tempfile
 import torch
 import torch.nn.functional as F
 
+from machine import provenance
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 START_STEPS, START_BAR = 20, 1e-5
 WINDOW = 20
@@ -208,7 +210,7 @@ def main():
     show(name, rows)
     if options.out:
         with open(options.out, "w") as f:
-            result = {"device": name, "torch": torch.__version__, "rows": rows, "curves": curves}
+            result = {**provenance(options.device == "cuda"), "rows": rows, "curves": curves}
             json.dump(result, f, indent=1)
     missed = [row["way"] for row in rows if not row["keeps"]]
     if missed:

@@ -64,6 +64,8 @@ import torch
 import transformers
 from transformers import BertModel
 
+from machine import machine, provenance
+
 transformers.logging.set_verbosity_error()
 torch.set_grad_enabled(False)
 torch.manual_seed(1)
@@ -314,17 +316,6 @@ def with_words(rows):
         rows.append(text | {"case": "words", "seconds": seconds, "sentences_per_s": sentences / seconds, "modes": {}})
 
 
-def machine():
-    with open("/proc/cpuinfo") as f:
-        cpu = next((line.split(": ")[1].strip() for line in f if line.startswith("model name")), "unknown")
-    facts = {"cpu": cpu, "cores": len(os.sched_getaffinity(0))}
-    if CUDA:
-        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        driver = subprocess.run(query, capture_output=True, text=True).stdout.split("\n")[0]
-        facts |= {"gpu": torch.cuda.get_device_name(), "driver": driver, "cuda": torch.version.cuda}
-    return facts
-
-
 def print_table(rows, before, after):
     print(f"{'case':10} {'PyTorch':>11} {'sentences/s':>12} {'peak':>10}  mode")
     for row in rows:
@@ -357,13 +348,12 @@ def main():
     model = Embedder(golden.find(options.data, "minilm")).to(DEVICE).eval()
     check(model)
     weights = sum(p.nbytes for p in [*model.parameters(), *model.buffers()])
-    print(f"PyTorch {torch.__version__}, transformers {transformers.__version__}, {machine()}, weights {weights} bytes")
+    print(f"PyTorch {torch.__version__}, transformers {transformers.__version__}, {machine(CUDA)}, weights {weights} bytes")
     rows = []
     result = {
-        "machine": machine(),
+        **provenance(CUDA),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "date": time.strftime("%Y-%m-%d"),
         "weights_bytes": weights,
         "rows": rows,
     }

@@ -46,6 +46,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint_sequential
 
+from machine import provenance
+
 WARM, STEPS, SECONDS = 4, 5, 1.0
 LAYERS, WIDTH, BATCH = 16, 4096, 16384
 
@@ -270,14 +272,7 @@ def main():
         best = min(working, key=lambda mode: working[mode]["seconds"]) if working else None
         print(f"  {work:20} {json.dumps(modes)}", file=sys.stderr, flush=True)
         rows[work] = {"mode": best, **(working.get(best) or {}), "modes": modes, "ours": own}
-    driver = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    result = {
-        "gpu": torch.cuda.get_device_name(),
-        "driver": subprocess.run(driver, check=False, capture_output=True, text=True).stdout.strip(),
-        "torch": torch.__version__,
-        "commit": os.environ.get("TAUT_COMMIT"),
-        "rows": rows,
-    }
+    result = {**provenance(True), "rows": rows}
     if options.out:
         with open(options.out, "w") as f:
             json.dump(result, f, indent=1)
