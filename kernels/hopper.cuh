@@ -224,16 +224,15 @@ template <bool kOuter> __device__ __forceinline__ u64 factor_at(u32 address, u32
     "+f"(sums[i]), "+f"(sums[i + 1]), "+f"(sums[i + 2]), "+f"(sums[i + 3]), "+f"(sums[i + 4]), "+f"(sums[i + 5]), \
         "+f"(sums[i + 6]), "+f"(sums[i + 7])
 #define TAUT_SUMS_32(i) TAUT_SUMS_8(i), TAUT_SUMS_8(i + 8), TAUT_SUMS_8(i + 16), TAUT_SUMS_8(i + 24)
+#define TAUT_OUT_16 "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define TAUT_OUT_32 \
-    "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
-    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define TAUT_OUT_64 \
-    TAUT_OUT_32 ", " \
-    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-    "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+    TAUT_OUT_16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define TAUT_OUT_48 TAUT_OUT_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define TAUT_OUT_56 TAUT_OUT_48 ", %48, %49, %50, %51, %52, %53, %54, %55"
+#define TAUT_OUT_64 TAUT_OUT_56 ", %56, %57, %58, %59, %60, %61, %62, %63"
+#define TAUT_OUT_72 TAUT_OUT_64 ", %64, %65, %66, %67, %68, %69, %70, %71"
 #define TAUT_OUT_96 \
-    TAUT_OUT_64 ", " \
-    "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+    TAUT_OUT_72 ", %72, %73, %74, %75, %76, %77, %78, %79, " \
     "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
 #define TAUT_OUT_128 \
     TAUT_OUT_96 ", " \
@@ -244,51 +243,53 @@ template <bool kOuter> __device__ __forceinline__ u64 factor_at(u32 address, u32
     "{\n.reg .pred add;\nsetp.ne.b32 add, " ADD ", 0;\n" \
     "wgmma.mma_async.sync.aligned." SHAPE ".f32." DTYPE "." DTYPE " " SUMS "}, " A ", " B ", add, 1, 1" OUTER ";\n}"
 
+// Of both dtypes of 16 bits.
+#define TAUT_HALVES(SHAPE, SUMS, A, B, ADD, OUTER, ...) \
+    if constexpr (kSame<T, f16>) { \
+        asm volatile(TAUT_PRODUCT(SHAPE, "f16", SUMS, A, B, ADD, OUTER) \
+                     : __VA_ARGS__ : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB))); \
+    } else { \
+        asm volatile(TAUT_PRODUCT(SHAPE, "bf16", SUMS, A, B, ADD, OUTER) \
+                     : __VA_ARGS__ : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB))); \
+    }
+
 // sums = a * b, or += that, for a [64, 16] and b [16, N], where N is twice the number of sums; for f32, of which the upper 19
 // bits count (tf32), a [64, 8] and b [8, N], never kOuter. Thread l of warp w of the warpgroup holds rows 16 * w + l / 4 and
 // the one 8 below; of each block of 8 columns 2 * (l % 4) and the next: two sums of the upper row, then two of the lower.
 template <typename T, bool kA, bool kB, u32 kSums>
 __device__ __forceinline__ void multiply_group(f32 (&sums)[kSums], u64 a, u64 b, bool add) {
-    static_assert(kSums == 64 || kSums == 128 || ((kSums == 32 || kSums == 96) && kIsHalf<T>));
     static_assert(kIsHalf<T> || !(kA || kB));
-    if constexpr (kSums == 32 && kSame<T, f16>) {
-        asm volatile(TAUT_PRODUCT("m64n64k16", "f16", TAUT_OUT_32, "%32", "%33", "%34", ", %35, %36")
-                     : TAUT_SUMS_32(0)
-                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
+    if constexpr (!kIsHalf<T>) {
+        static_assert(kSums == 64 || kSums == 128);
+        if constexpr (kSums == 64) {
+            asm volatile(TAUT_PRODUCT("m64n128k8", "tf32", TAUT_OUT_64, "%64", "%65", "%66", "")
+                         : TAUT_SUMS_32(0), TAUT_SUMS_32(32) : "l"(a), "l"(b), "r"(u32(add)));
+        } else {
+            asm volatile(TAUT_PRODUCT("m64n256k8", "tf32", TAUT_OUT_128, "%128", "%129", "%130", "")
+                         : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64), TAUT_SUMS_32(96)
+                         : "l"(a), "l"(b), "r"(u32(add)));
+        }
+    } else if constexpr (kSums == 16) {
+        TAUT_HALVES("m64n32k16", TAUT_OUT_16, "%16", "%17", "%18", ", %19, %20", TAUT_SUMS_8(0), TAUT_SUMS_8(8));
     } else if constexpr (kSums == 32) {
-        asm volatile(TAUT_PRODUCT("m64n64k16", "bf16", TAUT_OUT_32, "%32", "%33", "%34", ", %35, %36")
-                     : TAUT_SUMS_32(0)
-                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
-    } else if constexpr (kSums == 64 && kSame<T, f32>) {
-        asm volatile(TAUT_PRODUCT("m64n128k8", "tf32", TAUT_OUT_64, "%64", "%65", "%66", "")
-                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32) : "l"(a), "l"(b), "r"(u32(add)));
-    } else if constexpr (kSame<T, f32>) {
-        asm volatile(TAUT_PRODUCT("m64n256k8", "tf32", TAUT_OUT_128, "%128", "%129", "%130", "")
-                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64), TAUT_SUMS_32(96)
-                     : "l"(a), "l"(b), "r"(u32(add)));
-    } else if constexpr (kSums == 64 && kSame<T, f16>) {
-        asm volatile(TAUT_PRODUCT("m64n128k16", "f16", TAUT_OUT_64, "%64", "%65", "%66", ", %67, %68")
-                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32)
-                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
+        TAUT_HALVES("m64n64k16", TAUT_OUT_32, "%32", "%33", "%34", ", %35, %36", TAUT_SUMS_32(0));
+    } else if constexpr (kSums == 48) {
+        TAUT_HALVES("m64n96k16", TAUT_OUT_48, "%48", "%49", "%50", ", %51, %52", TAUT_SUMS_32(0), TAUT_SUMS_8(32),
+                    TAUT_SUMS_8(40));
+    } else if constexpr (kSums == 56) {
+        TAUT_HALVES("m64n112k16", TAUT_OUT_56, "%56", "%57", "%58", ", %59, %60", TAUT_SUMS_32(0), TAUT_SUMS_8(32),
+                    TAUT_SUMS_8(40), TAUT_SUMS_8(48));
     } else if constexpr (kSums == 64) {
-        asm volatile(TAUT_PRODUCT("m64n128k16", "bf16", TAUT_OUT_64, "%64", "%65", "%66", ", %67, %68")
-                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32)
-                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
-    } else if constexpr (kSums == 96 && kSame<T, f16>) {
-        asm volatile(TAUT_PRODUCT("m64n192k16", "f16", TAUT_OUT_96, "%96", "%97", "%98", ", %99, %100")
-                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64)
-                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
+        TAUT_HALVES("m64n128k16", TAUT_OUT_64, "%64", "%65", "%66", ", %67, %68", TAUT_SUMS_32(0), TAUT_SUMS_32(32));
+    } else if constexpr (kSums == 72) {
+        TAUT_HALVES("m64n144k16", TAUT_OUT_72, "%72", "%73", "%74", ", %75, %76", TAUT_SUMS_32(0), TAUT_SUMS_32(32),
+                    TAUT_SUMS_8(64));
     } else if constexpr (kSums == 96) {
-        asm volatile(TAUT_PRODUCT("m64n192k16", "bf16", TAUT_OUT_96, "%96", "%97", "%98", ", %99, %100")
-                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64)
-                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
-    } else if constexpr (kSame<T, f16>) {
-        asm volatile(TAUT_PRODUCT("m64n256k16", "f16", TAUT_OUT_128, "%128", "%129", "%130", ", %131, %132")
-                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64), TAUT_SUMS_32(96)
-                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
+        TAUT_HALVES("m64n192k16", TAUT_OUT_96, "%96", "%97", "%98", ", %99, %100", TAUT_SUMS_32(0), TAUT_SUMS_32(32),
+                    TAUT_SUMS_32(64));
     } else {
-        asm volatile(TAUT_PRODUCT("m64n256k16", "bf16", TAUT_OUT_128, "%128", "%129", "%130", ", %131, %132")
-                     : TAUT_SUMS_32(0), TAUT_SUMS_32(32), TAUT_SUMS_32(64), TAUT_SUMS_32(96)
-                     : "l"(a), "l"(b), "r"(u32(add)), "n"(u32(kA)), "n"(u32(kB)));
+        static_assert(kSums == 128);
+        TAUT_HALVES("m64n256k16", TAUT_OUT_128, "%128", "%129", "%130", ", %131, %132", TAUT_SUMS_32(0), TAUT_SUMS_32(32),
+                    TAUT_SUMS_32(64), TAUT_SUMS_32(96));
     }
 }

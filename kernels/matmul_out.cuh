@@ -46,13 +46,14 @@ __device__ __forceinline__ void each_chunk(f32 (&sums)[kGroups][kSums], F f) {
 // The bias, which is on its way while the products are computed. Of columns: a pair for each lane and each 64 columns; every
 // warp has all of it. Of rows, where dst is turned: the two of a lane.
 template <typename T, u32 kN> struct Bias {
-    u32 pairs[kN / 64];
+    static constexpr u32 kPairs = (kN + 63) / 64;
+    u32 pairs[kPairs];
 
     __device__ __forceinline__ void bring(const Product& p, u64 tile_col) {
         const T* bias = static_cast<const T*>(p.bias);
         const bool on_pairs = p.bias_n == 1 && p.n % 2 == 0 && is_aligned<4>(p.bias);
         #pragma unroll
-        for (u32 i = 0; i < kN / 64; ++i) {
+        for (u32 i = 0; i < kPairs; ++i) {
             const u64 col = tile_col + i * 64 + threadIdx.x % 32 * 2;
             const T* at = bias + col * p.bias_n;
             pairs[i] = 0;

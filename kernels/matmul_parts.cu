@@ -1,25 +1,29 @@
-// matmul_parts.cu: products as in matmul_wgmma.cu of so few tiles that most of the card would have none: the blocks of a cluster
-// take one tile, each a part of k, and add up through each other's shared memory.
+// matmul_parts.cu: products as in matmul_wgmma.cu of few tiles. Of so few that most of the card would have none, the blocks of a
+// cluster take one tile, each a part of k, and add up through each other's shared memory; alone, a block takes one of the widths
+// with which as many tiles as the card has multiprocessors come out.
 //
 // One thread of a block starts bulk copies of both operands into a ring of stages; warpgroups of 64 rows each multiply. Every
 // block then lays its sums where the ring was, in rows; when all blocks have, each takes some of the rows, adds them up in the
-// order of the parts, so that the bits do not depend on who adds, and stores them.
+// order of the parts, so that the bits do not depend on who adds, and stores them. Who has nobody to add to rounds at once, and
+// the copy engine stores, if it can and there is no more to do than a bias and relu.
 //
-// Launch     1-D, a cluster for each tile of each product; in clusters of 2 to 8, the parts of k, some of which may be empty;
+// Launch     1-D, a cluster for each tile of each product; in clusters of 1 to 8, the parts of k, some of which may be empty;
 //            Shape::kThreads threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
-// Requires   a_map and b_map as in matmul_wgmma.cu; k at least 1.
+// Requires   a_map and b_map as in matmul_wgmma.cu; k at least 1. dst_map in boxes of 64 rows and Shape::kOutCols columns, if
+//            out_of says so: of 64 as those of operands, of others as in dst.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu.
 // Bound by   what L2 and memory bring; for short k, the latencies of copies and of the cluster.
-#include "matmul_ring.cuh"
+#include "matmul_out.cuh"
 
-// Tiles of kM x kN. The numbers come from Tile in src/variant.rs.
+// Tiles of kM x kN. The numbers come from Strip in src/variant.rs.
 template <u32 kM_, u32 kN_, u32 kStages_> struct Shape {
     static constexpr u32 kM = kM_, kN = kN_, kStages = kStages_;
     static constexpr u32 kABytes = kM * 128, kBytes = (kM + kN) * 128;
     static constexpr u32 kMultiply = kM / 64 * 128, kThreads = kMultiply + 32, kWarps = kMultiply / 32;
-    // Warps take all columns of a row, or a half of them, 4 to a lane.
-    static constexpr u32 kHalves = kN / 128;
+    // Warps take all columns of a row, or a half of them, 4 to a lane; of less than 128 columns the last lanes take none.
+    static constexpr u32 kHalves = (kN + 127) / 128;
+    static constexpr u32 kOutCols = kN % 64 == 0 ? 64 : kN;  // of a box of results
     // Of sums: what is added to a multiple of 128 bytes lets the eight rows that a warp writes at a time meet all banks.
     static constexpr u32 kRowBytes = kN * sizeof(f32) + 32;
     static_assert((kM == 64 || kM == 128) && kWarps % kHalves == 0 && kM * kRowBytes <= kStages * kBytes);
@@ -93,10 +97,38 @@ void store_together(const Product& p, f32 (&x)[kTogether][kCols], u64 at, u64 st
     }
 }
 
+// Rounds the sums of a warpgroup and sends them out, by way of `at`. In boxes of 64 columns packs lie as in a ring's.
+template <typename T, typename S>
+__device__ __forceinline__
+void send_whole(const Product& p, const f32 (&sums)[S::kN / 2], const TensorMap& map, u32 at, u32 m0, u32 n0, u32 product) {
+    const u32 lane = threadIdx.x % 32, y = threadIdx.x / 32 % 4 * 16 + lane % 16;
+    #pragma unroll
+    for (u32 b = 0; b < S::kN / 8; b += 2) {
+        u32 words[4];
+        #pragma unroll
+        for (u32 w = 0; w < 4; ++w) {
+            const f32 low = sums[4 * b + 2 * w], high = sums[4 * b + 2 * w + 1];
+            words[w] = p.activation == 1 ? pack_relu_pair<T>(low, high) : pack_pair<T>(low, high);
+        }
+        const u32 pack = b % (S::kOutCols / 8) + lane / 16;
+        const u32 box = at + b / (S::kOutCols / 8) * kBoxBytes + y * S::kOutCols * u32(sizeof(T));
+        store_blocks(box + (S::kOutCols == 64 ? pack ^ y % 8 : pack) * 16, words);
+    }
+    copy_out_fence();
+    group_wait(2 + threadIdx.x / 128);
+    if (threadIdx.x % 128 != 0) return;
+    #pragma unroll
+    for (u32 i = 0; i < S::kN / S::kOutCols; ++i) {
+        copy_box_out(map, at + i * kBoxBytes, n0 + i * S::kOutCols, m0, product);
+    }
+    copy_out_commit();
+    copy_out_wait<0>();
+}
+
 template <typename T, Major kA, Major kB, typename S>
 __global__ void __launch_bounds__(S::kThreads, 1)
 matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMap a_map,
-             const __grid_constant__ TensorMap b_map) {
+             const __grid_constant__ TensorMap b_map, const __grid_constant__ TensorMap dst_map) {
     using A = Side<kA, S::kM, S::kM>;
     using B = Side<kB, S::kN, S::kN>;
     lead();
@@ -129,6 +161,8 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     Ring<S::kStages> ring;
 
     if (threadIdx.x >= S::kMultiply) {
+        // Rows outside would take longer to come than others: of few rows the box has no more.
+        const u32 rows = kA == Major::K ? min((u32(p.m) + 7) & ~7u, S::kM) : S::kM, bytes = (rows + S::kN) * 128;
         // An operand that all products share has one place.
         const u32 a_product = p.batch.stride[0][0] == 0 ? 0 : product;
         const u32 b_product = p.batch.stride[1][0] == 0 ? 0 : product;
@@ -137,7 +171,7 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             const u32 barrier = full + 8 * ring.stage, to = ring_at + ring.stage * S::kBytes;
             const u32 k = (first + step) * kStep<T>;
             barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
-            barrier_expect(barrier, S::kBytes);
+            barrier_expect(barrier, bytes);
             A::fetch(to, a_map, u32(tile.m0), k, a_product, barrier);
             B::fetch(to + S::kABytes, b_map, u32(tile.n0), k, b_product, barrier);
         }
@@ -147,9 +181,12 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, rows_at = warp / 4 * 64;
     const u32 first_col = warp % S::kHalves * 128 + lane * kCols;
     const u64 col = tile.n0 + first_col;
-    const u32 cols = left_of(p.n, col, kCols);
+    const u32 cols = first_col < S::kN ? left_of(p.n, col, kCols) : 0;
+    const bool whole = kIsHalf<T> && parts == 1 && out_of(p) == Out::Boxes && !p.onto && p.activation <= 1;
     f32 term[kCols] = {};
-    if (p.bias) load_bias<T>(term, p, col, cols);
+    Bias<T, S::kN> bias;
+    if (p.bias && whole) bias.bring(p, tile.n0);
+    else if (p.bias) load_bias<T>(term, p, col, cols);
     const auto leave = [&](u32 barrier) {
         if (lane == 0) barrier_arrive(barrier);
     };
@@ -177,6 +214,14 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     // All copies have come, and when all warps are here nobody reads them any more.
     if constexpr (S::kMultiply == 256) pair_wait(1);
     else group_wait(1);
+    if constexpr (kIsHalf<T>) {
+        if (whole) {
+            f32 (&all)[1][S::kN / 2] = reinterpret_cast<f32 (&)[1][S::kN / 2]>(sums);
+            if (p.bias) bias.add_to(all);
+            const u32 box = ring_at + rows_at * S::kN * u32(sizeof(T));
+            return send_whole<T, S>(p, sums, dst_map, box, u32(tile.m0) + rows_at, u32(tile.n0), product);
+        }
+    }
     const u32 own = ring_at + (warp * 16 + lane / 4) * S::kRowBytes + lane % 4 * 8;
     #pragma unroll
     for (u32 i = 0; i < S::kN / 2; i += 2) {
@@ -186,9 +231,10 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
 
     // The warps of all blocks take rows in turn.
     const u32 first_row = (part * S::kWarps + warp) / S::kHalves, step_rows = parts * S::kWarps / S::kHalves;
-    const u32 end = left_of(p.m, tile.m0, S::kM);
+    const u32 end = first_col < S::kN ? left_of(p.m, tile.m0, S::kM) : 0;
     const u32 at = ring_at + first_col * sizeof(f32);
     switch (parts) {
+        case 1: break;
         case 2: add_up<S, 2>(at, first_row, end); break;
         case 3: add_up<S, 3>(at, first_row, end); break;
         case 4: add_up<S, 4>(at, first_row, end); break;

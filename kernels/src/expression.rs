@@ -59,9 +59,9 @@ impl Kernel {
                 let shape = format!("Shape<{m}, {n}, {}, {}>", team(tile), stages(tile));
                 format!("{family}<{dtype}, Major::{a:?}, Major::{b:?}, {shape}>")
             }
-            Kernel::MatmulParts(dtype, [a, b], tile) => {
-                let (m, n) = self.extent();
-                let shape = format!("Shape<{m}, {n}, {}>", stages(tile));
+            Kernel::MatmulParts(dtype, [a, b], strip) => {
+                let (m, n) = strip.extent();
+                let shape = format!("Shape<{m}, {n}, {}>", strip.stages());
                 format!("matmul_parts<{dtype}, Major::{a:?}, Major::{b:?}, {shape}>")
             }
             Kernel::MatmulAny(dtype) => format!("matmul_any<{dtype}, {}>", self.shape(Tile::Small)),
@@ -177,13 +177,13 @@ impl Kernel {
     /// Rows and columns of a tile of a product; 0 for all else.
     pub const fn extent(self) -> (u32, u32) {
         match self {
-            Kernel::MatmulWgmma(_, _, Tile::Small) | Kernel::MatmulParts(_, _, Tile::Small) => (64, 128),
+            Kernel::MatmulWgmma(_, _, Tile::Small) => (64, 128),
+            Kernel::MatmulParts(_, _, strip) => strip.extent(),
             // Blocks of 128 threads, with up to 128 sums each.
             Kernel::MatmulF32(_, Tile::Large) => (128, 128),
             Kernel::MatmulF32(_, Tile::Medium) => (64, 128),
             Kernel::Matmul(_, _, tile)
             | Kernel::MatmulWgmma(_, _, tile)
-            | Kernel::MatmulParts(_, _, tile)
             | Kernel::MatmulGrouped(_, _, tile)
             | Kernel::MatmulF32(_, tile) => tile.extent(),
             Kernel::MatmulAny(_) => Tile::Small.extent(),
@@ -210,9 +210,9 @@ impl Kernel {
                 let out = 2 * boxes * 8;
                 stages(tile) * 128 * (m + n) + (out + 1) * 1024
             }
-            Kernel::MatmulParts(_, _, tile) => {
-                let (m, n) = self.extent();
-                stages(tile) * 128 * (m + n) + 1024
+            Kernel::MatmulParts(_, _, strip) => {
+                let (m, n) = strip.extent();
+                strip.stages() * 128 * (m + n) + 1024
             }
             // Elements come by way of registers: more than 2 stages would hide nothing.
             Kernel::MatmulAny(_) => 2 * 64 * (64 + 64),
@@ -288,7 +288,7 @@ const fn team(tile: Tile) -> u32 {
     if matches!(tile, Tile::Large | Tile::Broad) { 2 } else { 1 }
 }
 
-/// Stages of `matmul_wgmma.cu`, `matmul_grouped.cu` and `matmul_parts.cu`: as many as there is room for.
+/// Stages of `matmul_wgmma.cu` and `matmul_grouped.cu`: as many as there is room for.
 const fn stages(tile: Tile) -> u32 {
     match tile {
         Tile::Large | Tile::Broad => 4,

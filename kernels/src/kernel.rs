@@ -7,7 +7,7 @@ use crate::{
     args::{STAY_TEAMS, slice_widths},
     expression::pack_len,
     variant::{
-        Access, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Thin, Tile,
+        Access, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Strip, Thin, Tile,
         Update, WIDTHS, Weight,
     },
 };
@@ -47,8 +47,8 @@ pub enum Kernel {
     Matmul(DType, [Major; 2], Tile),
     /// `matmul_wgmma.cu`: the same on cards of 9.0; and operands of f32 along `k`, as tf32.
     MatmulWgmma(DType, [Major; 2], Tile),
-    /// `matmul_parts.cu`: the same, with `k` in parts that a cluster adds up.
-    MatmulParts(DType, [Major; 2], Tile),
+    /// `matmul_parts.cu`: the same of few tiles, with `k` in parts that a cluster adds up.
+    MatmulParts(DType, [Major; 2], Strip),
     /// `matmul_grouped.cu`: a list of such products, in large or medium tiles.
     MatmulGrouped(DType, [Major; 2], Tile),
     /// `matmul_any.cu`: 16-bit operands with any strides, in small tiles.
@@ -208,7 +208,8 @@ impl Kernel {
                 all.extend(Tile::ALL.map(|tile| Kernel::Matmul(dtype, majors, tile)));
                 let tiles = Tile::of_wgmma(dtype, majors);
                 all.extend(tiles.map(|tile| Kernel::MatmulWgmma(dtype, majors, tile)));
-                all.extend(Tile::ALL.map(|tile| Kernel::MatmulParts(dtype, majors, tile)));
+                let strips = Strip::of(dtype, majors);
+                all.extend(strips.map(|strip| Kernel::MatmulParts(dtype, majors, strip)));
                 all.extend(
                     [Tile::Large, Tile::Medium].map(|tile| Kernel::MatmulGrouped(dtype, majors, tile)),
                 );
@@ -217,11 +218,11 @@ impl Kernel {
             all.extend(Thin::ALL.map(|thin| Kernel::MatmulThin(dtype, thin)));
         }
         for tile in Tile::ALL {
-            let along_k = [Major::K; 2];
-            all.push(Kernel::MatmulWgmma(DType::F32, along_k, tile));
-            all.push(Kernel::MatmulParts(DType::F32, along_k, tile));
+            all.push(Kernel::MatmulWgmma(DType::F32, [Major::K; 2], tile));
             all.extend(Copies::PAIRS.map(|pair| Kernel::MatmulF32(pair, tile)));
         }
+        let strips = Strip::of(DType::F32, [Major::K; 2]);
+        all.extend(strips.map(|strip| Kernel::MatmulParts(DType::F32, [Major::K; 2], strip)));
         for width in WIDTHS {
             // Rows of 256 leave no registers for the sums of a large tile.
             let is_made = move |tile: &Tile| *tile != Tile::Large || width < 256;
@@ -397,8 +398,8 @@ impl Kernel {
             Kernel::MatmulWgmma(dtype, [a, b], tile) => {
                 [25, tile as usize, dtype as usize, a as usize * 2 + b as usize]
             }
-            Kernel::MatmulParts(dtype, [a, b], tile) => {
-                [39, tile as usize, dtype as usize, a as usize * 2 + b as usize]
+            Kernel::MatmulParts(dtype, [a, b], strip) => {
+                [39, strip as usize, dtype as usize, a as usize * 2 + b as usize]
             }
             Kernel::MatmulGrouped(dtype, [a, b], tile) => {
                 [46, tile as usize, dtype as usize, a as usize * 2 + b as usize]

@@ -100,6 +100,90 @@ impl Tile {
     }
 }
 
+/// The part of a product that a cluster of `matmul_parts.cu` computes, by its rows and columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Strip {
+    /// 128 x 256.
+    M128N256,
+    /// 128 x 128.
+    M128N128,
+    /// 64 x 128.
+    M64N128,
+    /// 128 x 64.
+    M128N64,
+    /// 64 x 64.
+    M64N64,
+    /// 128 x 144: this and those below only where both operands have 16 bits and lie along `k`.
+    M128N144,
+    /// 128 x 112.
+    M128N112,
+    /// 128 x 96.
+    M128N96,
+    /// 64 x 112.
+    M64N112,
+    /// 64 x 96.
+    M64N96,
+    /// 64 x 32.
+    M64N32,
+}
+
+impl Strip {
+    /// Every one; `ALL[strip as usize] == strip`.
+    pub const ALL: [Strip; 11] = [
+        Strip::M128N256,
+        Strip::M128N128,
+        Strip::M64N128,
+        Strip::M128N64,
+        Strip::M64N64,
+        Strip::M128N144,
+        Strip::M128N112,
+        Strip::M128N96,
+        Strip::M64N112,
+        Strip::M64N96,
+        Strip::M64N32,
+    ];
+
+    /// Those for such operands.
+    pub fn of(dtype: DType, majors: [Major; 2]) -> impl Iterator<Item = Strip> {
+        let of_f32 = [Strip::M128N256, Strip::M128N128, Strip::M64N128];
+        let exists = move |strip: &Strip| match dtype {
+            DType::F32 => of_f32.contains(strip),
+            _ => majors == [Major::K; 2] || strip.extent().1.is_multiple_of(64),
+        };
+        Strip::ALL.into_iter().filter(exists)
+    }
+
+    /// Rows and columns of the output of a product.
+    pub const fn extent(self) -> (u32, u32) {
+        match self {
+            Strip::M128N256 => (128, 256),
+            Strip::M128N128 => (128, 128),
+            Strip::M64N128 => (64, 128),
+            Strip::M128N64 => (128, 64),
+            Strip::M64N64 => (64, 64),
+            Strip::M128N144 => (128, 144),
+            Strip::M128N112 => (128, 112),
+            Strip::M128N96 => (128, 96),
+            Strip::M64N112 => (64, 112),
+            Strip::M64N96 => (64, 96),
+            Strip::M64N32 => (64, 32),
+        }
+    }
+
+    /// Stages of operands on their way.
+    pub(crate) const fn stages(self) -> u32 {
+        match self {
+            Strip::M128N256 => 4,
+            Strip::M128N128 => 5,
+            Strip::M128N144 => 6,
+            Strip::M128N112 | Strip::M128N96 => 7,
+            Strip::M64N128 | Strip::M128N64 => 8,
+            Strip::M64N64 | Strip::M64N112 | Strip::M64N96 => 10,
+            Strip::M64N32 => 12,
+        }
+    }
+}
+
 /// The part of a product of few rows or columns that a block of `matmul_thin.cu` computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Thin {

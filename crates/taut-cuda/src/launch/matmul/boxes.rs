@@ -41,9 +41,14 @@ pub(super) fn factors(
 ) -> Result<[TensorMap; 2]> {
     let Product { a, b, m, n, k, a_m, a_k, b_k, b_n, ref batch, .. } = *product;
     let tile = kernel.extent();
+    // `matmul_parts.cu` brings no rows that a product of few does not have.
+    let of_a = match kernel {
+        Kernel::MatmulParts(..) => u64::from(tile.0).min(m.next_multiple_of(8)) as u32,
+        _ => tile.0,
+    };
     let of_b = if kernel.pairs() { tile.1 / 2 } else { tile.1 };
     let [a_step, b_step] = batch.stride.map(|strides| strides[0]);
-    let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], tile: tile.0 };
+    let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], tile: of_a };
     let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], tile: of_b };
     let elements = match dtype {
         DType::F32 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32,
@@ -53,9 +58,23 @@ pub(super) fn factors(
         let Factor { address, outer, k, step, major, tile } = factor;
         let (along, across, rows) = if major == Major::K { (k, outer, tile) } else { (outer, k, ROWS) };
         let products = if step == 0 { 1 } else { batch.numel };
-        encode(stream, (elements, dtype.size()), address, along.0, [across, (products, step)], rows)
+        let boxes = Boxes::of(rows, dtype);
+        encode(stream, (elements, dtype.size()), address, along.0, [across, (products, step)], boxes)
     };
     Ok([map(a)?, map(b)?])
+}
+
+/// That of `dst` for `matmul_parts.cu`, in boxes of the columns of a tile if those are no multiple of [`ROWS`].
+pub(super) fn whole(stream: &Stream, product: &Product, dtype: DType, columns: u32) -> Result<TensorMap> {
+    let Product { dst, m, n, ref batch, wide, .. } = *product;
+    if !goes_in_boxes(product) || wide != 0 {
+        return Ok(TensorMap::default()); // stored without
+    }
+    let boxes = match columns.is_multiple_of(ROWS) {
+        true => Boxes::of(ROWS, dtype),
+        false => Boxes { columns, rows: ROWS, swizzle: sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_NONE },
+    };
+    encode(stream, (elements(dtype), dtype.size()), dst, n, [(m, n), (batch.numel, m * n)], boxes)
 }
 
 /// That of `dst`. What lies outside is dropped.
@@ -67,7 +86,8 @@ pub(super) fn results(stream: &Stream, product: &Product, dtype: DType) -> Resul
     let out = if wide == 0 { dtype } else { DType::F32 };
     let (rows, row) = if turned == 0 { (m, n) } else { (n, m) };
     let of_box = if turned != 0 && wide != 0 { TURNED_WIDE_ROWS } else { ROWS };
-    encode(stream, (elements(out), out.size()), dst, row, [(rows, row), (batch.numel, m * n)], of_box)
+    let boxes = Boxes::of(of_box, out);
+    encode(stream, (elements(out), out.size()), dst, row, [(rows, row), (batch.numel, m * n)], boxes)
 }
 
 /// The same products with the factors in turned roles, where `kernel` can turn the results back on their way out and needs
@@ -119,20 +139,36 @@ fn elements(dtype: DType) -> sys::CUtensorMapDataType {
     }
 }
 
-/// Boxes of [`ROW_BYTES`] along the axis that is contiguous, `row` long, and of `rows` along the next. The other axes are
-/// extents and strides. Elements come with their size.
+/// How an operand is cut: along the axis that is contiguous, and along the next.
+struct Boxes {
+    columns: u32,
+    rows: u32,
+    swizzle: sys::CUtensorMapSwizzle,
+}
+
+impl Boxes {
+    /// With rows of [`ROW_BYTES`], whose packs lie as wgmma reads them.
+    fn of(rows: u32, dtype: DType) -> Boxes {
+        let columns = ROW_BYTES / dtype.size() as u32;
+        Boxes { columns, rows, swizzle: sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B }
+    }
+}
+
+/// The map of an operand whose contiguous axis is `row` long. The other axes are extents and strides. Elements come with their
+/// size.
 fn encode(
     stream: &Stream,
     (elements, size): (sys::CUtensorMapDataType, usize),
     address: u64,
     row: u64,
     axes: [(u64, u64); 2],
-    rows: u32,
+    boxes: Boxes,
 ) -> Result<TensorMap> {
+    let Boxes { columns, rows, swizzle } = boxes;
     let dims = [row, axes[0].0, axes[1].0];
     // In bytes. That of an axis of extent 1 plays no part, but must be one that could be.
     let strides = axes.map(|(extent, stride)| if extent > 1 { stride * size as u64 } else { 16 });
-    let (boxes, steps) = ([ROW_BYTES / size as u32, rows, 1], [1; 3]);
+    let (boxes, steps) = ([columns, rows, 1], [1; 3]);
     let mut map = TensorMap::default();
     // SAFETY: the map has the size and alignment of the driver's; the arrays have an element for each axis, strides for
     // each but the first. No address of the card is followed.
@@ -147,7 +183,7 @@ fn encode(
             boxes.as_ptr(),
             steps.as_ptr(),
             sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
-            sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+            swizzle,
             sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
             sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
         )

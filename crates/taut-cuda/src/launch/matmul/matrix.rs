@@ -4,7 +4,7 @@
 use super::{Pick, Tail, Way, boxes::ROW_BYTES, thin, vector::on_packs};
 use crate::Card;
 use taut_core::{DType, Layout, Precision, Products};
-use taut_kernels::{Copies, Kernel, Major, Tile, args::PARTIAL_PACK, pack_len};
+use taut_kernels::{Copies, Kernel, Major, Strip, Tile, args::PARTIAL_PACK, pack_len};
 
 /// Elements along `k` that 16-bit kernels take in one step.
 pub(super) const STEP: u64 = 32;
@@ -21,34 +21,47 @@ const MOST_WORKSPACE: u64 = 32 << 20;
 /// Cycles from the end of one kernel to the work of the next.
 pub(super) const SECOND_LAUNCH: u64 = 3000;
 
-/// Cycles in which the blocks of a cluster add up what they have of a tile, and those that each of them adds.
-const CLUSTER: u64 = 3000;
-const CLUSTER_BLOCK: u64 = 250;
+/// Cycles in which the blocks of a cluster meet, and those that each of them adds; bytes that one reads of the others in a cycle.
+const CLUSTER: u64 = 2000;
+const CLUSTER_BLOCK: u64 = 150;
+const CLUSTER_BYTES: u64 = 14;
 
 /// Blocks of a cluster at most: more were not timed.
 const MOST_CLUSTER: u64 = 6;
 
+/// Steps at most of what such blocks share: where both factors are more than L2 holds, they read them again and again.
+const MOST_CLUSTER_STEPS: u64 = 512;
+
 /// Blocks of a cluster at most that every card takes, and `matmul_parts.cu`.
 const LARGEST_CLUSTER: u64 = 8;
 
-/// Multiprocessors come in groups of so many or a few more, and a cluster lies within one. One group may be smaller: of an
-/// H200's 132, 30 clusters of 4 fit, and less than 24 of 5.
+/// Multiprocessors come in groups of so many or a few more, and a cluster lies within one. One group may be half as large: of an
+/// H200's 132, 37 clusters of 3 fit, 30 of 4 and 22 of 5.
 const GROUP: u64 = 16;
 
 /// Bytes that a multiprocessor gets from memory in a cycle, if all of them want some.
 pub(super) const MEMORY_BYTES: u64 = 18;
 
 /// The same where they come in tiles, whose rows are short.
-pub(super) const TILE_MEMORY_BYTES: u64 = 14;
+pub(super) const TILE_MEMORY_BYTES: u64 = 16;
 
 /// Bytes that a multiprocessor gets in a cycle at most: from memory, and from wherever they come.
 const MOST_MEMORY_BYTES: u64 = 24;
-const MOST_BYTES: u64 = 52;
+const MOST_BYTES: u64 = 68;
 
 /// The way that should be the fastest; of equals the one with larger tiles and fewer parts.
 pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
     let best = fastest(products, dtype, Precision::Exact, card);
     best.unwrap_or(Way { kernel: Kernel::MatmulAny(dtype), blocks: 0, parts: 1, tail: None, cycles: 0 })
+}
+
+/// The way of a row by a matrix that no cache holds, if it lies as `matmul_thin.cu` takes it: that brings it faster than
+/// `matvec.cu`, which has no more to do for each element.
+pub(super) fn streamed(products: &Products, dtype: DType, card: &Card) -> Option<Way> {
+    let bytes = products.count() * products.n * products.k * dtype.size();
+    let kernels = thin::candidates(products, dtype).into_iter().flatten();
+    let ways = kernels.flat_map(|kernel| ways(kernel, products, dtype, card, true));
+    ways.min_by_key(|way| way.cycles).filter(|_| bytes as u64 > card.l2_bytes)
 }
 
 /// Likewise in that precision, if there is a way.
@@ -112,7 +125,7 @@ fn candidates(products: &Products, dtype: DType, precision: Precision, card: &Ca
         }
         [Some(a), Some(b)] if is_hopper(card) && in_boxes(products, [a, b]) => {
             let whole = Tile::of_wgmma(dtype, [a, b]).map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
-            let parts = Tile::ALL.map(|tile| Kernel::MatmulParts(dtype, [a, b], tile));
+            let parts = Strip::of(dtype, [a, b]).map(|strip| Kernel::MatmulParts(dtype, [a, b], strip));
             whole.chain(parts).collect()
         }
         [Some(a), Some(b)] => Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)).into(),
@@ -141,7 +154,7 @@ pub(super) fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize), le
 }
 
 /// The ways to run a kernel, with the cycles that they should take: with `k` whole, in up to as many parts as fill the card,
-/// in parts that a cluster adds up, and with parts of the last rows only. `trusted`: those that the model was fitted to.
+/// in parts that a cluster adds up, if there are more than one, and with parts of the last rows only. `trusted`: those that the model was fitted to.
 fn ways(
     kernel: Kernel,
     products: &Products,
@@ -150,6 +163,7 @@ fn ways(
     trusted: bool,
 ) -> impl Iterator<Item = Way> {
     let Pace { blocks, busy, alone, ends } = pace(kernel);
+    let start = start(kernel);
     let (tile_m, tile_n) = kernel.extent();
     let (tile_m, tile_n) = (u64::from(tile_m), u64::from(tile_n));
     let [m, n, k, count] = [products.m, products.n, products.k, products.count()].map(|n| n as u64);
@@ -175,19 +189,24 @@ fn ways(
     let first = move |tiles: u64, parts: u64, least: u64| {
         let per_processor = (tiles * parts).div_ceil(processors);
         let rounds = per_processor.div_ceil(blocks);
+        // Of many blocks that are short the next begin while others end.
+        let all_ends = ends * if is_thin { rounds.min(3) } else { rounds };
         // Blocks of a cluster have whole stages.
         let steps = match in_cluster {
             true => steps.div_ceil(stage).div_ceil(parts) * stage,
             false => steps.div_ceil(parts),
         };
         let work = steps * (per_processor * busy).max(rounds * alone);
-        (work + rounds * ends).max(least + ends + if is_wgmma { work / 4 } else { 0 })
+        start + (work + all_ends).max(least + ends + if is_wgmma { work / 4 } else { 0 })
     };
     // One more part costs the sums of every product, written and read again.
     let sums = move |rows: u64| rows * n.next_multiple_of(PARTIAL_PACK.into());
     let second = move |parts: u64, sums: u64| match parts {
         1 => 0,
-        _ if in_cluster => CLUSTER + parts * CLUSTER_BLOCK,
+        _ if in_cluster => {
+            let of_others = tile_m * tile_n * 4 * (parts - 1) / parts;
+            CLUSTER + parts * CLUSTER_BLOCK + of_others / CLUSTER_BYTES
+        }
         _ => 6000 + parts * sums * 8 / (processors * 20),
     };
     let most = move |sums: u64| {
@@ -203,8 +222,12 @@ fn ways(
     };
     // Clusters that the card holds at once take a tile each.
     let groups = (processors / GROUP).saturating_sub(1);
-    let at_once = move |parts| if trusted { groups * (GROUP / parts) } else { processors };
-    let exists = move |parts: &u64| !in_cluster || *parts > 1 && groups > 0 && all <= at_once(*parts);
+    let at_once = move |parts| match trusted && parts > 1 {
+        true => groups * (GROUP / parts) + GROUP / 2 / parts,
+        false => processors,
+    };
+    let is_known = !trusted || steps <= MOST_CLUSTER_STEPS;
+    let exists = move |parts: &u64| !in_cluster || is_known && groups > 0 && all <= at_once(*parts);
     let even = (1..=most_of_all).filter(exists).map(move |parts| {
         let cycles = first(all, parts, least) + second(parts, count * sums(m));
         Way { kernel, blocks: tiles, parts, tail: None, cycles }
@@ -240,19 +263,33 @@ pub(super) struct Pace {
 pub(super) fn pace(kernel: Kernel) -> Pace {
     let (blocks, busy, alone, ends) = match kernel {
         Kernel::MatmulThin(_, thin) => return thin::pace(thin),
-        Kernel::MatmulWgmma(dtype, _, tile)
-        | Kernel::MatmulGrouped(dtype, _, tile)
-        | Kernel::MatmulParts(dtype, _, tile) => {
+        Kernel::MatmulWgmma(dtype, _, tile) | Kernel::MatmulGrouped(dtype, _, tile) => {
             let (blocks, busy, alone, ends) = match tile {
-                Tile::Large => (1, 520, 520, 4700),
-                Tile::Broad => (1, 405, 405, 3800),
-                Tile::Medium => (2, 290, 310, 3400),
-                Tile::Small => (2, 195, 195, 2500),
+                Tile::Large => (1, 550, 550, 4700),
+                Tile::Broad => (1, 420, 420, 3800),
+                Tile::Medium => (2, 305, 320, 3400),
+                Tile::Small => (2, 185, 185, 2500),
                 Tile::Tiny => (2, 200, 200, 1700),
             };
-            // The tensor cores take as many bytes at a time, whatever the dtype.
-            let times = dtype.size() as u64 / 2;
+            let times = times(dtype);
             (blocks, times * busy, times * alone, ends)
+        }
+        Kernel::MatmulParts(dtype, _, strip) => {
+            let (busy, alone, ends) = match strip {
+                Strip::M128N256 => (600, 600, 6400),
+                Strip::M128N144 => (335, 335, 4900),
+                Strip::M128N128 => (312, 312, 4000),
+                Strip::M128N112 => (235, 235, 4350),
+                Strip::M128N96 => (210, 210, 4200),
+                Strip::M128N64 => (190, 190, 3000),
+                Strip::M64N128 => (175, 175, 3100),
+                Strip::M64N112 => (165, 165, 3100),
+                Strip::M64N96 => (153, 153, 3000),
+                Strip::M64N64 => (128, 128, 2400),
+                Strip::M64N32 => (110, 110, 2450),
+            };
+            let times = times(dtype);
+            (1, times * busy, times * alone, ends)
         }
         Kernel::Matmul(_, _, Tile::Large) => (1, 1000, 1050, 4000),
         Kernel::Matmul(_, _, Tile::Medium) => (2, 560, 800, 3500),
@@ -264,6 +301,22 @@ pub(super) fn pace(kernel: Kernel) -> Pace {
         _ => (4, 1050, 4200, 4000),
     };
     Pace { blocks, busy, alone, ends }
+}
+
+/// Cycles of a launch beyond those of [`Pace::ends`], which warpgroups that take turns hide but once.
+fn start(kernel: Kernel) -> u64 {
+    match kernel {
+        Kernel::MatmulWgmma(_, _, Tile::Large) => 800,
+        Kernel::MatmulWgmma(_, _, Tile::Broad) => 1000,
+        Kernel::MatmulWgmma(_, _, Tile::Medium) => 500,
+        Kernel::MatmulWgmma(_, _, Tile::Small) => 1200,
+        _ => 0,
+    }
+}
+
+/// How often the tensor cores take a step: as many bytes at a time, whatever the dtype.
+fn times(dtype: DType) -> u64 {
+    dtype.size() as u64 / 2
 }
 
 /// Whether the copy engine of 9.0 can bring both operands: rows that do not overlap, one stride from product to product.

@@ -145,7 +145,8 @@ fn seen(problem: &Problem<'_>, card: &Card) -> Seen {
     let products = if turned { products.transposed() } else { products };
     let mut product = Product { lanes: 1, wide: u32::from(out == DType::F32), ..Product::default() };
     let way = match products.m {
-        1 => vector::choose(&products, dtype, card, &mut product),
+        1 => matrix::streamed(&products, dtype, card)
+            .unwrap_or_else(|| vector::choose(&products, dtype, card, &mut product)),
         _ => lately::chosen(&products, dtype, Precision::Exact, card, None, || {
             matrix::choose(&products, dtype, card)
         }),
@@ -337,7 +338,8 @@ fn multiply(stream: &Stream, choice: &Choice, product: &Product, count: u64) -> 
     }
     if let Kernel::MatmulParts(dtype, majors, _) = kernel {
         let [a, b] = boxes::factors(stream, &product, dtype, majors, kernel)?;
-        let args = [Arg::new(&product), Arg::new(&a), Arg::new(&b)];
+        let dst = boxes::whole(stream, &product, dtype, kernel.extent().1)?;
+        let args = [Arg::new(&product), Arg::new(&a), Arg::new(&b), Arg::new(&dst)];
         // SAFETY: likewise.
         return unsafe { stream.launch(kernel, blocks(choice, count)?, args) };
     }

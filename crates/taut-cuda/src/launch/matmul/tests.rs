@@ -1,7 +1,7 @@
 use super::{matrix::MOST_PARTS, *};
 use crate::Grid;
 use taut_core::Shape;
-use taut_kernels::{Copies, Major, Thin, Tile, args::WALK_LIMIT};
+use taut_kernels::{Copies, Major, Strip, Thin, Tile, args::WALK_LIMIT};
 
 fn layout(rows: usize, cols: usize) -> Layout {
     Layout::contiguous(Shape::new(&[rows, cols]).unwrap())
@@ -153,8 +153,14 @@ fn vectors_stream_the_matrix_as_it_lies() {
     let Product { m, n, packed, lanes, .. } = column.product;
     assert_eq!((m, n, packed, lanes, column.product.splits), (1, 4096, 3, 32, 1));
     // Three packs for each thread of a warp would leave a load of four unused.
-    let short = plan(&layout(50_304, 768), &layout(768, 1), DType::F16);
-    assert_eq!((short.product.lanes, short.blocks), (8, 50_304 / 32));
+    let short = plan(&layout(20_480, 768), &layout(768, 1), DType::F16);
+    assert_eq!((short.product.lanes, short.blocks), (8, 20_480 / 32));
+    // No cache holds it.
+    for (n, k) in [(50_304, 768), (4096, 14_336)] {
+        let long = plan(&layout(1, k), &transposed(k, n), DType::F16);
+        assert!(matches!(long.kernel, Kernel::MatmulThin(..)), "{:?}", long.kernel);
+        assert_eq!(plan(&layout(n, k), &layout(k, 1), DType::F16).kernel, long.kernel);
+    }
     assert_eq!(plan(&layout(1024, 768), &layout(768, 1), DType::F16).product.lanes, 32);
     let odd = plan(&layout(100, 5), &layout(5, 1), DType::F32);
     assert_eq!((odd.product.packed, odd.product.lanes, odd.blocks), (2, 8, 4));
@@ -321,15 +327,15 @@ fn pairs_of_many_tiles_take_one_more_row_of_them() {
 
 #[test]
 fn few_tiles_have_their_parts_added_up_in_clusters() {
-    for (m, n, k, tile) in [
-        (64, 4096, 4096, Tile::Small),
-        (128, 2112, 7168, Tile::Small),
-        (256, 384, 1536, Tile::Small),
-        (384, 1024, 8200, Tile::Medium),
-        (65, 1031, 2056, Tile::Small),
+    for (m, n, k, strip) in [
+        (64, 4096, 4096, Strip::M64N128),
+        (128, 2112, 7168, Strip::M64N128),
+        (256, 384, 1536, Strip::M64N96),
+        (384, 1024, 8200, Strip::M128N128),
+        (65, 1031, 2056, Strip::M64N112),
     ] {
         let choice = plan(&layout(m, k), &transposed(k, n), DType::F16);
-        assert_eq!(choice.kernel, Kernel::MatmulParts(DType::F16, [Major::K; 2], tile), "{m} x {n} x {k}");
+        assert_eq!(choice.kernel, Kernel::MatmulParts(DType::F16, [Major::K; 2], strip), "{m} x {n} x {k}");
         assert_eq!((choice.product.splits, choice.workspace_bytes, choice.tail), (1, 0, None));
         let (down, right) = choice.kernel.extent();
         let tiles = (m as u64).div_ceil(down.into()) * (n as u64).div_ceil(right.into());
@@ -337,6 +343,15 @@ fn few_tiles_have_their_parts_added_up_in_clusters() {
         assert!((2..=6).contains(&cluster) && x <= 128, "{m} x {n} x {k}: {x} in clusters of {cluster}");
         assert_eq!((u64::from(x), y, z), (tiles * u64::from(cluster), 1, 1));
         assert_eq!(threads, choice.kernel.threads());
+    }
+    // Alone, where some width leaves few multiprocessors without a tile.
+    for (m, n, strip, tiles) in [(64, 11_008, Strip::M64N96, 115), (128, 14_336, Strip::M128N112, 128)] {
+        let choice = plan(&layout(m, 4096), &transposed(4096, n), DType::F16);
+        assert_eq!(choice.kernel, Kernel::MatmulParts(DType::F16, [Major::K; 2], strip), "{m} x {n}");
+        assert_eq!((choice.blocks, choice.cluster, choice.workspace_bytes), (tiles, 1, 0));
+        // Columns that lie across `k` come in boxes of 64.
+        let across = plan(&layout(m, 4096), &layout(4096, n), DType::F16);
+        assert!(across.kernel.extent().1.is_multiple_of(64), "{:?}", across.kernel);
     }
     // As many products.
     let many = plan(&batch(&[4, 128, 2048]), &batch(&[4, 2048, 512]), DType::BF16);

@@ -11,7 +11,9 @@ const FEW: usize = 64;
 const L2_BYTES: u64 = 36;
 
 /// Cycles that a warp takes for a step whose operands are there.
-const STEP_OF_WARP: u64 = 700;
+fn step_of_warp(thin: Thin) -> u64 {
+    if matches!(thin, Thin::Square | Thin::Tall) { 1000 } else { 700 }
+}
 
 /// Cycles from a load to what it brings, while other loads are on their way.
 const LATENCY: u64 = 800;
@@ -37,7 +39,7 @@ pub(super) fn pace(thin: Thin) -> Pace {
     Pace {
         blocks: thin.blocks().into(),
         busy: step_bytes / L2_BYTES,
-        alone: (STEP_OF_WARP + LATENCY / u64::from(thin.ahead())) / u64::from(thin.warps()),
+        alone: (step_of_warp(thin) + LATENCY / u64::from(thin.ahead())) / u64::from(thin.warps()),
         ends: 1500 + LATENCY,
     }
 }
