@@ -58,6 +58,7 @@ cargo xtask COMMAND
 Environment
   TAUT_NVRTC   the NVRTC to compile kernels with, instead of the pinned one (a library or its folder)
   TAUT_ARCHS   the architectures to compile for: none, all, or a list
+  TAUT_SEGMENTS  1: memory comes in pieces, on every device, as on a card without virtual memory
   TAUT_TOP     1: a process shows its memory to `cargo xtask top`
   TAUT_TARGET  the folder for everything that is fetched or written, instead of target/
 ";
