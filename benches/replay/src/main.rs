@@ -127,6 +127,7 @@ fn figures(pass: &Pass) -> serde_json::Value {
         "peak_live_bytes": pass.peak_live_bytes,
         "peak_reserved_bytes": pass.peak_reserved_bytes,
         "reserved_over_requested": pass.ratio(),
+        "least_over_requested": pass.least_ratio(),
         "commits": pass.calls.commits,
         "decommits": pass.calls.decommits,
         "median_ns": quantile(&pass.times, 0.5),
@@ -145,7 +146,12 @@ fn print(n: usize, pass: &Pass) {
     ] {
         println!("  {name:<22} {value:>15} bytes");
     }
-    println!("  {:<22} {:>15.4}", "reserved / requested", pass.ratio());
+    println!(
+        "  {:<22} {:>15.4}, {:.4} in whole pages at least",
+        "reserved / requested",
+        pass.ratio(),
+        pass.least_ratio()
+    );
     println!("  {:<22} {:>15} commit, {} decommit", "driver calls", pass.calls.commits, pass.calls.decommits);
     for (name, times) in [("ns per event", &pass.times), ("ns to take and give", &pass.pairs)] {
         println!("  {name:<22} {:>15} median, {} p99", quantile(times, 0.5), quantile(times, 0.99));

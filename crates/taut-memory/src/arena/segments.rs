@@ -44,8 +44,8 @@ impl Arena {
         let walls = segments.walls.iter().map(|&wall| self.ranges.range(wall));
         let wall = walls.into_iter().find(|wall| wall.end - wall.start >= self.byte(n));
         let start = wall.ok_or(Full::Addresses)?.start;
-        let missing = vec![self.page(start)..self.page(start) + n];
-        Ok(Plan { place: Choice::Segment { block: start..start + bytes }, streams: 0, missing })
+        let (block, pages) = (start..start + bytes, self.page(start)..self.page(start) + n);
+        Ok(Plan { place: Choice::Segment { block }, streams: 0, missing: vec![pages] })
     }
 
     /// Makes a segment at the start of a wall, all of it live, and returns its node.

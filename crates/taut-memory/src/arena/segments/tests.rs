@@ -1,6 +1,6 @@
 //! The arena over segments against a naive model: every segment is known from end to end, and so is every block.
 
-use super::super::{Arena, Choice, Full, Place, Plan};
+use super::super::{Arena, Choice, Full, Place};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use std::{collections::BTreeMap, ops::Range};
 
@@ -99,7 +99,7 @@ impl Model {
         gap: Option<&Range<u64>>,
     ) {
         let block = offset / UNIT..offset / UNIT + units;
-        let wanted = gap.cloned().unwrap_or_else(|| block.start..u64::MAX);
+        let wanted = gap.cloned().unwrap_or(block.start..u64::MAX);
         assert!(wanted.start <= block.start && block.end <= wanted.end, "not the best fit");
         for unit in block.clone() {
             let before = self.streams.insert(unit, 1 << stream).unwrap_or(0);
@@ -217,8 +217,8 @@ proptest! {
 fn a_segment_is_as_long_as_its_block() {
     let mut arena = Arena::segmented(PAGES, PAGE);
     let plan = arena.plan(PAGE + UNIT, u64::MAX).unwrap();
-    let wanted = Plan { place: Choice::Segment { block: 0..PAGE + UNIT }, streams: 0, missing: vec![0..2] };
-    assert_eq!(plan, wanted);
+    assert_eq!(plan.place, Choice::Segment { block: 0..PAGE + UNIT });
+    assert!(plan.missing.iter().eq([&(0..2)]) && plan.streams == 0);
     let (place, _) = arena.take(&plan, None);
     arena.commit(0..2, 1);
     arena.finish(&plan, place);
