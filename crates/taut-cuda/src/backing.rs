@@ -39,7 +39,7 @@ enum Memory {
         /// `None` from a [`close`](Backing::close) to the next page.
         reserved: Mutex<Option<Reserved>>,
     },
-    Segments(Mutex<Segments>),
+    Segments(Segments),
 }
 
 /// Addresses, and the pages under them.
@@ -77,7 +77,7 @@ impl CudaBacking {
             let reserved = Reserved::new(&gpu.context()?)?;
             Memory::Mapped { base: AtomicU64::new(reserved.base), reserved: Mutex::new(Some(reserved)) }
         } else {
-            Memory::Segments(Mutex::default())
+            Memory::Segments(Segments::default())
         };
         Ok(CudaBacking { gpu: gpu.clone(), memory })
     }
@@ -257,7 +257,7 @@ impl Backing for CudaBacking {
     fn address(&self, offset: u64) -> u64 {
         match &self.memory {
             Memory::Mapped { base, .. } => base.load(Ordering::Relaxed) + offset,
-            Memory::Segments(segments) => lock(segments).address(offset).unwrap_or(self.base()),
+            Memory::Segments(segments) => segments.address(offset).unwrap_or(self.base()),
         }
     }
 
@@ -275,7 +275,7 @@ impl Backing for CudaBacking {
                 };
                 reserved.commit(range)
             }
-            Memory::Segments(segments) => lock(segments).commit(self.gpu.context()?, range),
+            Memory::Segments(segments) => segments.commit(self.gpu.context()?, range),
         }
     }
 
@@ -286,7 +286,7 @@ impl Backing for CudaBacking {
             Memory::Mapped { reserved, .. } => {
                 lock(reserved).as_mut().map_or(Ok(()), |reserved| reserved.decommit(range))
             }
-            Memory::Segments(segments) => lock(segments).decommit(range),
+            Memory::Segments(segments) => segments.decommit(range),
         }
     }
 
@@ -317,7 +317,7 @@ impl Backing for CudaBacking {
         self.gpu.wait()?;
         match &self.memory {
             Memory::Mapped { reserved, .. } => lock(reserved).take().map_or(Ok(()), Reserved::free),
-            Memory::Segments(segments) => lock(segments).free(),
+            Memory::Segments(segments) => segments.free(),
         }
     }
 
