@@ -12,7 +12,7 @@ taut-bench [GROUP].. [--quick] [--ops OP,..] [--timeline] [--device cpu|cuda] [-
 taut-bench --tune FILE [--shapes FILE] [--ops OP,..]
 
 Groups: host, throughput, multi, products, memory, training, train, curve, model, encoder. Without one, all of them;
-`--only GROUP` names one too. `memory` measures `training` as well.
+`--only GROUP` names one too. `memory` measures `training` as well, and `pool` is what of `memory` needs no program.
 --ops limits the throughput to the methods of these names: relu,sum,matmul, or launch; and lists, products, training and the encoder
 to rows with one of these in their name: '512 x 4096,TN'.
 --timeline shows for each work of the group memory what lived when: on the page, and in DIR/timeline/ as a trace that
@@ -81,6 +81,7 @@ fn parse() -> Outcome<Option<Options>> {
         multi::GROUP,
         products::GROUP,
         memory::GROUP,
+        pool::PART,
         training::GROUP,
         learn::GROUP,
         curve::GROUP,
@@ -121,6 +122,8 @@ fn run(options: Options) -> Outcome<()> {
         memory::mlp(&mut bench)?;
         memory::flights(&mut bench)?;
         memory::encoder(&mut bench)?;
+    }
+    if wanted(memory::GROUP) || wanted(pool::PART) {
         pool::measure(&mut bench)?;
     }
     // What techniques save of a step of training is the other half of what there is to say about memory.

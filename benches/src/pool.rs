@@ -8,6 +8,9 @@ use taut::{
 };
 use taut_replay::{Event, Family, Pass, among, beside, events, made, pass, quantile, rate, together};
 
+/// What asks for this part of the group alone.
+pub const PART: &str = "pool";
+
 /// Reserved over requested bytes that a trace should not exceed.
 const MOST_RATIO: f64 = 1.01;
 

@@ -11,7 +11,7 @@ use std::{
     fmt::{Debug, Display},
     sync::{Arc, Mutex, PoisonError},
 };
-use taut::{DType, Device, Error, ErrorKind, Result, Spec};
+use taut::{DType, Device, Error, ErrorKind, Result, Spec, memory};
 
 /// What a property returns: an error is a failure that says what was found.
 pub type Check = Result<(), TestCaseError>;
@@ -150,6 +150,12 @@ impl Suite {
     pub fn everywhere(&mut self, name: &str, check: fn(&At) -> Check) {
         self.real(name, check);
         self.planned(name, check);
+    }
+
+    /// Whether devices here can show their pages at several places.
+    pub fn maps_memory(&self) -> bool {
+        let spec = self.cuda.as_ref().ok().map(Device::spec);
+        !memory::wants_segments() && !matches!(spec, Some(Spec::Cuda(card)) if !card.maps_memory)
     }
 
     /// A property of plans of both.

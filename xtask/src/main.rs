@@ -21,7 +21,8 @@ cargo xtask COMMAND
   bench [GROUP].. [--quick] [--timeline] [--device cpu|cuda] [..]
       Measures everything that this machine can, or these groups: fetches what is missing, builds, runs taut-bench with
       these flags, and leaves target/bench/latest.json and target/bench/index.html. Groups: host, throughput, multi,
-      products, memory (which measures training as well), training, train, curve, model, encoder.
+      products, memory (which measures training as well), pool (what of memory needs no program), training, train, curve,
+      model, encoder.
   bench memory --timeline
       Shows for each work of the group what lived when, in the page and as target/bench/timeline/WORK.json, which
       ui.perfetto.dev and chrome://tracing open.
@@ -58,6 +59,7 @@ cargo xtask COMMAND
 Environment
   TAUT_NVRTC   the NVRTC to compile kernels with, instead of the pinned one (a library or its folder)
   TAUT_ARCHS   the architectures to compile for: none, all, or a list
+  TAUT_SEGMENTS  1: memory comes in pieces, on every device, as on a card without virtual memory
   TAUT_TOP     1: a process shows its memory to `cargo xtask top`
   TAUT_TARGET  the folder for everything that is fetched or written, instead of target/
 ";

@@ -13,7 +13,7 @@ use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
-use taut_memory::{Block, Calls, Error, Kind, Pool, Result, Site, StreamId};
+use taut_memory::{Block, Calls, Error, GRANULE_BYTES, Kind, Pool, Result, Site, StreamId};
 
 /// What one pass over a trace took.
 #[derive(Clone, Debug)]
@@ -41,6 +41,15 @@ impl Pass {
             return 1.0;
         }
         self.peak_reserved_bytes as f64 / self.peak_requested_bytes as f64
+    }
+
+    /// The least that the [ratio](Self::ratio) can be: the pages that the live bytes of the peak fill, the last one partly.
+    pub fn least_ratio(&self) -> f64 {
+        if self.peak_requested_bytes == 0 {
+            return 1.0;
+        }
+        let pages = self.peak_live_bytes.div_ceil(GRANULE_BYTES);
+        (pages * GRANULE_BYTES) as f64 / self.peak_requested_bytes as f64
     }
 }
 
@@ -152,6 +161,10 @@ mod tests {
         assert_eq!((first.events, first.times.len(), first.pairs.len()), (5, 5, 2));
         assert_eq!((first.peak_requested_bytes, first.peak_live_bytes), (3_000_100, 3_000_100));
         assert_eq!((first.peak_reserved_bytes, first.calls.decommits), (4 << 20, 0));
+        assert_eq!(
+            (first.ratio(), first.least_ratio()),
+            (first.least_ratio(), f64::from(4 << 20) / 3_000_100.0)
+        );
         assert!(first.calls.commits > 0 && quantile(&first.times, 0.5) <= quantile(&first.times, 0.99));
         assert_eq!(pool.stats().live_bytes, 0);
         assert_eq!(pass(&pool, text).unwrap().calls, Calls::default());

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use std::{path::Path, process::ExitCode, sync::Arc};
-use taut_memory::{Error, HostBacking, PhantomBacking, Pool, Result};
+use taut_memory::{Error, HostBacking, PhantomBacking, Pool, Result, wants_segments};
 use taut_replay::{Family, Pass, made, pass, quantile, read};
 
 const HELP: &str = "\
@@ -12,6 +12,7 @@ Feeds a recorded trace (lines `+,id,bytes` and `-,id`, as text or gzip) to a poo
 was asked for, the calls to the driver, and the time of an event. --repeat replays it so often, on the same pool.
 In place of a file, made:FAMILY or made:FAMILY:SEED is a trace of a kind of program: transformer, checkpointed, cnn,
 graphs, adapters, generation, encoding or serving.
+TAUT_SEGMENTS=1 in the environment: memory as on a card without virtual memory, on each backing.
 ";
 
 /// The capacity of the phantom backing: more than any card has.
@@ -72,7 +73,7 @@ fn run(options: &Options) -> Result<()> {
         let passes: Vec<_> = passes.iter().map(figures).collect();
         println!("{:#}", json!({ "trace": trace, "backing": backing, "passes": passes }));
     } else {
-        println!("{trace} on {backing} pages");
+        println!("{trace} on {backing} {}", if wants_segments() { "segments" } else { "pages" });
         passes.iter().zip(1..).for_each(|(pass, n)| print(n, pass));
     }
     Ok(())
@@ -95,8 +96,8 @@ fn text(name: &str) -> Result<Vec<u8>> {
 
 fn pool(backing: &str) -> Result<Pool> {
     Ok(match backing {
-        "phantom" => Pool::new(Arc::new(PhantomBacking::new(PHANTOM_BYTES, 0))),
-        "host" => Pool::new(Arc::new(HostBacking::new()?)),
+        "phantom" => Pool::new(Arc::new(PhantomBacking::new(PHANTOM_BYTES, 0).segmented(wants_segments()))),
+        "host" => Pool::new(Arc::new(HostBacking::new()?.segmented(wants_segments()))),
         "cuda" => cuda()?,
         other => {
             return Err(Error::device(format!(
@@ -126,6 +127,7 @@ fn figures(pass: &Pass) -> serde_json::Value {
         "peak_live_bytes": pass.peak_live_bytes,
         "peak_reserved_bytes": pass.peak_reserved_bytes,
         "reserved_over_requested": pass.ratio(),
+        "least_over_requested": pass.least_ratio(),
         "commits": pass.calls.commits,
         "decommits": pass.calls.decommits,
         "median_ns": quantile(&pass.times, 0.5),
@@ -144,7 +146,12 @@ fn print(n: usize, pass: &Pass) {
     ] {
         println!("  {name:<22} {value:>15} bytes");
     }
-    println!("  {:<22} {:>15.4}", "reserved / requested", pass.ratio());
+    println!(
+        "  {:<22} {:>15.4}, {:.4} in whole pages at least",
+        "reserved / requested",
+        pass.ratio(),
+        pass.least_ratio()
+    );
     println!("  {:<22} {:>15} commit, {} decommit", "driver calls", pass.calls.commits, pass.calls.decommits);
     for (name, times) in [("ns per event", &pass.times), ("ns to take and give", &pass.pairs)] {
         println!("  {name:<22} {:>15} median, {} p99", quantile(times, 0.5), quantile(times, 0.99));

@@ -1,7 +1,8 @@
 const numbers = (text) => text.split(" ").map(Number);
 const scaled = (x, units) => {
   const [scale, unit] = units.find(([scale]) => x >= scale) ?? units.at(-1);
-  return (x / scale).toLocaleString("en", { maximumSignificantDigits: 4 }) + " " + unit;
+  const digits = scale === 1 ? {} : { minimumSignificantDigits: 3, maximumSignificantDigits: 3 }; // As in the words beside.
+  return (x / scale).toLocaleString("en", digits) + " " + unit;
 };
 const bytes = (x) => scaled(x, [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"], [1, "B"]]);
 const time = (x) => scaled(x, [[1e9, "s"], [1e6, "ms"], [1e3, "µs"], [1, "ns"]]);

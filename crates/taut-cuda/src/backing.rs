@@ -1,4 +1,5 @@
-//! The pool's pages on a card: addresses reserved once, physical pages mapped under them, some at several places.
+//! The pool's pages on a card: addresses reserved once, physical pages mapped under them, some at several places. Where the
+//! card can not do that, [`Segments`].
 //!
 //! What one grid writes through one place is seen by the next through another: the driver's condition for mapping a page
 //! twice is that no two places are used for the same bytes at once. A byte belongs to one block at a time, whoever has it
@@ -8,6 +9,7 @@ use crate::{
     Event, Gpu,
     context::{self, Context},
     leaving::{Leaving, Mark},
+    segments::Segments,
 };
 use cudarc::driver::sys;
 use std::{
@@ -21,14 +23,23 @@ use std::{
 use taut_core::{Error, Result};
 use taut_memory::{Backing, GRANULE_BYTES, Label, SPAN_BYTES, StreamId};
 
-/// CUDA virtual memory as the [`Backing`] of a pool.
+/// CUDA virtual memory as the [`Backing`] of a pool; [segments](Backing::is_segmented) where the card
+/// [maps](crate::Card::maps_memory) no memory.
 #[derive(Debug)]
 pub struct CudaBacking {
     gpu: Arc<Gpu>,
-    /// Where the addresses begin that were reserved last.
-    base: AtomicU64,
-    /// `None` from a [`close`](Backing::close) to the next page.
-    reserved: Mutex<Option<Reserved>>,
+    memory: Memory,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Mapped {
+        /// Where the addresses begin that were reserved last.
+        base: AtomicU64,
+        /// `None` from a [`close`](Backing::close) to the next page.
+        reserved: Mutex<Option<Reserved>>,
+    },
+    Segments(Segments),
 }
 
 /// Addresses, and the pages under them.
@@ -55,20 +66,20 @@ impl Mark for Vec<Event> {
 }
 
 impl CudaBacking {
-    /// Reserves addresses; takes no memory of the card.
+    /// Reserves addresses, where they can be; takes no memory of the card.
     ///
     /// # Errors
     ///
     /// [`Device`](taut_core::ErrorKind::Device) if the driver's pages are not those of taut,
     /// [`Driver`](taut_core::ErrorKind::Driver) if it refuses.
     pub fn new(gpu: &Arc<Gpu>) -> Result<CudaBacking> {
-        let reserved = Reserved::new(&gpu.context()?)?;
-        let base = AtomicU64::new(reserved.base);
-        Ok(CudaBacking { gpu: gpu.clone(), base, reserved: Mutex::new(Some(reserved)) })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Reserved>> {
-        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+        let memory = if gpu.card().maps_memory {
+            let reserved = Reserved::new(&gpu.context()?)?;
+            Memory::Mapped { base: AtomicU64::new(reserved.base), reserved: Mutex::new(Some(reserved)) }
+        } else {
+            Memory::Segments(Segments::default())
+        };
+        Ok(CudaBacking { gpu: gpu.clone(), memory })
     }
 }
 
@@ -228,39 +239,67 @@ impl Backing for CudaBacking {
     }
 
     fn base(&self) -> u64 {
-        self.base.load(Ordering::Relaxed)
+        match &self.memory {
+            Memory::Mapped { base, .. } => base.load(Ordering::Relaxed),
+            // That of no byte: each segment has an address of its own.
+            Memory::Segments(_) => GRANULE_BYTES,
+        }
     }
 
     fn span_bytes(&self) -> u64 {
         SPAN_BYTES
     }
 
+    fn is_segmented(&self) -> bool {
+        matches!(self.memory, Memory::Segments(_))
+    }
+
+    fn address(&self, offset: u64) -> u64 {
+        match &self.memory {
+            Memory::Mapped { base, .. } => base.load(Ordering::Relaxed) + offset,
+            Memory::Segments(segments) => segments.address(offset).unwrap_or(self.base()),
+        }
+    }
+
     fn commit(&self, range: Range<u64>) -> Result<()> {
-        let mut reserved = self.lock();
-        let reserved = match reserved.take() {
-            Some(open) => reserved.insert(open),
-            None => {
-                let new = Reserved::new(&self.gpu.context()?)?;
-                self.base.store(new.base, Ordering::Relaxed);
-                reserved.insert(new)
+        match &self.memory {
+            Memory::Mapped { base, reserved } => {
+                let mut reserved = lock(reserved);
+                let reserved = match reserved.take() {
+                    Some(open) => reserved.insert(open),
+                    None => {
+                        let new = Reserved::new(&self.gpu.context()?)?;
+                        base.store(new.base, Ordering::Relaxed);
+                        reserved.insert(new)
+                    }
+                };
+                reserved.commit(range)
             }
-        };
-        reserved.commit(range)
+            Memory::Segments(segments) => segments.commit(self.gpu.context()?, range),
+        }
     }
 
     fn decommit(&self, range: Range<u64>) -> Result<()> {
         // Unmapping is not stream-ordered: work in flight may still touch the pages.
         self.gpu.wait()?;
-        self.lock().as_mut().map_or(Ok(()), |reserved| reserved.decommit(range))
+        match &self.memory {
+            Memory::Mapped { reserved, .. } => {
+                lock(reserved).as_mut().map_or(Ok(()), |reserved| reserved.decommit(range))
+            }
+            Memory::Segments(segments) => segments.decommit(range),
+        }
     }
 
     fn alias(&self, range: Range<u64>, of: &[Range<u64>]) -> Result<()> {
-        let refused = || Err(Error::driver("pool: no page is committed"));
-        self.lock().as_mut().map_or_else(refused, |reserved| reserved.alias(&self.gpu, range, of))
+        let refused = || Err(Error::driver("pool: no page is committed that can be mapped twice"));
+        let Memory::Mapped { reserved, .. } = &self.memory else { return refused() };
+        lock(reserved).as_mut().map_or_else(refused, |reserved| reserved.alias(&self.gpu, range, of))
     }
 
     fn unalias(&self, range: Range<u64>) -> Result<()> {
-        self.lock().iter_mut().for_each(|reserved| reserved.leaving.end(range.clone()));
+        if let Memory::Mapped { reserved, .. } = &self.memory {
+            lock(reserved).iter_mut().for_each(|reserved| reserved.leaving.end(range.clone()));
+        }
         Ok(())
     }
 
@@ -276,7 +315,10 @@ impl Backing for CudaBacking {
 
     fn close(&self) -> Result<()> {
         self.gpu.wait()?;
-        self.lock().take().map_or(Ok(()), Reserved::free)
+        match &self.memory {
+            Memory::Mapped { reserved, .. } => lock(reserved).take().map_or(Ok(()), Reserved::free),
+            Memory::Segments(segments) => segments.free(),
+        }
     }
 
     fn label(&self) -> Option<Label> {
@@ -289,6 +331,10 @@ impl Drop for CudaBacking {
         // A lost context has nothing to give back to.
         let _ = self.close();
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Plain memory of one card.

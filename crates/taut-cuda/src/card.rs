@@ -17,6 +17,9 @@ pub struct Card {
     pub memory_bytes: u64,
     /// What was in use on the card when it was opened: this process's context, and all of other processes.
     pub context_bytes: u64,
+    /// Whether memory can be put at addresses of one's choice, and be seen at several. Where not, and where
+    /// `TAUT_SEGMENTS=1` in the environment says so, it comes in [segments](taut_memory::Backing::is_segmented).
+    pub maps_memory: bool,
     /// Whether this build has the kernels that are made for cards of this capability alone.
     pub own_kernels: bool,
     /// The most dynamic shared memory that one block can ask for.
@@ -35,6 +38,7 @@ impl Card {
             l2_bytes: 60 << 20,
             memory_bytes: 150_121_545_728,
             context_bytes: 552 << 20,
+            maps_memory: true,
             own_kernels: true,
             shared_bytes: 232_448,
             params_bytes: LARGE_PARAMS,

@@ -57,9 +57,7 @@ impl Context {
                 "cuda: card {index} has compute capability {major}.{minor}, taut needs 8.0"
             )));
         }
-        if attribute(Attribute::CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED)? == 0 {
-            return Err(Error::device(format!("cuda: card {index} has no virtual memory management")));
-        }
+        let maps = attribute(Attribute::CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED)? != 0;
 
         let mut raw = ptr::null_mut();
         // SAFETY: `device` came from the driver.
@@ -76,6 +74,7 @@ impl Context {
             l2_bytes: u64::from(attribute(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?),
             memory_bytes: total,
             context_bytes: total - free,
+            maps_memory: maps && !taut_memory::wants_segments(),
             own_kernels: has_own_kernels(capability),
             shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
             params_bytes: if version()? >= 12_010 { LARGE_PARAMS } else { SMALL_PARAMS },

@@ -18,6 +18,7 @@ mod leaving;
 mod operand;
 mod pinned;
 pub mod probe;
+mod segments;
 mod staging;
 mod stream;
 

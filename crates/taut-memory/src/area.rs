@@ -3,6 +3,16 @@
 use crate::{SPAN_BYTES, arena::Arena, host::MIN_SPAN_BYTES};
 use std::ops::Range;
 
+/// The addresses of a pool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) bytes: u64,
+    /// Of a page.
+    pub(crate) granule_bytes: u64,
+    /// Whether [pages come in pieces](crate::Backing::is_segmented).
+    pub(crate) is_segmented: bool,
+}
+
 /// A part of the addresses of a pool. Its arena counts from 0.
 #[derive(Debug)]
 pub(crate) struct Area {
@@ -24,16 +34,21 @@ const PART: u64 = 64;
 impl Area {
     /// An area of a span, half of which is for pages: number 0 has what the others leave, which is all of it where the span is
     /// shorter than the usual one.
-    pub(crate) fn new(number: u16, span_bytes: u64, granule_bytes: u64) -> Area {
-        let pages = span_bytes / granule_bytes;
-        let (half, part) = (pages / 2, if has_areas(span_bytes) { pages / 2 / PART } else { 0 });
+    pub(crate) fn new(number: u16, span: Span) -> Area {
+        let Span { granule_bytes, is_segmented, .. } = span;
+        let pages = span.bytes / granule_bytes;
+        let (half, part) = (pages / 2, if has_areas(span.bytes) { pages / 2 / PART } else { 0 });
         let rest = part * u64::from(AREAS);
         let (start, n_pages, n_views) = match number {
             0 => (0, half - rest, pages - half - rest),
             _ => (half - rest + part * u64::from(number - 1), part, part),
         };
+        let arena = match is_segmented {
+            true => Arena::segmented(n_pages, granule_bytes),
+            false => Arena::new(n_pages, n_pages + n_views, granule_bytes),
+        };
         Area {
-            arena: Arena::new(n_pages, n_pages + n_views, granule_bytes),
+            arena,
             granule_bytes,
             views: n_pages * granule_bytes,
             page_shift: start * granule_bytes,

@@ -6,7 +6,7 @@
 //! [view](views) behind `span` shows as one range.
 //!
 //! **A program that returns to the same live blocks takes the same places again, and finds pages and views there**: from
-//! its second repetition on, a static step changes no page. For this, what is chosen among the places that are ready
+//! its second repetition on, a static step changes no page (but where they come in [segments]). For this, what is chosen among the places that are ready
 //! depends on the live blocks alone, but for one rule: of the place behind the last live byte and the views, the one
 //! comes first that has been ready for the longest time. So what was made later never takes the place of what was
 //! chosen, or made, in an earlier repetition; only the making of something new looks at what there is.
@@ -16,6 +16,7 @@ mod change;
 mod memory;
 mod pages;
 mod ranges;
+mod segments;
 mod tight;
 mod views;
 
@@ -23,6 +24,7 @@ use bins::Bins;
 pub(crate) use memory::NewView;
 use pages::Pages;
 use ranges::{END, Ranges};
+use segments::Segments;
 use std::ops::Range;
 use views::{View, Views};
 
@@ -41,6 +43,8 @@ pub(crate) struct Arena {
     views: Views,
     /// Pages in which views lie.
     view_span: Range<u64>,
+    /// Where pages can not be put together: the pieces in which they come.
+    segments: Option<Segments>,
     live_bytes: u64,
     /// Changes of the pages so far: the time by which they and the views have their age.
     now: u64,
@@ -65,6 +69,8 @@ enum Choice {
     View(u32),
     /// A view that has to be made: one that needs second places if there are several parts.
     Parts(Vec<Range<u64>>),
+    /// The first bytes of a segment that has to be made.
+    Segment { block: Range<u64> },
 }
 
 /// Why there is no place.
@@ -117,18 +123,28 @@ impl Arena {
             last: Vec::new(),
             views: Views::default(),
             view_span: pages..end,
+            segments: None,
             live_bytes: 0,
             now: 0,
         }
+    }
+
+    /// The same where pages come in [segments].
+    pub(crate) fn segmented(pages: u64, granule: u64) -> Arena {
+        let (ranges, segments) = Segments::new(pages * granule);
+        Arena { ranges, segments: Some(segments), ..Arena::new(pages, pages, granule) }
     }
 
     pub(crate) fn committed_pages(&self) -> u64 {
         self.pages.committed()
     }
 
-    /// Pages that hold a byte of a live block.
-    pub(crate) fn touched_pages(&self) -> u64 {
-        self.pages.touched()
+    /// Pages that can not go: they hold a byte of a live block, or came with one that does.
+    pub(crate) fn needed_pages(&self) -> u64 {
+        match &self.segments {
+            Some(_) => self.pages.committed() - count(&self.spare(u64::MAX)),
+            None => self.pages.touched(),
+        }
     }
 
     /// Takes the best place for a block of `bytes`, a multiple of [`ALIGN_BYTES`](crate::ALIGN_BYTES) and not 0, at
@@ -139,7 +155,7 @@ impl Arena {
     /// one behind it does not count as committed before it is there.
     #[inline]
     pub(crate) fn take_ready(&mut self, bytes: u64, streams: u64) -> Option<(Place, u64)> {
-        if !self.pages.is_plain() {
+        if !self.pages.is_plain() && self.segments.is_none() {
             return None;
         }
         let (node, start) = self.gap(bytes).or_else(|| self.behind(bytes))?;
@@ -155,6 +171,9 @@ impl Arena {
     pub(crate) fn plan(&self, bytes: u64, most_pages: u64) -> Result<Plan, Full> {
         if bytes > self.byte(self.view_span.start) {
             return Err(Full::Addresses);
+        }
+        if let Some(segments) = &self.segments {
+            return self.plan_in(segments, bytes, most_pages);
         }
         let ids = self.views.of(bytes);
         let near = self.near(bytes);
@@ -174,10 +193,12 @@ impl Arena {
         }
     }
 
-    /// Another place than that of `refused`: with as few new pages as possible or, if that was the place, in one range.
+    /// Another place than that of `refused`: with as few new pages as possible or, if that was the place, in one range. None
+    /// for a segment.
     pub(crate) fn plan_again(&self, refused: &Plan, bytes: u64, most_pages: u64) -> Result<Plan, Full> {
         let plan = match &refused.place {
             Choice::Parts(_) => self.near(bytes).map(|(plan, ..)| plan),
+            Choice::Segment { .. } => None,
             _ => self.tightest(bytes, 0),
         };
         let plan = plan.ok_or(Full::Addresses)?;
@@ -187,7 +208,8 @@ impl Arena {
 
     /// Makes the block of a plan live, with the [view](Self::new_view) that it needs, if it needs one. Returns where it
     /// lies, and its offset. Before it is handed out the view must be there, and the missing pages
-    /// [committed](Self::commit); otherwise it is [abandoned](Self::abandon).
+    /// [committed](Self::commit), and then it is [finished](Self::finish); otherwise it is
+    /// [abandoned](Self::abandon).
     #[inline]
     pub(crate) fn take(&mut self, plan: &Plan, view: Option<&NewView>) -> (Place, u64) {
         if let Some(end) = plan.missing.iter().map(|pages| pages.end as usize).max() {
@@ -211,6 +233,10 @@ impl Arena {
                 let view = View { bytes, born, taken: born, offset, pages, parts, nodes: Vec::new() };
                 let id = self.views.make(view);
                 self.take_view(id)
+            }
+            Choice::Segment { block } => {
+                self.now += 1;
+                (Place::Range(self.open_segment(self.pages_of(block))), block.start)
             }
         }
     }
@@ -352,7 +378,12 @@ impl Arena {
     #[cold]
     pub(crate) fn abandon(&mut self, plan: &Plan, place: Place) {
         match place {
-            Place::Range(node) => self.unuse(node, plan.streams),
+            Place::Range(node) => {
+                self.unuse(node, plan.streams);
+                if let Choice::Segment { block } = &plan.place {
+                    self.close_segment(self.pages_of(block));
+                }
+            }
             Place::View(id) => {
                 let nodes = self.views.get_mut(id).map(|view| std::mem::take(&mut view.nodes));
                 nodes.into_iter().flatten().for_each(|node| self.unuse(node, plan.streams));

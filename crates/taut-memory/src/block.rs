@@ -76,7 +76,7 @@ impl Block {
     /// Its first byte, on the device: a multiple of [`ALIGN_BYTES`](crate::ALIGN_BYTES), never 0. An empty block has
     /// the address at which the pool begins.
     pub fn address(&self) -> u64 {
-        self.pool.0.base() + self.offset
+        self.pool.0.address(self.offset)
     }
 
     /// Why it exists, with its present kind.

@@ -12,7 +12,7 @@ mod thread;
 
 use crate::{
     Block, Kind, Pool, Site, Stats,
-    area::{AREAS, Area, has_areas},
+    area::{AREAS, Area, Span, has_areas},
     arena::Place,
     owners::{Lookup, Owners},
     place::Request,
@@ -96,9 +96,9 @@ impl Caches {
 
 impl Cache {
     /// A cache that is closed.
-    fn new(number: u16, span_bytes: u64, granule_bytes: u64) -> Cache {
+    fn new(number: u16, span: Span) -> Cache {
         Cache {
-            area: Area::new(number + 1, span_bytes, granule_bytes),
+            area: Area::new(number + 1, span),
             is_open: false,
             stats: Stats::middle(),
             owners: Vec::new(),
@@ -294,10 +294,10 @@ impl Inner {
     #[cold]
     fn open_caches(&self, state: &mut State) {
         state.meetings.sum = 0;
-        if !state.is_unordered() || !has_areas(self.span_bytes) || self.caches.are_open() {
+        if !state.is_unordered() || !has_areas(self.span.bytes) || self.caches.are_open() {
             return;
         }
-        let new = |number| Line(Mutex::new(Cache::new(number, self.span_bytes, self.granule_bytes)));
+        let new = |number| Line(Mutex::new(Cache::new(number, self.span)));
         self.caches.list.get_or_init(|| (0..AREAS).map(new).collect());
         state.meetings.peaks = Some(Box::new(state.stats));
         state.stats.restart_peaks();
@@ -343,7 +343,7 @@ impl Inner {
     pub(crate) fn reset_caches(&self, _: &Locked<'_>) {
         let mut numbers = 0..;
         self.each_cache(|cache| {
-            *cache = Cache::new(numbers.next().unwrap_or(0), self.span_bytes, self.granule_bytes);
+            *cache = Cache::new(numbers.next().unwrap_or(0), self.span);
         });
     }
 

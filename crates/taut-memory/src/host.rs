@@ -31,6 +31,7 @@ pub struct HostBacking {
     capacity_bytes: u64,
     base: u64,
     span_bytes: u64,
+    is_segmented: bool,
     /// Until a pool takes it.
     mapping: Mutex<Option<Mapping>>,
 }
@@ -54,7 +55,18 @@ impl HostBacking {
             }
         };
         let base = mapping.base.as_ptr() as u64;
-        Ok(HostBacking { capacity_bytes, base, span_bytes, mapping: Mutex::new(Some(mapping)) })
+        Ok(HostBacking {
+            capacity_bytes,
+            base,
+            span_bytes,
+            is_segmented: false,
+            mapping: Mutex::new(Some(mapping)),
+        })
+    }
+
+    /// The same in [segments](Backing::is_segmented), as on a card without virtual memory.
+    pub fn segmented(self, is_segmented: bool) -> HostBacking {
+        HostBacking { is_segmented, ..self }
     }
 
     /// The pages, for the pool that asks first.
@@ -82,6 +94,10 @@ impl Backing for HostBacking {
 
     fn span_bytes(&self) -> u64 {
         self.span_bytes
+    }
+
+    fn is_segmented(&self) -> bool {
+        self.is_segmented
     }
 
     /// Always an error: only the pool that owns the pages changes them, and not by this road.

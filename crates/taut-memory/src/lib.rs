@@ -49,7 +49,7 @@ mod state;
 mod stats;
 mod trace;
 
-pub use backing::{Backing, GRANULE_BYTES, PhantomBacking, SPAN_BYTES, StreamId};
+pub use backing::{Backing, GRANULE_BYTES, PhantomBacking, SPAN_BYTES, StreamId, wants_segments};
 pub use block::Block;
 pub use host::HostBacking;
 pub use leak::assert_no_leak;

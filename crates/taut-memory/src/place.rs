@@ -83,8 +83,8 @@ impl Inner {
         self.place_in_turn(request).map(|(state, (place, offset))| (state, Some(place), offset))
     }
 
-    /// The same where the device must do something, or its streams must wait. There is no error before the caches have given
-    /// up what they have free.
+    /// The same where the device must do something, or its streams must wait. There is no error before what can be
+    /// [reclaimed](Self::reclaim) has been.
     #[cold]
     fn place_in_turn(&self, request: Request) -> Result<(Locked<'_>, (Place, u64))> {
         let turn = self.turn();
@@ -104,7 +104,7 @@ impl Inner {
                     return Err(named(request.site, &error));
                 }
             };
-            let (state, reclaimed) = self.shrink_caches(&turn, state);
+            let (state, reclaimed) = self.reclaim(&turn, state, &cause);
             if !reclaimed.is_ok_and(|bytes| bytes > 0) {
                 return Err(self.shortage(state, request, cause));
             }
@@ -186,12 +186,13 @@ impl Inner {
         for (pages, _) in plan.missing.iter().zip(made.has_memory).filter(|(_, has)| *has) {
             arena.commit(pages.clone(), age);
         }
-        if done.is_err() {
-            arena.abandon(plan, place);
+        match &done {
+            Ok(()) => arena.finish(plan, place),
+            Err(_) => arena.abandon(plan, place),
         }
         let new = arena.committed_pages() - before;
         seat.state.committed_pages += new;
-        let reserved_bytes = seat.state.committed_pages * self.granule_bytes;
+        let reserved_bytes = seat.state.committed_pages * self.span.granule_bytes;
         seat.state.stats.reserve(reserved_bytes);
         seat.state.publish();
         self.rebase();
@@ -270,12 +271,12 @@ impl Inner {
 
     /// How many pages a budget has room for.
     fn pages_within(&self, budget_bytes: u64) -> u64 {
-        budget_bytes.saturating_sub(self.backing.overhead_bytes()) / self.granule_bytes
+        budget_bytes.saturating_sub(self.backing.overhead_bytes()) / self.span.granule_bytes
     }
 
     /// So many pages and the overhead.
     pub(crate) fn bytes_with(&self, pages: u64) -> u64 {
-        pages.saturating_mul(self.granule_bytes).saturating_add(self.backing.overhead_bytes())
+        pages.saturating_mul(self.span.granule_bytes).saturating_add(self.backing.overhead_bytes())
     }
 
     /// Why there is no place in the first area.

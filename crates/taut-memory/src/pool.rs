@@ -2,7 +2,7 @@
 
 use crate::{
     ALIGN_BYTES, Backing, Block, Calls, Error, ErrorKind, Result, ScopeId, Site, Stats, StreamId, Timeline,
-    area::Area,
+    area::{Area, Span},
     leak, live,
     owners::Owners,
     place::Request,
@@ -75,13 +75,14 @@ impl Pool {
         let host = backing.host();
         // The facts of the pages that will really be used, whatever a wrapper around them says.
         let pages = host.map_or(&*backing, |host| host as &dyn Backing);
-        let (base, span_bytes, granule_bytes) = (pages.base(), pages.span_bytes(), pages.granule_bytes());
+        let (base, granule_bytes) = (pages.base(), pages.granule_bytes());
+        let span = Span { bytes: pages.span_bytes(), granule_bytes, is_segmented: pages.is_segmented() };
         assert!(
             granule_bytes.is_power_of_two() && granule_bytes >= ALIGN_BYTES,
             "pool: a page of {granule_bytes} bytes is not a power of two of at least {ALIGN_BYTES}"
         );
         let host = host.and_then(|host| host.take());
-        let mut inner = Inner::new(backing, base, span_bytes, granule_bytes);
+        let mut inner = Inner::new(backing, base, span);
         inner.host = host;
         let pool = Pool::from_inner(inner);
         live::show(pool.0.inner());
@@ -246,7 +247,7 @@ impl Pool {
         let mut state = self.0.ordered(&turn);
         // Of no byte: for others it would have needed its turn.
         state.is_unused()?;
-        state.area = Area::new(0, self.0.span_bytes, self.0.granule_bytes);
+        state.area = Area::new(0, self.0.span);
         self.0.reset_caches(&state);
         state.stats = Stats::default();
         if state.ring.is_none() {

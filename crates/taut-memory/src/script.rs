@@ -8,8 +8,8 @@
 mod place;
 
 use crate::{
-    ALIGN_BYTES, Backing, Block, Error, GRANULE_BYTES, PhantomBacking, Pool, Result, Site, StreamId, leak,
-    state::Inner,
+    ALIGN_BYTES, Backing, Block, Error, GRANULE_BYTES, PhantomBacking, Pool, Result, Site, StreamId,
+    area::Span, leak, state::Inner,
 };
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -105,7 +105,8 @@ impl Pool {
     pub fn within(block: Block, script: &Script) -> Pool {
         let (base, block) = (block.address(), Arc::new(block));
         let backing = Arc::new(Part { block: block.clone() });
-        let mut inner = Inner::new(backing, base, 0, GRANULE_BYTES);
+        let mut inner =
+            Inner::new(backing, base, Span { bytes: 0, granule_bytes: GRANULE_BYTES, is_segmented: false });
         inner.within = Some(block);
         let pool = Pool::from_inner(inner);
         let reading = Reading { script: script.clone(), next: 0, live: BTreeMap::new() };

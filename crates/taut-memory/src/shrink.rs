@@ -3,6 +3,7 @@
 use crate::{
     Result,
     area::AREAS,
+    report::Cause,
     state::{Inner, Locked, Seat, State, Turn},
 };
 use std::ops::Range;
@@ -10,8 +11,8 @@ use std::ops::Range;
 impl Inner {
     /// What the live blocks need at least: their pages, and the overhead.
     pub(crate) fn least_bytes(&self, state: &State) -> u64 {
-        let mut pages = state.area.arena.touched_pages();
-        self.each_cache(|cache| pages += cache.area.arena.touched_pages());
+        let mut pages = state.area.arena.needed_pages();
+        self.each_cache(|cache| pages += cache.area.arena.needed_pages());
         self.bytes_with(pages)
     }
 
@@ -23,7 +24,7 @@ impl Inner {
         state: Locked<'a>,
         committed_bytes: u64,
     ) -> (Locked<'a>, Result<u64>) {
-        let wanted = committed_bytes / self.granule_bytes;
+        let wanted = committed_bytes / self.span.granule_bytes;
         if state.committed_pages <= wanted {
             return (state, Ok(0));
         }
@@ -56,6 +57,29 @@ impl Inner {
         (state, Ok(bytes))
     }
 
+    /// Gives back what is of no use to a block for which there is no room: all that the caches have free, or else, where pages
+    /// come in segments, as many of those as it takes.
+    pub(crate) fn reclaim<'a>(
+        &'a self,
+        turn: &Turn<'_>,
+        state: Locked<'a>,
+        cause: &Cause,
+    ) -> (Locked<'a>, Result<u64>) {
+        let (state, reclaimed) = self.shrink_caches(turn, state);
+        if !self.span.is_segmented || reclaimed.as_ref().is_ok_and(|&bytes| bytes > 0) {
+            return (state, reclaimed);
+        }
+        let excess = match cause {
+            Cause::Budget { needed_bytes } => {
+                needed_bytes.saturating_sub(state.budget_bytes).div_ceil(self.span.granule_bytes)
+            }
+            Cause::Device(_) | Cause::Addresses => u64::MAX,
+            Cause::Scope { .. } => 0,
+        };
+        let (seat, given) = self.shrink_area(turn, Seat { state, cache: None }, excess);
+        (seat.state, given)
+    }
+
     /// Before an area grows: gives back what is free in areas that no thread takes from now. That is the first one while the
     /// caches are open, and otherwise theirs.
     pub(crate) fn shrink_unused<'a>(
@@ -66,7 +90,7 @@ impl Inner {
     ) -> (Locked<'a>, Result<u64>) {
         let arena = &state.area.arena;
         match of_cache {
-            true if arena.committed_pages() > arena.touched_pages() => {
+            true if arena.committed_pages() > arena.needed_pages() => {
                 let (seat, done) = self.shrink_area(turn, Seat { state, cache: None }, u64::MAX);
                 (seat.state, done)
             }
@@ -75,12 +99,12 @@ impl Inner {
         }
     }
 
-    /// Gives up to `excess` pages of an area back.
+    /// Gives up to `excess` pages of an area back, in whole segments where they come in those.
     fn shrink_area<'a>(
         &'a self,
         turn: &Turn<'_>,
         mut seat: Seat<'a>,
-        mut excess: u64,
+        excess: u64,
     ) -> (Seat<'a>, Result<u64>) {
         if seat.area().arena.committed_pages() == 0 || excess == 0 {
             return (seat, Ok(0));
@@ -94,13 +118,8 @@ impl Inner {
             }
         }
         let (area, mut held) = (seat.area_mut(), Vec::new());
-        for pages in area.arena.spare() {
-            let n = excess.min(pages.end - pages.start);
-            if n == 0 {
-                break;
-            }
-            excess -= n;
-            held.extend(area.arena.hold(pages.end - n..pages.end));
+        for pages in area.arena.spare(excess) {
+            held.extend(area.arena.hold(pages));
         }
         let pages: Vec<_> = held.iter().map(|held| area.pages(&held.pages)).collect();
         let number = seat.number();
@@ -122,9 +141,9 @@ impl Inner {
         held.into_iter().enumerate().for_each(|(i, held)| arena.let_go(held, i < gone));
         let n = before - arena.committed_pages();
         seat.state.committed_pages -= n;
-        seat.state.stats.reserved_bytes = seat.state.committed_pages * self.granule_bytes;
+        seat.state.stats.reserved_bytes = seat.state.committed_pages * self.span.granule_bytes;
         seat.state.publish();
-        (seat, done.map(|()| n * self.granule_bytes))
+        (seat, done.map(|()| n * self.span.granule_bytes))
     }
 
     /// Ends `n` views of an area without a block, those first that were taken the longest time ago.

@@ -2,7 +2,7 @@
 
 use crate::{
     Backing, Block, Calls, Error, Result, Stats, Timeline,
-    area::Area,
+    area::{Area, Span},
     cache::{Cache, Caches, Line, Meetings},
     host::{Mapping, Region},
     limit::Limits,
@@ -56,8 +56,7 @@ pub(crate) struct Inner {
     pub(crate) within: Option<Arc<Block>>,
     /// The address of offset 0. Changes only while no block lives.
     base: AtomicU64,
-    pub(crate) span_bytes: u64,
-    pub(crate) granule_bytes: u64,
+    pub(crate) span: Span,
     /// Whose turn it is to change pages, limits or the budget: taken before the lock, and held while the device is asked
     /// for something.
     turn: Line<Mutex<()>>,
@@ -116,9 +115,9 @@ pub(crate) struct State {
 
 impl Inner {
     /// What a pool over `backing` is that lies in no block and owns no pages of the host.
-    pub(crate) fn new(backing: Arc<dyn Backing>, base: u64, span_bytes: u64, granule_bytes: u64) -> Inner {
+    pub(crate) fn new(backing: Arc<dyn Backing>, base: u64, span: Span) -> Inner {
         let state = State {
-            area: Area::new(0, span_bytes, granule_bytes),
+            area: Area::new(0, span),
             committed_pages: 0,
             stats: Stats::default(),
             meetings: Meetings::default(),
@@ -132,7 +131,7 @@ impl Inner {
         };
         let (base, turn, state) = (AtomicU64::new(base), Line(Mutex::new(())), Line(Mutex::new(state)));
         let caches = Caches::default();
-        Inner { backing, host: None, within: None, base, span_bytes, granule_bytes, turn, state, caches }
+        Inner { backing, host: None, within: None, base, span, turn, state, caches }
     }
 
     /// The memory of a new block, if it is the host's.
@@ -166,8 +165,17 @@ impl Inner {
         ring.timeline(owners, self.backing.overhead_bytes(), self.backing.capacity_bytes())
     }
 
+    /// Where the byte at this offset is.
+    #[inline]
+    pub(crate) fn address(&self, offset: u64) -> u64 {
+        match self.span.is_segmented {
+            true => self.backing.address(offset),
+            false => self.base() + offset,
+        }
+    }
+
     /// The address of offset 0.
-    pub(crate) fn base(&self) -> u64 {
+    fn base(&self) -> u64 {
         // Whoever has a block has taken the lock since the address was stored.
         self.base.load(Ordering::Relaxed)
     }

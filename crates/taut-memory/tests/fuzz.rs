@@ -59,7 +59,7 @@ fn program(input: &[u8]) -> impl Iterator<Item = Step> {
 
 /// Pairs of what the pool did in two steps one after the other.
 fn pairs(input: &[u8]) -> BTreeSet<(u16, u16)> {
-    let done = catch_unwind(AssertUnwindSafe(|| Twins::run(program(input)))).unwrap_or_else(|panic| {
+    let done = catch_unwind(AssertUnwindSafe(|| Twins::run(program(input), false))).unwrap_or_else(|panic| {
         eprintln!("the program: {}", line(input));
         resume_unwind(panic)
     });

@@ -33,7 +33,13 @@ fn any_step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn pools_agree_with_the_model(steps in vec(any_step(), 1..80)) {
-        Twins::run(steps);
+        Twins::run(steps, false);
+    }
+
+    /// So they do where pages come in segments, as on a card that maps none.
+    #[test]
+    fn pools_over_segments_agree_with_the_model(steps in vec(any_step(), 1..80)) {
+        Twins::run(steps, true);
     }
 
     /// From the same live blocks, the same calls take the same places: the memory is there already.

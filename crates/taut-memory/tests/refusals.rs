@@ -75,8 +75,10 @@ proptest! {
         every in prop_oneof![1..8usize, Just(usize::MAX)],
         // At times there is not room for all views, nor for all blocks.
         span_pages in prop_oneof![100..200u64, Just(1 << 20)],
+        segmented in any::<bool>(),
     ) {
-        let recorder = Arc::new(Recorder::narrow(span_pages));
+        let recorder = if segmented { Recorder::segmented(span_pages) } else { Recorder::narrow(span_pages) };
+        let recorder = Arc::new(recorder);
         let pool = Pool::new(recorder.clone());
         pool.set_budget(Budget::Bytes(40 * PAGE)).unwrap();
         recorder.log().refuse_every = every;

@@ -13,7 +13,9 @@ use std::{
 };
 use taut_core::{DType, Error, Result};
 use taut_cuda::{Card, CudaBacking, Gpu, Tuning};
-use taut_memory::{Backing, Block, Budget, HostBacking, Kind, PhantomBacking, Pool, Site, Stats, StreamId};
+use taut_memory::{
+    Backing, Block, Budget, HostBacking, Kind, PhantomBacking, Pool, Site, Stats, StreamId, wants_segments,
+};
 
 /// What a plan is made for.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,8 +88,8 @@ impl Device {
     /// ```
     pub fn cpu() -> Device {
         static CPU: OnceLock<Device> = OnceLock::new();
-        CPU.get_or_init(|| match HostBacking::new() {
-            Ok(backing) => Device::new(DeviceKind::Cpu, Arc::new(backing)),
+        CPU.get_or_init(|| match Device::new_cpu() {
+            Ok(device) => device,
             Err(error) => panic!("the CPU device can not exist: {error}"),
         })
         .clone()
@@ -118,11 +120,17 @@ impl Device {
     /// A device that runs nothing and needs nothing: a program run on it takes the same decisions about memory as on
     /// a device of that spec, so its [`stats`](Self::stats) are that device's, to the byte.
     pub fn plan(spec: Spec) -> Device {
-        let (capacity, overhead) = match &spec {
-            Spec::Cpu { memory_bytes } => (*memory_bytes, 0),
-            Spec::Cuda(card) => (card.memory_bytes, card.context_bytes),
+        let (capacity, overhead, is_segmented) = match &spec {
+            Spec::Cpu { memory_bytes } => (*memory_bytes, 0, wants_segments()),
+            Spec::Cuda(card) => (card.memory_bytes, card.context_bytes, !card.maps_memory),
         };
-        Device::new(DeviceKind::Plan(spec), Arc::new(PhantomBacking::new(capacity, overhead)))
+        let backing = PhantomBacking::new(capacity, overhead).segmented(is_segmented);
+        Device::new(DeviceKind::Plan(spec), Arc::new(backing))
+    }
+
+    fn new_cpu() -> Result<Device> {
+        let backing = HostBacking::new()?.segmented(wants_segments());
+        Ok(Device::new(DeviceKind::Cpu, Arc::new(backing)))
     }
 
     fn new(kind: DeviceKind, backing: Arc<dyn Backing>) -> Device {
@@ -137,7 +145,7 @@ impl Device {
     /// The same hardware, or the same plan, with the same [tuning](Self::set_tuning) and a new pool: nothing in it, no budget.
     pub fn fresh(&self) -> Result<Device> {
         let fresh = match &self.0.kind {
-            DeviceKind::Cpu => Device::new(DeviceKind::Cpu, Arc::new(HostBacking::new()?)),
+            DeviceKind::Cpu => Device::new_cpu()?,
             DeviceKind::Cuda { index, .. } => Device::cuda(*index)?,
             DeviceKind::Plan(spec) => Device::plan(spec.clone()),
         };

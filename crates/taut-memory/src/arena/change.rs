@@ -82,7 +82,7 @@ impl Arena {
 
     /// Enters a free range, before `next`, where it is looked for. The one at the top is in no bin.
     #[inline]
-    fn list(&mut self, node: u32, range: Range<u64>, next: u32) {
+    pub(super) fn list(&mut self, node: u32, range: Range<u64>, next: u32) {
         if self.page(range.start) < self.page(range.end) {
             self.note(self.page(range.start), node);
         }
@@ -93,7 +93,7 @@ impl Arena {
 
     /// Takes a free range, before `next`, out of the bins.
     #[inline]
-    fn unlist(&mut self, node: u32, range: Range<u64>, next: u32) {
+    pub(super) fn unlist(&mut self, node: u32, range: Range<u64>, next: u32) {
         if next != END {
             self.bins.remove(Key::new(range, node));
         }

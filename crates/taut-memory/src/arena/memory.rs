@@ -1,6 +1,6 @@
 //! Memory under pages, and views of them: what the pool does to its backing is noted here.
 
-use super::{Arena, Choice, Full, Plan, count, ranges::Used, views::View};
+use super::{Arena, Choice, Full, Place, Plan, count, ranges::Used, views::View};
 use std::ops::Range;
 
 /// Second places for the parts of a plan, to be made before it is taken.
@@ -39,6 +39,16 @@ impl Arena {
         Some(Held { node: self.occupy(gap, bytes), pages, streams: used.map_or(0, |used| used.streams) })
     }
 
+    /// All that a plan needed is there.
+    #[inline]
+    pub(crate) fn finish(&mut self, plan: &Plan, place: Place) {
+        if let (Choice::Segment { block }, Place::Range(node)) = (&plan.place, place) {
+            // Until now nobody else could have the rest.
+            self.vacate(node, 0);
+            self.occupy(node, block.clone());
+        }
+    }
+
     /// Makes pages free that were [held](Self::hold), with their memory or without.
     pub(crate) fn let_go(&mut self, held: Held, decommitted: bool) {
         self.unuse(held.node, if decommitted { 0 } else { held.streams });
@@ -49,6 +59,10 @@ impl Arena {
 
     /// Free pages now have no memory.
     fn decommit(&mut self, pages: Range<u64>) {
+        if self.segments.is_some() {
+            self.pages.decommit(pages.clone());
+            return self.close_segment(pages);
+        }
         let bytes = self.byte(pages.start)..self.byte(pages.end);
         if let Some(gap) = self.gap_at(bytes.start)
             && let Some(used) = self.ranges.used(gap).filter(|used| used.end <= bytes.end)
@@ -58,9 +72,23 @@ impl Arena {
         self.pages.decommit(pages);
     }
 
-    /// Committed pages that hold no byte of a live block, the highest first.
-    pub(crate) fn spare(&self) -> Vec<Range<u64>> {
-        self.pages.spare()
+    /// Up to `n` committed pages that can go, the highest first. Of segments none goes in part: the last one may be longer.
+    pub(crate) fn spare(&self, n: u64) -> Vec<Range<u64>> {
+        let (mut spare, mut rest) = (Vec::new(), n);
+        let all = self
+            .segments
+            .as_ref()
+            .map_or_else(|| self.pages.spare(), |segments| self.free_segments(segments));
+        for pages in all {
+            if rest == 0 {
+                break;
+            }
+            let len = pages.end - pages.start;
+            let taken = if self.segments.is_some() { len } else { rest.min(len) };
+            spare.push(pages.end - taken..pages.end);
+            rest = rest.saturating_sub(taken);
+        }
+        spare
     }
 
     /// The view that a plan needs made, or `None` if it needs none. An error if there is no room: then others that are

@@ -1,7 +1,7 @@
 //! The arena against a model that knows what each 256 bytes are.
 
 use super::{bins::Key, ranges::END, *};
-use crate::area::Area;
+use crate::area::{Area, Span};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use std::collections::BTreeMap;
 
@@ -88,6 +88,7 @@ impl Model {
         let age = self.arena.next_age();
         let (place, offset) = self.arena.take(plan, view.as_ref());
         plan.missing.iter().cloned().for_each(|pages| self.arena.commit(pages, age));
+        self.arena.finish(plan, place);
         self.enter(place, offset, units, stream, plan.streams | 1 << stream)
     }
 
@@ -209,7 +210,7 @@ impl Model {
         assert!(self.arena.bins.from(0).eq(listed.iter().copied()));
         let pages = self.units.chunks(PAGE_UNITS as usize);
         let touched = pages.clone().filter(|page| page.iter().any(|unit| unit.live)).count() as u64;
-        assert_eq!(self.arena.touched_pages(), touched);
+        assert_eq!(self.arena.needed_pages(), touched);
         assert_eq!(self.arena.committed_pages(), self.committed.iter().filter(|&&page| page).count() as u64);
         assert_eq!(self.arena.live_bytes, self.units.iter().filter(|unit| unit.live).count() as u64 * UNIT);
         // Every free range is found from each page that begins in it, and from its last bytes of a page.
@@ -294,7 +295,7 @@ proptest! {
                 }
                 Step::Decommit(index) => {
                     model.forget_views();
-                    let spare = model.arena.spare();
+                    let spare = model.arena.spare(u64::MAX);
                     if !spare.is_empty() {
                         let Range { start, end } = spare[index.index(spare.len())];
                         model.decommit(end - (end - start).div_ceil(2)..end);
@@ -307,7 +308,7 @@ proptest! {
             model.give(&block);
         }
         model.forget_views();
-        for pages in model.arena.spare() {
+        for pages in model.arena.spare(u64::MAX) {
             model.decommit(pages);
         }
         prop_assert_eq!((model.arena.committed_pages(), model.arena.live_bytes), (0, 0));
@@ -440,9 +441,14 @@ fn what_was_never_used_knows_no_stream() {
 #[test]
 fn a_span_is_whole_pages() {
     for span in [0, PAGE - 1, 2 * PAGE - 1] {
-        assert_eq!(Area::new(0, span, PAGE).arena.plan(UNIT, u64::MAX), Err(Full::Addresses));
+        assert_eq!(
+            Area::new(0, Span { bytes: span, granule_bytes: PAGE, is_segmented: false })
+                .arena
+                .plan(UNIT, u64::MAX),
+            Err(Full::Addresses)
+        );
     }
-    let arena = Area::new(0, 1 << 40, PAGE).arena;
+    let arena = Area::new(0, Span { bytes: 1 << 40, granule_bytes: PAGE, is_segmented: false }).arena;
     assert!(arena.plan(1 << 39, u64::MAX).is_ok());
     assert_eq!(arena.plan((1 << 39) + UNIT, u64::MAX), Err(Full::Addresses));
 }

@@ -195,7 +195,10 @@ fn threads_lose_nothing() {
     const LOOKS: usize = if cfg!(miri) { 30 } else { 300 };
     let _alone = alone();
     let counted = Counted::new(40);
-    for pool in [Pool::new(Arc::new(HostBacking::new().unwrap())), Pool::new(counted.clone())] {
+    let host = |segmented| Pool::new(Arc::new(HostBacking::new().unwrap().segmented(segmented)));
+    let makes: [&dyn Fn() -> Pool; 3] = [&|| host(false), &|| host(true), &|| Pool::new(counted.clone())];
+    for make in makes {
+        let pool = make();
         pool.set_budget(Budget::Bytes(40 * PAGE)).unwrap();
         let (table, taken) = (Mutex::new(Vec::new()), AtomicU64::new(0));
         thread::scope(|threads| {

@@ -42,6 +42,8 @@ pub(crate) struct Log {
     /// Waiter and after, of each call.
     pub(crate) orders: Vec<(u8, u8)>,
     pub(crate) committed: BTreeSet<u64>,
+    /// Each that was committed in one call, where pages come so.
+    pub(crate) segments: Vec<Range<u64>>,
     pub(crate) commits: usize,
     /// What each page of a view shows.
     pub(crate) shown: BTreeMap<u64, u64>,
@@ -70,6 +72,22 @@ impl Recorder {
         Recorder::over(Box::new(PhantomBacking::new(capacity_bytes, overhead_bytes)), overhead_bytes)
     }
 
+    /// Pages that come in segments, with room for half as many as this.
+    pub(crate) fn segmented(span_pages: u64) -> Recorder {
+        let inner = PhantomBacking::new(1 << 40, 0).segmented(true);
+        Recorder::over(Box::new(inner), 0).spanning(span_pages * PAGE)
+    }
+
+    /// Twins: host pages, and phantom ones that are recorded.
+    pub(crate) fn twins(overhead_bytes: u64, is_segmented: bool) -> [Recorder; 2] {
+        let host = HostBacking::new().expect("host pages").segmented(is_segmented);
+        let phantom = PhantomBacking::new(1 << 40, overhead_bytes).segmented(is_segmented);
+        // A system may grant the host fewer addresses.
+        let span_bytes = host.span_bytes();
+        let host = Recorder::over(Box::new(host), overhead_bytes);
+        [host, Recorder::over(Box::new(phantom), overhead_bytes).spanning(span_bytes)]
+    }
+
     /// With room for half as many pages as this, and views of as many.
     pub(crate) fn narrow(span_pages: u64) -> Recorder {
         Recorder::phantom(1 << 40, 0).spanning(span_pages * PAGE)
@@ -77,10 +95,6 @@ impl Recorder {
 
     pub(crate) fn spanning(self, span_bytes: u64) -> Recorder {
         Recorder { span_bytes, ..self }
-    }
-
-    pub(crate) fn host(overhead_bytes: u64) -> Recorder {
-        Recorder::over(Box::new(HostBacking::new().expect("host pages")), overhead_bytes)
     }
 
     /// The memory under a block, page by page: offsets of the places where its pages were committed, whether it is seen
@@ -96,6 +110,9 @@ impl Recorder {
             assert!(log.committed.contains(&(place / PAGE)), "a live block without memory");
             place + part.start % PAGE..place + part.start % PAGE + part.end - part.start
         });
+        let holds = |segment: &Range<u64>| segment.start * PAGE <= start && end <= segment.end * PAGE;
+        let is_whole = !self.is_segmented() || start == end || log.segments.iter().any(holds);
+        assert!(is_whole, "a block over the end of a segment");
         parts.collect()
     }
 
@@ -103,6 +120,7 @@ impl Recorder {
         let log = Log {
             orders: Vec::new(),
             committed: BTreeSet::new(),
+            segments: Vec::new(),
             commits: 0,
             shown: BTreeMap::new(),
             aliases: 0,
@@ -144,11 +162,18 @@ impl Backing for Recorder {
         self.span_bytes
     }
 
+    fn is_segmented(&self) -> bool {
+        self.inner.is_segmented()
+    }
+
     fn commit(&self, pages: Range<u64>) -> Result<()> {
         let mut log = self.log();
         log.commits += 1;
         if log.refused() || log.committed.len() + (pages.end - pages.start) as usize > log.most_pages {
             return Err(Error::out_of_memory("commit: the card is full"));
+        }
+        if self.is_segmented() {
+            log.segments.push(pages.clone());
         }
         for page in pages {
             assert!(log.committed.insert(page), "page {page} is committed twice");
@@ -162,6 +187,10 @@ impl Backing for Recorder {
             return Err(Error::driver("decommit: a fault"));
         }
         log.decommits.push(pages.clone());
+        if self.is_segmented() {
+            let i = log.segments.iter().position(|segment| *segment == pages);
+            log.segments.swap_remove(i.expect("a part of a segment"));
+        }
         for page in pages {
             assert!(log.committed.remove(&page), "page {page} is not committed");
             assert!(!log.shown.values().any(|&of| of == page), "page {page} is shown elsewhere");
@@ -172,6 +201,7 @@ impl Backing for Recorder {
     fn alias(&self, pages: Range<u64>, of: &[Range<u64>]) -> Result<()> {
         let mut log = self.log();
         log.aliases += 1;
+        assert!(!self.is_segmented(), "a part of a segment is shown twice");
         if log.refused() || log.refuse_aliases {
             return Err(Error::out_of_memory("alias: refused"));
         }

@@ -68,10 +68,8 @@ fn watched(len: usize) -> impl Iterator<Item = usize> {
 }
 
 impl Twins {
-    fn new() -> Twins {
-        let pages = Recorder::host(OVERHEAD_BYTES);
-        // A system may grant the host fewer addresses.
-        let recorder = Recorder::phantom(1 << 40, OVERHEAD_BYTES).spanning(pages.span_bytes());
+    fn new(is_segmented: bool) -> Twins {
+        let [pages, recorder] = Recorder::twins(OVERHEAD_BYTES, is_segmented);
         let recorder = Arc::new(recorder);
         let phantom = Pool::new(recorder.clone());
         let host_base = pages.base();
@@ -85,10 +83,10 @@ impl Twins {
         Twins { host, host_base, phantom, recorder, live, used, stats, born: 0, waits, is_refused }
     }
 
-    /// Runs a program, and frees what it leaves. What the pool did in each step: which step it was, and whether it took or gave
+    /// Runs a program over pages, or over pages that come in segments, and frees what it leaves. What the pool did in each step: which step it was, and whether it took or gave
     /// pages, made calls, waited for streams, refused.
-    pub(crate) fn run(steps: impl IntoIterator<Item = Step>) -> Vec<u16> {
-        let mut twins = Twins::new();
+    pub(crate) fn run(steps: impl IntoIterator<Item = Step>, is_segmented: bool) -> Vec<u16> {
+        let mut twins = Twins::new(is_segmented);
         let done = steps.into_iter().map(|step| {
             let (name, before) = (name(&step), twins.counts());
             (twins.waits, twins.is_refused) = (0, false);
@@ -191,8 +189,15 @@ impl Twins {
         self.live.iter().flat_map(|twin| &twin.memory).map(|part| part.start / GRANULE_BYTES).collect()
     }
 
+    /// Pages that can not go: those under live blocks, and what came with them.
     fn live_pages(&self) -> u64 {
-        self.pages().len() as u64
+        let pages = self.pages();
+        let segments = self.recorder.log().segments.clone();
+        let held = segments.iter().filter(|segment| pages.range((*segment).clone()).next().is_some());
+        if self.recorder.is_segmented() {
+            return held.map(|segment| segment.end - segment.start).sum();
+        }
+        pages.len() as u64
     }
 
     fn check(&mut self) {
