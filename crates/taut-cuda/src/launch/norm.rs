@@ -98,7 +98,8 @@ pub fn norm(
 fn stay_units(op: Norm, dtype: DType) -> usize {
     match (op, dtype) {
         (Norm::Layer, DType::BF16) => 2048,
-        (Norm::Layer, DType::F16) => 4096,
+        (Norm::Layer, DType::F16) => 3072,
+        (Norm::Layer, DType::F32) => 8192,
         _ => usize::MAX,
     }
 }
