@@ -156,6 +156,7 @@ impl Kernel {
                 format!("optimizer<{update}, {weight}, {grad}, {codes}, {words}>")
             }
             Kernel::Advance => "advance".to_owned(),
+            Kernel::Probe => "probe".to_owned(),
             Kernel::Bits(ask, dtype, Access::Packed) => format!("bits_packed<{}, {dtype}>", ask.functor()),
             Kernel::Bits(ask, dtype, _) => format!("bits_walk<{}, {dtype}>", ask.functor()),
             Kernel::BitsChoose(dtype, Access::Packed) => format!("bits_choose_packed<{dtype}>"),

@@ -122,6 +122,8 @@ pub enum Kernel {
     Optimizer(Update, Weight, DType, bool, Capacity),
     /// `optimizer.cu`: counts steps.
     Advance,
+    /// `probe.cu`: a yardstick.
+    Probe,
     /// `bits.cu`: packed or strided.
     Bits(Predicate, DType, Access),
     /// `bits.cu`, of gradients: packed or strided.
@@ -291,7 +293,7 @@ impl Kernel {
         all.extend([1, 2, 4, 8, 16].map(Kernel::Gather));
         all.extend(Capacity::ALL.into_iter().flat_map(multi));
         all.extend(Capacity::ALL.into_iter().flat_map(optimizer));
-        all.extend([Kernel::MultiJoin, Kernel::Advance]);
+        all.extend([Kernel::MultiJoin, Kernel::Advance, Kernel::Probe]);
         for dtype in dtypes(&DType::is_number) {
             all.extend([Kernel::Sort(dtype), Kernel::ScatterAdd(dtype), Kernel::ScatterJoin(dtype)]);
         }
@@ -360,6 +362,7 @@ impl Kernel {
             Kernel::Multi(..) | Kernel::MultiJoin => "multi.cu",
             Kernel::Optimizer(.., Capacity::Large) => "optimizer_large.cu",
             Kernel::Optimizer(..) | Kernel::Advance => "optimizer.cu",
+            Kernel::Probe => "probe.cu",
             Kernel::Bits(..) | Kernel::BitsChoose(..) => "bits.cu",
         }
     }
@@ -464,6 +467,7 @@ impl Kernel {
                 [38, op, weight.code(), grad as usize]
             }
             Kernel::Advance => [37, 1, 0, 0],
+            Kernel::Probe => [52, 0, 0, 0],
             Kernel::Bits(ask, dtype, access) => [44, ask.index(), dtype as usize, access as usize],
             Kernel::BitsChoose(dtype, access) => [45, 0, dtype as usize, access as usize],
         }
