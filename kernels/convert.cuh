@@ -27,6 +27,12 @@ template <typename T> __device__ __forceinline__ u32 pack_relu_pair(f32 low, f32
     else return cvt_rn_relu_bf16x2_f32(low, high);
 }
 
+// The larger ones of two such pairs, as fmaxf has them.
+template <typename T> __device__ __forceinline__ u32 max_pair(u32 a, u32 b) {
+    if constexpr (kSame<T, f16>) return max_f16x2(a, b);
+    else return max_bf16x2(a, b);
+}
+
 // The first or the second of such a pair.
 template <typename T> __device__ __forceinline__ f32 half_of(u32 pair, u32 which) {
     if constexpr (kSame<T, bf16>) return __uint_as_float(which == 0 ? pair << 16 : pair & 0xffff0000u);

@@ -2,7 +2,8 @@
 //
 // Launch     as unary.cu, with units of kLen = 8 elements for every T: a block of Philox.
 // Requires   as unary.cu, with units in words of at most 16 bytes; the first element of each unit of 8 has a number that
-//            8 divides. walk: operand 3 is no memory: its place, on top of `first`, is the row-major number of an element,
+//            8 divides. packed: bias goes along as its walk of 32 bits says, in units, or is dense if that is of none.
+//            walk: operand 3 is no memory: its place, on top of `first`, is the row-major number of an element,
 //            which with kLen > 1 grows by 1 along the inner axis; bias and residual may be broadcast.
 // Aliasing   in == out or residual == out with the same layout is the op in place; a partial overlap is undefined.
 // Numerics   f32, each step rounded, rounded once more on store. Element e is kept if half-word e % 8 of block e / 8 of
@@ -83,11 +84,16 @@ __device__ __forceinline__ void finish(const Parts& parts, const Unit<T, kLen>& 
         if (kLen == 8 && parts.threshold < 0x10000) {
             const u32 least = parts.threshold * 0x10001;
             #pragma unroll
+            for (f32& y : x) {
+                y = __fmul_rn(y, parts.scale);
+                asm volatile("" : "+f"(y));  // else it is done under a condition, and scale loaded each time
+            }
+            #pragma unroll
             for (u32 l = 0; l < kLen; l += 2) {
                 bool keeps[2];
                 __vibmax_u16x2(words.x[l / 2], least, &keeps[1], &keeps[0]);
                 #pragma unroll
-                for (u32 i = 0; i < 2; ++i) x[l + i] = keeps[i] ? __fmul_rn(x[l + i], parts.scale) : 0.0f;
+                for (u32 i = 0; i < 2; ++i) x[l + i] = keeps[i] ? x[l + i] : 0.0f;
             }
         } else if (kLen == 8) {
             #pragma unroll
@@ -102,18 +108,26 @@ __device__ __forceinline__ void finish(const Parts& parts, const Unit<T, kLen>& 
 }
 
 template <typename T, u32 kLen, bool kDrops>
-__global__ void __launch_bounds__(kThreads) fused_packed(const T* in, T* out, u64 n, const Parts parts) {
+__global__ void __launch_bounds__(kThreads)
+fused_packed(const T* in, T* out, u64 n, const __grid_constant__ Walk<1> walk, const Parts parts) {
     follow();
     const T* bias = static_cast<const T*>(parts.bias);
     const T* residual = static_cast<const T*>(parts.residual);
     map_packed<kLen>(
         n,
-        [=](auto len, u64 i) {
+        [&](auto len, u64 i) {
             constexpr u32 kUnit = decltype(len)::kValue;
             Unit<T, kUnit> unit;
             unit.in = load_unit<kUnit>(in + i, false);
-            if (bias) unit.bias = load_unit<kUnit>(bias + i, false);
             if (residual) unit.residual = load_unit<kUnit>(residual + i, false);
+            if (bias && (kUnit < kLen || walk.numel == 0)) {
+                unit.bias = load_unit<kUnit>(bias + i, false);
+            } else if (bias) {
+                u32 index[1] = {u32(i / kLen)};
+                Place<1> place[1];
+                walk.at(index, place);
+                unit.bias = load_unit<kUnit>(bias + place[0].of[0], walk.repeats(0));
+            }
             return unit;
         },
         [=](auto, u64 i, auto unit) { finish<kDrops>(parts, unit, i, out + i); });

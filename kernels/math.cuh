@@ -132,7 +132,7 @@ __device__ __forceinline__ f32 normal_tail(f32 t) {
 
 // normal_tail with half the instructions, to within 2^-16 of itself, and 0 below 2^-126.
 __device__ __forceinline__ f32 normal_tail_16(f32 t) {
-    t = t < 40.0f ? t : 40.0f;
+    t = fminf(t, 40.0f);
     const Beyond b = beyond_16(t);
     return __fmul_rn(__fmul_rn(t, b.inverse), __fmul_rn(b.polynomial, b.gauss));
 }

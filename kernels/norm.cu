@@ -71,7 +71,7 @@ template <typename Kind, bool kAdds, typename T, u32 kLength, typename Beyond = 
         if constexpr (kAdds) store(sum + along<kLen>(unit, sum_step), rounded<T>(x));
     }
 
-    template <typename Chunk> __device__ __forceinline__ typename Op::Stat find(const Chunk& chunk) const {
+    template <typename Chunk> __device__ __forceinline__ typename Op::Stat find(Chunk& chunk) const {
         return Op::find(chunk, origin());
     }
 
@@ -165,8 +165,8 @@ norm_stay(const T* in, T* out, const void* weight, const void* bias, const __gri
                                   bias ? static_cast<const u8*>(bias) + before * size : nullptr};
     const u32 bytes[] = {share * kLen * size, share * kLen * size};
     u32 near[2] = {};
-    const auto line_of = [&](u64 row) {
-        const auto place = rows.at(row);
+    const auto line_of = [&](u32 row) {
+        const auto place = rows.even(row);
         L line;
         line.in = in + place.of[0] + before;
         line.out = out + place.of[1] + before;
@@ -177,9 +177,9 @@ norm_stay(const T* in, T* out, const void* weight, const void* bias, const __gri
         line.n = f32(rows.units) * kLen;
         return line;
     };
-    const auto head_of = [&](u64 row) {
-        if constexpr (Kind::kCentered) return in[rows.at(row).of[0]];
+    const auto head_of = [&](u32 row) {
+        if constexpr (Kind::kCentered) return in[rows.even(row).of[0]];
         else return T{};
     };
-    stay<Cut, L>(rows.walk.numel, share, side, beside, bytes, near, line_of, head_of);
+    stay<Cut, L>(u32(rows.walk.numel), share, side, beside, bytes, near, line_of, head_of);
 }

@@ -38,16 +38,17 @@ struct Layer {
     }
 
     // Deviations are from one of the elements: where it is far from their mean, so is their spread.
-    template <typename Chunk> static __device__ __forceinline__ Moment find(const Chunk& chunk, f32 origin) {
-        const f32 centre = chunk.has(0) ? chunk.x[0][0] : origin;
+    template <typename Chunk> static __device__ __forceinline__ Moment find(Chunk& chunk, f32 origin) {
+        const f32 centre = chunk.has(0) ? chunk.numbers(0)[0] : origin;
         f32 count = 0.0f, sum = 0.0f, squares = 0.0f;
         #pragma unroll
         for (u32 j = 0; j < Chunk::kUnits; ++j) {
             if (!chunk.has(j)) continue;
             count += Chunk::kLen;
+            const auto& x = chunk.numbers(j);
             #pragma unroll
             for (u32 l = 0; l < Chunk::kLen; ++l) {
-                const f32 apart = chunk.x[j][l] - centre;
+                const f32 apart = x[l] - centre;
                 sum += apart;
                 squares += apart * apart;
             }
@@ -74,12 +75,14 @@ struct Squares {
     static __device__ Stat empty() { return {0.0f}; }
     static __device__ Stat join(Stat a, Stat b) { return {a.sum + b.sum}; }
 
-    template <typename Chunk> static __device__ __forceinline__ Stat find(const Chunk& chunk, f32) {
+    template <typename Chunk> static __device__ __forceinline__ Stat find(Chunk& chunk, f32) {
         f32 sum = 0.0f;
         #pragma unroll
         for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            if (!chunk.counts(j)) continue;
+            const auto& x = chunk.numbers(j);
             #pragma unroll
-            for (u32 l = 0; l < Chunk::kLen; ++l) sum += chunk.x[j][l] * chunk.x[j][l];
+            for (u32 l = 0; l < Chunk::kLen; ++l) sum += x[l] * x[l];
         }
         return {sum};
     }

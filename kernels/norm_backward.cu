@@ -42,11 +42,8 @@ template <typename Kind> struct Sums {
     }
 };
 
-// out = grad * factor - normal * slope + shift, where normal is what the norm makes of x.
-template <typename By> struct Prescription {
-    By normal;
-    f32 shift, slope, factor;
-};
+// out = grad * factor + (x - origin) * slope + shift.
+struct Prescription { f32 factor, slope, shift; };
 
 template <typename Kind, typename T, u32 kLength, typename Beyond = Affine> struct Line {
     using Op = Sums<Kind>;
@@ -91,70 +88,69 @@ template <typename Kind, typename T, u32 kLength, typename Beyond = Affine> stru
     // Leaves the gradient times the weight.
     template <typename Chunk> __device__ __forceinline__ Stat find(Chunk& chunk) const {
         if constexpr (Kind::kCentered) {
-            const f32 centre = chunk.has(0) ? chunk.x[0][0] : origin(), apart_of_centre = centre - origin();
+            const f32 centre = chunk.has(0) ? chunk.numbers(0)[0] : origin(), apart_of_centre = centre - origin();
             f32 count = 0.0f, sum = 0.0f, squares = 0.0f, product = 0.0f, grads = 0.0f;
             #pragma unroll
             for (u32 j = 0; j < Chunk::kUnits; ++j) {
                 if (!chunk.has(j)) continue;
-                weigh(chunk, j);
+                auto& x = chunk.numbers(j);
+                weigh(chunk.unit(j), x);
                 count += kLen;
                 #pragma unroll
                 for (u32 l = 0; l < kLen; ++l) {
-                    const f32 apart = chunk.x[j][l] - centre, g = chunk.x[j][kLen + l];
+                    const f32 apart = x[l] - centre, g = x[kLen + l];
                     sum += apart;
                     squares += apart * apart;
                     product += g * apart;
                     grads += g;
                 }
             }
-            const Moment x = Kind::moment(count, sum, squares, apart_of_centre);
-            return {x, product - grads * (x.mean - apart_of_centre), grads};
+            const Moment found = Kind::moment(count, sum, squares, apart_of_centre);
+            return {found, product - grads * (found.mean - apart_of_centre), grads};
         } else {
-            Stat found{Kind::find(chunk, 0.0f), 0.0f};
+            f32 squares = 0.0f, product = 0.0f;
             #pragma unroll
             for (u32 j = 0; j < Chunk::kUnits; ++j) {
-                if (chunk.has(j)) weigh(chunk, j);
-            }
-            #pragma unroll
-            for (u32 j = 0; j < Chunk::kUnits; ++j) {
+                if (!chunk.counts(j)) continue;
+                auto& x = chunk.numbers(j);
+                if (chunk.has(j)) weigh(chunk.unit(j), x);
                 #pragma unroll
-                for (u32 l = 0; l < kLen; ++l) found.product += chunk.x[j][kLen + l] * chunk.x[j][l];
+                for (u32 l = 0; l < kLen; ++l) {
+                    squares += x[l] * x[l];
+                    product += x[kLen + l] * x[l];
+                }
             }
-            return found;
+            return {{squares}, product};
         }
     }
 
-    template <typename Chunk> __device__ __forceinline__ void weigh(Chunk& chunk, u32 j) const {
+    __device__ __forceinline__ void weigh(u64 unit, f32 (&x)[kValues]) const {
         if (!Kind::kWeighted || !weight.at) return;
         f32 w[kLen];
-        weight.template load<T>(chunk.unit(j) * kLen, w);
+        weight.template load<T>(unit * kLen, w);
         #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) chunk.x[j][kLen + l] *= w[l];
+        for (u32 l = 0; l < kLen; ++l) x[kLen + l] *= w[l];
     }
 
     __device__ __forceinline__ auto prescribe(Stat total, Stat) const {
         const auto normal = Kind::prescribe(total.x, n, eps);
-        Prescription<decltype(Kind::prescribe(total.x, n, eps))> by{normal, 0.0f, 0.0f, 0.0f};
+        const auto slope = [&](f32 factor) {
+            return -factor * (factor * total.product * Kind::share(total.x, n, eps) * factor);
+        };
         if constexpr (Kind::kCentered) {
-            by.factor = normal.factor;
-            by.shift = -by.factor * (total.sum / n);
+            const f32 by = slope(normal.factor);
+            return Prescription{normal.factor, by, fmaf(-normal.mean, by, -normal.factor * (total.sum / n))};
         } else {
-            by.factor = normal;
+            return Prescription{normal, slope(normal), 0.0f};
         }
-        by.slope = by.factor * total.product * Kind::share(total.x, n, eps) * by.factor;
-        return by;
     }
 
     __device__ __forceinline__ Beside beside(u64) const { return {}; }
 
-    template <typename By>
-    __device__ __forceinline__ void finish(u64 unit, const f32 (&x)[kValues], const By& by, const Beside*) const {
+    __device__ __forceinline__ void finish(u64 unit, const f32 (&x)[kValues], Prescription by, const Beside*) const {
         f32 y[kLen];
         #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) {
-            const f32 normal = Kind::value(x[l], origin(), by.normal);
-            y[l] = fmaf(x[kLen + l], by.factor, fmaf(-normal, by.slope, by.shift));
-        }
+        for (u32 l = 0; l < kLen; ++l) y[l] = fmaf(x[kLen + l], by.factor, fmaf(x[l] - origin(), by.slope, by.shift));
         store(out + along<kLen>(unit, out_step), rounded<T>(y));
     }
 };
@@ -199,8 +195,8 @@ norm_backward_stay(const T* grad, const T* in, T* out, const void* weight, const
     const void* const beside[] = {weight ? static_cast<const u8*>(weight) + before * size : nullptr};
     const u32 bytes[] = {share * kLen * size};
     u32 near[1] = {};
-    const auto line_of = [&](u64 row) {
-        const auto place = rows.at(row);
+    const auto line_of = [&](u32 row) {
+        const auto place = rows.even(row);
         L line;
         line.grad = grad + place.of[0] + before;
         line.in = in + place.of[1] + before;
@@ -211,9 +207,9 @@ norm_backward_stay(const T* grad, const T* in, T* out, const void* weight, const
         line.n = f32(rows.units) * kLen;
         return line;
     };
-    const auto head_of = [&](u64 row) {
-        if constexpr (Kind::kCentered) return in[rows.at(row).of[1]];
+    const auto head_of = [&](u32 row) {
+        if constexpr (Kind::kCentered) return in[rows.even(row).of[1]];
         else return T{};
     };
-    stay<Cut, L>(rows.walk.numel, share, side, beside, bytes, near, line_of, head_of);
+    stay<Cut, L>(u32(rows.walk.numel), share, side, beside, bytes, near, line_of, head_of);
 }

@@ -45,7 +45,7 @@ template <typename Kind, typename T, u32 kLength> struct Line {
         for (u32 l = 0; l < kLen; ++l) x[l] = wide.lane[l];
     }
 
-    template <typename Chunk> __device__ __forceinline__ typename Kind::Stat find(const Chunk& chunk) const {
+    template <typename Chunk> __device__ __forceinline__ typename Kind::Stat find(Chunk& chunk) const {
         return Kind::find(chunk, origin);
     }
 };
@@ -129,6 +129,8 @@ template <u32 kLength, u32 kCount> struct Own {
     u32 first, end;
 
     __device__ __forceinline__ bool has(u32 j) const { return first + j * kWarp < end; }
+    __device__ __forceinline__ bool counts(u32) const { return true; }
+    __device__ __forceinline__ const f32 (&numbers(u32 j) const)[kLen] { return x[j]; }
 };
 
 // Slices of rows that are read once. A stage of shared memory has rows of both operands for all warps, `share` of them a

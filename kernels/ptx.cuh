@@ -196,3 +196,16 @@ __device__ __forceinline__ f32 min_nan(f32 a, f32 b) {
     asm("min.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
     return y;
 }
+
+// The larger of each pair of 16-bit floats, and of a number and NaN the number.
+__device__ __forceinline__ u32 max_f16x2(u32 a, u32 b) {
+    u32 y;
+    asm("max.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+__device__ __forceinline__ u32 max_bf16x2(u32 a, u32 b) {
+    u32 y;
+    asm("max.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}

@@ -14,7 +14,8 @@
 //     T pad()                                        // what widens to kPad; of lines that may be in shared memory, with
 //     static constexpr u32 kSources;                 // the operands that Raw has a pack of, one or two, and
 //     const T* source(u32 which)                     // where they begin
-//     Op::Stat find(chunk)                           // of the units of a chunk; may replace their x
+//     Op::Stat find(chunk)                           // of the units of a chunk, of which chunk.numbers(j) has those of unit
+//                                                    // j, one after the other and where chunk.counts(j); may replace them
 //     auto prescribe(Op::Stat total, Op::Stat own)   // what finish needs, where find has found own
 //     void again(chunk, Op::Stat total)              // instead of find, where the total is known, and
 //     auto prescribe(Op::Stat total)                 // what finish needs then; both need not be there
@@ -44,6 +45,14 @@ template <u32 kOperands> struct Rows {
         return place[0];
     }
 
+    // Those of a row that there is, of rows that lie evenly.
+    __device__ __forceinline__ Place<kOperands> even(u64 row) const {
+        Place<kOperands> place;
+        #pragma unroll
+        for (u32 k = 0; k < kOperands; ++k) place.of[k] = row * walk.stride[k][0];
+        return place;
+    }
+
     // The units that a team has to do in a row.
     __device__ __forceinline__ u64 units_of(u64 row) const { return row < walk.numel ? units : 0; }
 };
@@ -68,6 +77,9 @@ template <typename Line, typename Team, u32 kCount> struct Chunk {
     // Whether there is a unit j; those that there are come first.
     __device__ __forceinline__ bool has(u32 j) const { return j * size + lane < left; }
     __device__ __forceinline__ u64 unit(u32 j) const { return begin + (j * size + lane); }
+    // Whether find looks at unit j, and its numbers: kPad where there is none.
+    __device__ __forceinline__ bool counts(u32) const { return true; }
+    __device__ __forceinline__ f32 (&numbers(u32 j))[Line::kValues] { return x[j]; }
 
     template <bool kAgain, typename From> __device__ __forceinline__ void load(const From& line) {
         constexpr bool kPadded = requires { From::kPadded; };

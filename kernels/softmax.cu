@@ -12,6 +12,7 @@
 // Bound by   memory: n * 2 * sizeof(T) bytes; where none are held, rows are read again, from L2 where they fit.
 #include "columns.cuh"
 #include "softmax.cuh"
+#include "stay.cuh"
 
 // exp(x - max) / sum.
 struct Plain {
@@ -22,8 +23,9 @@ struct Plain {
         f32 sum = 0.0f;
         #pragma unroll
         for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            if (!chunk.counts(j)) continue;
             #pragma unroll
-            for (f32& x : chunk.x[j]) sum += x = exp_of(x - shift);
+            for (f32& x : chunk.numbers(j)) sum += x = exp_of(x - shift);
         }
         return {max, sum};
     }
@@ -50,8 +52,9 @@ struct Log {
         f32 sum = 0.0f;
         #pragma unroll
         for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            if (!chunk.counts(j)) continue;
             #pragma unroll
-            for (f32 x : chunk.x[j]) sum += exp_of(x - shift);
+            for (f32 x : chunk.numbers(j)) sum += exp_of(x - shift);
         }
         return {max, sum};
     }
@@ -107,7 +110,7 @@ template <typename Kind, typename T, u32 kLength> struct Line {
         #pragma unroll
         for (u32 j = 0; j < Chunk::kUnits; ++j) {
             #pragma unroll
-            for (f32& x : chunk.x[j]) x = Kind::again(x, total);
+            for (f32& x : chunk.numbers(j)) x = Kind::again(x, total);
         }
     }
 
@@ -197,4 +200,54 @@ softmax_columns(const T* in, T* out, const __grid_constant__ Rows<2> rows, f32 s
     const auto place = rows.at(pack);
     const ColumnsLine<Kind, T> line{in + place.of[0], out + place.of[1], rows.step[0], rows.step[1], scale, nothing};
     run_columns(line, rows.units, pack < rows.walk.numel, side);
+}
+
+// A share of a row of blocks that stay, where scale is above 0: the largest element is found before any is scaled.
+template <typename Kind, typename T> struct ShareLine : Line<Kind, T, kPackLen<T>> {
+    using Base = Line<Kind, T, kPackLen<T>>;
+    using Raw = typename Base::Raw;
+    using Element = T;
+
+    template <bool> __device__ __forceinline__ void widen(const Raw& raw, f32 (&x)[Base::kLen]) const {
+        const auto wide = to_f32(raw.x);
+        #pragma unroll
+        for (u32 l = 0; l < Base::kLen; ++l) x[l] = wide.lane[l];
+    }
+
+    template <typename Held> __device__ __forceinline__ Peak find(Held& held) const {
+        const f32 max = scaled(held.max()), shift = max == -kInf ? 0.0f : max;
+        f32 sum = 0.0f;
+        #pragma unroll
+        for (u32 j = 0; j < Held::kUnits; ++j) {
+            if (!held.has(j)) continue;
+            #pragma unroll
+            for (f32 x : held.numbers(j)) sum += exp_of(scaled(x) - shift);
+        }
+        return {max, sum};
+    }
+
+    template <typename Chunk> __device__ __forceinline__ void again(Chunk& chunk, Peak total) const {
+        #pragma unroll
+        for (f32& x : chunk.numbers(0)) x = Kind::again(scaled(x), total);
+    }
+
+  private:
+    __device__ __forceinline__ f32 scaled(f32 x) const { return __fmul_rn(x, this->scale); }
+};
+
+template <typename Kind, typename T, typename Cut>
+__global__ void __launch_bounds__(Cut::kTeams * Cut::kSize, 1)
+softmax_stay(const T* in, T* out, const __grid_constant__ Rows<2> rows, f32 scale, f32 nothing, u32 side) {
+    follow();
+    constexpr u32 kLen = kPackLen<T>;
+    const u32 share = u32(rows.units) >> side;
+    const u64 before = u64(blockIdx.x & ((1 << side) - 1)) * share * kLen;
+    const auto line_of = [&](u32 row) {
+        const auto place = rows.even(row);
+        return ShareLine<Kind, T>{{in + place.of[0] + before, nullptr, out + place.of[1] + before, 1, 0, 1, scale, nothing}};
+    };
+    const void* const beside[] = {nullptr};
+    const u32 bytes[] = {0};
+    u32 near[1] = {};
+    stay<Cut, ShareLine<Kind, T>>(u32(rows.walk.numel), share, side, beside, bytes, near, line_of, [](u32) { return 0; });
 }

@@ -22,12 +22,13 @@ struct Peaks {
 };
 
 // NaN plays no part here: it shows in the sum.
-template <typename Chunk> __device__ __forceinline__ f32 max_of(const Chunk& chunk) {
+template <typename Chunk> __device__ __forceinline__ f32 max_of(Chunk& chunk) {
     f32 max = -kInf;
     #pragma unroll
     for (u32 j = 0; j < Chunk::kUnits; ++j) {
+        if (!chunk.counts(j)) continue;
         #pragma unroll
-        for (f32 x : chunk.x[j]) max = fmaxf(max, x);
+        for (f32 x : chunk.numbers(j)) max = fmaxf(max, x);
     }
     return max;
 }

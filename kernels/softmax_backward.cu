@@ -63,12 +63,14 @@ template <typename Kind, typename T, u32 kLength> struct Line {
     __device__ __forceinline__ T pad() const { return from_f32<T>(kPad); }
     __device__ __forceinline__ void leave(u64, const f32 (&)[kValues]) const {}
 
-    template <typename Chunk> __device__ __forceinline__ Sum find(const Chunk& chunk) const {
+    template <typename Chunk> __device__ __forceinline__ Sum find(Chunk& chunk) const {
         f32 sum = 0.0f;
         #pragma unroll
         for (u32 j = 0; j < Chunk::kUnits; ++j) {
+            if (!chunk.counts(j)) continue;
+            const auto& x = chunk.numbers(j);
             #pragma unroll
-            for (u32 l = 0; l < kLen; ++l) sum += Kind::term(chunk.x[j][l], chunk.x[j][kLen + l]);
+            for (u32 l = 0; l < kLen; ++l) sum += Kind::term(x[l], x[kLen + l]);
         }
         return {sum};
     }
@@ -105,15 +107,15 @@ softmax_backward_stay(const T* grad, const T* output, T* out, const __grid_const
     constexpr u32 kLen = kPackLen<T>;
     const u32 share = u32(rows.units) >> side;
     const u64 before = u64(blockIdx.x & ((1 << side) - 1)) * share * kLen;
-    const auto line_of = [&](u64 row) {
-        const auto place = rows.at(row);
+    const auto line_of = [&](u32 row) {
+        const auto place = rows.even(row);
         return Line<Kind, T, kLen>{grad + place.of[0] + before, output + place.of[1] + before, out + place.of[2] + before,
                                    1, 1, 1, scale};
     };
     const void* const beside[] = {nullptr};
     const u32 bytes[] = {0};
     u32 near[1] = {};
-    stay<Cut, Line<Kind, T, kLen>>(rows.walk.numel, share, side, beside, bytes, near, line_of, [](u64) { return 0; });
+    stay<Cut, Line<Kind, T, kLen>>(u32(rows.walk.numel), share, side, beside, bytes, near, line_of, [](u32) { return 0; });
 }
 
 // Packs of columns.
@@ -127,7 +129,7 @@ template <typename Kind, typename T> struct ColumnsLine {
     u64 grad_step, output_step, out_step;
     f32 scale;
 
-    __device__ __forceinline__ Raw load(u64 row) const {
+    __device__ __forceinline__ Raw load(u32 row) const {
         return {::load<kLen, Cache::Use>(output + row * output_step), ::load<kLen, Cache::Use>(grad + row * grad_step)};
     }
 

@@ -10,6 +10,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("fused::never_and_always", never_and_always);
     suite.real("fused::views_drop_the_same_elements", views_drop_the_same_elements);
     suite.real("fused::one_pass_is_what_its_parts_are", one_pass_is_what_its_parts_are);
+    suite.real("fused::many_rows_are_what_their_elements_are", many_rows_are_what_their_elements_are);
     suite.everywhere("fused::what_does_not_fit", what_does_not_fit);
 }
 
@@ -110,6 +111,37 @@ fn one_pass_is_what_its_parts_are(at: &At) -> Check {
         same_tensors(&x.clone().fused(Fused::default())?, &x)?;
         let parts = Fused { residual: Some(&residual), ..Fused::default() };
         same_tensors(&x.clone().fused(parts)?, &x.add(&residual)?)?;
+    }
+    Ok(())
+}
+
+/// Of more elements than blocks take at once, in every dtype: in packs the same bits as one element at a time, as those of rows
+/// that begin anywhere.
+fn many_rows_are_what_their_elements_are(at: &At) -> Check {
+    for [m, n] in [[41, 1024], [2050, 24]] {
+        for dtype in at.floats() {
+            let new = |shape: &[usize], seed| Tensor::normal(shape, 0.0, 2.0, seed, dtype, &at.device);
+            let bias = new(&[n], 3)?;
+            let [wide, wide_residual] = [new(&[m, n + 1], 1)?, new(&[m, n + 1], 2)?];
+            let odd = |wide: &Tensor| wide.clone().slice(1, 1..n + 1);
+            let (x, residual) = (odd(&wide)?.contiguous()?, odd(&wide_residual)?.contiguous()?);
+            let odd_residual = odd(&wide_residual)?;
+            for activation in Activation::ALL {
+                for dropout in [None, Some(Dropout { drop_prob: 0.4, seed: 8 })] {
+                    for adds in [true, false] {
+                        let parts = |residual| Fused {
+                            bias: Some(&bias),
+                            activation,
+                            dropout,
+                            residual: if adds { Some(residual) } else { None },
+                        };
+                        let want = odd(&wide)?.fused(parts(&odd_residual))?;
+                        same_tensors(&x.clone().fused(parts(&residual))?, &want)?;
+                        same_tensors(&x.copy()?.fused(parts(&residual))?, &want)?;
+                    }
+                }
+            }
+        }
     }
     Ok(())
 }

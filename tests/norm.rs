@@ -140,7 +140,8 @@ fn many_rows(at: &At) -> Check {
 
 /// Rows that a card shares among blocks that stay, each more than once; with weights of the same dtype, of f32 and without.
 fn many_long_rows(at: &At) -> Check {
-    for (times, n) in [(81, 65_536), (41, 131_072), (83, 98_304), (41, 131_080)] {
+    for (times, n) in [(353, 16_384), (177, 32_768), (81, 65_536), (41, 131_072), (83, 98_304), (41, 131_080)]
+    {
         let times = if at.device.is_cuda() { times } else { 1 };
         for dtype in at.floats() {
             let values = Fill::Tame.values(3 * n, dtype, 1);

@@ -112,7 +112,8 @@ fn rows_of_any_length(at: &At) -> Check {
 
 /// Rows that a card shares among blocks that stay, each more than once.
 fn many_long_rows(at: &At) -> Check {
-    for (times, n) in [(81, 65_536), (41, 131_072), (83, 98_304), (41, 131_080)] {
+    for (times, n) in [(353, 16_384), (177, 32_768), (81, 65_536), (41, 131_072), (83, 98_304), (41, 131_080)]
+    {
         let times = if at.device.is_cuda() { times } else { 1 };
         for dtype in at.floats() {
             let new = |count: usize, seed| -> Result<Tensor> {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use taut::{DType, ErrorKind, Result, Tensor, bf16, f16};
 use taut_tests::{
-    At, Check, Fill, Suite, Value, by_rows, kind_of, log_softmax, message_of, poison, round, same,
+    At, Check, Fill, Interval, Suite, Value, by_rows, kind_of, log_softmax, message_of, poison, round, same,
     same_tensors, scaled, softmax, upload, within,
 };
 
@@ -12,6 +12,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("softmax::masked_rows_of_any_length", masked_rows_of_any_length);
     suite.real("softmax::packs_of_columns", packs_of_columns);
     suite.real("softmax::many_rows", many_rows);
+    suite.real("softmax::many_long_rows", many_long_rows);
     suite.real("softmax::ends_of_the_range", ends_of_the_range);
     suite.real("softmax::equal_elements_share_alike", equal_elements_share_alike);
     suite.real("softmax::nan_and_infinity_spoil_their_row", nan_and_infinity_spoil_their_row);
@@ -133,6 +134,51 @@ fn many_rows(at: &At) -> Check {
                 let three = got.clone().slice(0, 0..1)?.reshape([3, n])?;
                 within(&three, want)?;
                 same_tensors(&got, &again(three)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Rows that a card shares among blocks that stay, each more than once: some of whose elements are far from zero, and one that
+/// infinity spoils, one that NaN does and one of nothing but -inf.
+fn many_long_rows(at: &At) -> Check {
+    const FAR: f64 = 300.0;
+    for (times, n) in [(41, 65_536), (21, 131_072), (42, 98_304), (21, 131_080)] {
+        let times = if at.device.is_cuda() { times } else { 1 };
+        for dtype in at.floats() {
+            let mut values = Fill::Tame.values(6 * n, dtype, 1);
+            for (i, value) in values.iter_mut().enumerate() {
+                let x = match (i / n, i % n) {
+                    (1, _) => round(value.float() + FAR, dtype),
+                    (2, j) if j == n - 3 => f64::INFINITY,
+                    (3, j) if j == n / 2 => f64::NAN,
+                    (4, _) => f64::NEG_INFINITY,
+                    (5, j) if j != n - 1 => f64::NEG_INFINITY,
+                    _ => continue,
+                };
+                *value = Value::Float(x);
+            }
+            let floats: Vec<f64> = values.iter().map(|x| x.float()).collect();
+            let want = |f: &dyn Fn(&[f64]) -> Vec<Interval>| by_rows(&[6, n], 1, &floats, |row, _| f(row));
+            let plain = want(&|row| softmax(row, f64::NAN, dtype));
+            let log = want(&|row| log_softmax(row, dtype));
+            let scale = 0.37;
+            let less = want(&|row| {
+                let row: Vec<f64> = row.iter().map(|&x| scaled(x, scale, dtype)).collect();
+                softmax(&row, 0.0, dtype)
+            });
+            let again = |six: Tensor| six.reshape([1, 6, n])?.broadcast_to([times, 6, n]);
+            let x = again(upload(&values, &[6, n], dtype, &at.device)?)?.contiguous()?;
+            for (got, want) in [
+                (x.clone().softmax(2)?, &plain),
+                (x.copy()?.softmax(2)?, &plain),
+                (x.clone().log_softmax(2)?, &log),
+                (x.softmax_with(2, scale, None)?, &less),
+            ] {
+                let six = got.clone().slice(0, 0..1)?.reshape([6, n])?;
+                within(&six, want)?;
+                same_tensors(&got, &again(six)?)?;
             }
         }
     }

@@ -52,7 +52,8 @@ fn launches(device: &Device) -> Result<Vec<Figure>> {
     ])
 }
 
-/// The device time of an op in a graph that is replayed, beside a kernel that does nothing in a graph of as many.
+/// The device time of an op in a graph that is replayed, beside a kernel that does nothing, and one that does no more than
+/// to read and to write as many elements, in graphs of as many.
 fn graphs(device: &Device) -> Result<Vec<Figure>> {
     let Some(gpu) = device.gpu() else { return Ok(Vec::new()) };
     let stream = gpu.stream(memory::StreamId::COMPUTE)?;
@@ -60,6 +61,7 @@ fn graphs(device: &Device) -> Result<Vec<Figure>> {
     let block = device.pool().allocate(4096, stream.id(), site)?;
     let layout = Layout::contiguous(Shape::new(&[1024])?);
     let empty = probe::empty_graph(gpu, Operand::new(&block, &layout, DType::F32)?, LAUNCHES)?;
+    let copying = probe::copying_graph(gpu, Operand::new(&block, &layout, DType::F16)?, LAUNCHES)?;
     let chain = |x: &[Tensor]| {
         let ops = (0..LAUNCHES).try_fold(x[0].clone(), |x, _| x.add_scalar(1.0))?;
         Ok(vec![ops])
@@ -67,16 +69,26 @@ fn graphs(device: &Device) -> Result<Vec<Figure>> {
     let x = Tensor::zeros([1024], DType::F16, device)?;
     let mut graph = Graphed::new(vec![x], chain)?;
     let timer = Timer::new(device)?;
-    let (mut bare, mut ops) = (Vec::new(), Vec::new());
+    let mut times = [const { Vec::new() }; 3];
     for round in 0..21 {
-        let times = [timer.time(|| empty.launch(&stream))?, timer.time(|| graph.again().map(drop))?];
-        if round > 0 {
-            bare.push(times[0].as_secs_f64() / f64::from(LAUNCHES));
-            ops.push(times[1].as_secs_f64() / f64::from(LAUNCHES));
+        let each = [
+            timer.time(|| empty.launch(&stream))?,
+            timer.time(|| copying.launch(&stream))?,
+            timer.time(|| graph.again().map(drop))?,
+        ];
+        for (times, time) in times.iter_mut().zip(each) {
+            if round > 0 {
+                times.push(time.as_secs_f64() / f64::from(LAUNCHES));
+            }
         }
     }
+    let [bare, copies, ops] = times;
     let figure = |work, times| Figure::new([GROUP, work, "cuda", "time"], "s", times);
     let bare = figure("graph: an empty kernel", bare);
     let limit = bare.median;
-    Ok(vec![bare, figure("graph: add_scalar, 1,024 elements", ops).limit(limit)])
+    Ok(vec![
+        bare,
+        figure("graph: a bare copy of 1,024 elements", copies).limit(limit),
+        figure("graph: add_scalar, 1,024 elements", ops).limit(limit),
+    ])
 }

@@ -61,9 +61,14 @@ pub const STAY_STAT: usize = 20;
 /// Teams of a block of `stay.cuh` at most.
 pub const STAY_TEAMS: usize = 4;
 
+/// Threads of a block of `stay.cuh` at most, and packs that each holds of a row: half of all registers.
+pub const STAY_THREADS: usize = 512;
+/// See [`STAY_THREADS`].
+pub const STAY_HELD: usize = 16;
+
 /// Threads of each of so many teams of a block of `stay.cuh`.
 pub const fn stay_threads(teams: usize) -> usize {
-    MOST_THREADS as usize / teams / 64 * 64
+    STAY_THREADS / teams / 64 * 64
 }
 
 /// Bytes of the shared memory of a block of `stay.cuh` in front of what is beside the elements of a row.
@@ -110,6 +115,8 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kColumnSide", COLUMN_SIDE),
     ("kStayBlocks", STAY_BLOCKS as u32),
     ("kStayStat", STAY_STAT as u32),
+    ("kStayThreads", STAY_THREADS as u32),
+    ("kStayHeld", STAY_HELD as u32),
     ("kSliceTake", SLICE_TAKE),
     ("kSliceStages", SLICE_STAGES),
     ("kMultiPacks", MULTI_PACKS),

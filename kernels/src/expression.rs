@@ -103,13 +103,16 @@ impl Kernel {
                 rows("softmax_backward", op.functor(), 2, dtype, part, packs)
             }
             Kernel::NormStay(op, dtype, teams) => {
-                format!("norm_stay<{}, {dtype}, Stay<{teams}, 2>>", op.kind())
+                format!("norm_stay<{}, {dtype}, Stay<{teams}>>", op.kind())
+            }
+            Kernel::SoftmaxStay(op, dtype, teams) => {
+                format!("softmax_stay<{}, {dtype}, Stay<{teams}>>", op.functor())
             }
             Kernel::SoftmaxBackwardStay(op, dtype, teams) => {
-                format!("softmax_backward_stay<{}, {dtype}, Stay<{teams}, 1>>", op.functor())
+                format!("softmax_backward_stay<{}, {dtype}, Stay<{teams}>>", op.functor())
             }
             Kernel::NormBackwardStay(op, dtype, teams) => {
-                format!("norm_backward_stay<{}, {dtype}, Stay<{teams}, 1>>", op.kind())
+                format!("norm_backward_stay<{}, {dtype}, Stay<{teams}>>", op.kind())
             }
             Kernel::NormBackward(op, dtype, part, packs) => {
                 rows("norm_backward", op.kind(), 2, dtype, part, packs)
@@ -153,6 +156,7 @@ impl Kernel {
                 format!("optimizer<{update}, {weight}, {grad}, {codes}, {words}>")
             }
             Kernel::Advance => "advance".to_owned(),
+            Kernel::Probe => "probe".to_owned(),
             Kernel::Bits(ask, dtype, Access::Packed) => format!("bits_packed<{}, {dtype}>", ask.functor()),
             Kernel::Bits(ask, dtype, _) => format!("bits_walk<{}, {dtype}>", ask.functor()),
             Kernel::BitsChoose(dtype, Access::Packed) => format!("bits_choose_packed<{dtype}>"),

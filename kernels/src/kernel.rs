@@ -83,6 +83,8 @@ pub enum Kernel {
     ScatterJoin(DType),
     /// `softmax.cu`: in packs, or one element at a time.
     Softmax(Softmax, DType, RowPart, bool),
+    /// The same, of [`Softmax::Plain`] and [`Softmax::Log`] and long rows of packs: by blocks that stay, of so many teams.
+    SoftmaxStay(Softmax, DType, usize),
     /// `norm.cu`: in packs, or one element at a time.
     Norm(Norm, DType, RowPart, bool),
     /// `norm.cu`, of long rows of packs: by blocks that stay, of so many teams.
@@ -120,6 +122,8 @@ pub enum Kernel {
     Optimizer(Update, Weight, DType, bool, Capacity),
     /// `optimizer.cu`: counts steps.
     Advance,
+    /// `probe.cu`: a yardstick.
+    Probe,
     /// `bits.cu`: packed or strided.
     Bits(Predicate, DType, Access),
     /// `bits.cu`, of gradients: packed or strided.
@@ -266,11 +270,10 @@ impl Kernel {
             }
             for teams in 1..=STAY_TEAMS {
                 let norm = [Norm::Layer, Norm::Rms, Norm::L2];
-                // Of one operand a block has room for two rows.
-                let one = norm.into_iter().filter(|_| teams > 1);
-                all.extend(one.map(|op| Kernel::NormStay(op, dtype, teams)));
+                all.extend(norm.map(|op| Kernel::NormStay(op, dtype, teams)));
                 all.extend(norm.map(|op| Kernel::NormBackwardStay(op, dtype, teams)));
                 let softmax = [Softmax::Plain, Softmax::Log];
+                all.extend(softmax.map(|op| Kernel::SoftmaxStay(op, dtype, teams)));
                 all.extend(softmax.map(|op| Kernel::SoftmaxBackwardStay(op, dtype, teams)));
             }
             for packs in [true, false] {
@@ -291,7 +294,7 @@ impl Kernel {
         all.extend([1, 2, 4, 8, 16].map(Kernel::Gather));
         all.extend(Capacity::ALL.into_iter().flat_map(multi));
         all.extend(Capacity::ALL.into_iter().flat_map(optimizer));
-        all.extend([Kernel::MultiJoin, Kernel::Advance]);
+        all.extend([Kernel::MultiJoin, Kernel::Advance, Kernel::Probe]);
         for dtype in dtypes(&DType::is_number) {
             all.extend([Kernel::Sort(dtype), Kernel::ScatterAdd(dtype), Kernel::ScatterJoin(dtype)]);
         }
@@ -344,7 +347,7 @@ impl Kernel {
             }
             Kernel::Gather(_) => "gather.cu",
             Kernel::ScatterAdd(_) | Kernel::ScatterJoin(_) => "scatter.cu",
-            Kernel::Softmax(..) => "softmax.cu",
+            Kernel::Softmax(..) | Kernel::SoftmaxStay(..) => "softmax.cu",
             Kernel::Norm(..) | Kernel::NormStay(..) => "norm.cu",
             Kernel::SoftmaxBackward(..) | Kernel::SoftmaxBackwardStay(..) => "softmax_backward.cu",
             Kernel::NormBackward(..) | Kernel::NormBackwardStay(..) => "norm_backward.cu",
@@ -360,6 +363,7 @@ impl Kernel {
             Kernel::Multi(..) | Kernel::MultiJoin => "multi.cu",
             Kernel::Optimizer(.., Capacity::Large) => "optimizer_large.cu",
             Kernel::Optimizer(..) | Kernel::Advance => "optimizer.cu",
+            Kernel::Probe => "probe.cu",
             Kernel::Bits(..) | Kernel::BitsChoose(..) => "bits.cu",
         }
     }
@@ -445,6 +449,7 @@ impl Kernel {
             Kernel::NormStay(op, dtype, teams) => [48, op as usize, dtype as usize, teams],
             Kernel::NormBackwardStay(op, dtype, teams) => [49, op as usize, dtype as usize, teams],
             Kernel::SoftmaxBackwardStay(op, dtype, teams) => [50, op as usize, dtype as usize, teams],
+            Kernel::SoftmaxStay(op, dtype, teams) => [51, op as usize, dtype as usize, teams],
             Kernel::NormWeightJoin(dtype) => [34, 0, dtype as usize, 0],
             Kernel::Scan(op, dtype, part) => [19, op as usize, dtype as usize, part as usize],
             Kernel::Triangle(bytes, access) => [20, bytes.trailing_zeros() as usize, 0, access as usize],
@@ -463,6 +468,7 @@ impl Kernel {
                 [38, op, weight.code(), grad as usize]
             }
             Kernel::Advance => [37, 1, 0, 0],
+            Kernel::Probe => [52, 0, 0, 0],
             Kernel::Bits(ask, dtype, access) => [44, ask.index(), dtype as usize, access as usize],
             Kernel::BitsChoose(dtype, access) => [45, 0, dtype as usize, access as usize],
         }

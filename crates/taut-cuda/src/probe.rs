@@ -79,6 +79,28 @@ pub fn empty_graph(gpu: &Gpu, dst: Operand<'_>, count: u32) -> Result<Graph> {
     Ok(gpu.capture(StreamId::COMPUTE, run)?.1)
 }
 
+/// A graph of `count` kernels, one after the other, that read and write the flat operand `dst`, of up to 16 KiB in whole 16
+/// bytes, and do nothing else: what no graph of as many ops on so few elements is faster than.
+pub fn copying_graph(gpu: &Gpu, dst: Operand<'_>, count: u32) -> Result<Graph> {
+    let (pointer, threads) = (dst.pointer(), dst.span_bytes() / PROBE_BYTES);
+    let is_whole = dst.layout.flat().is_some() && pointer.is_multiple_of(PROBE_BYTES as u64);
+    if !is_whole || threads * PROBE_BYTES != dst.span_bytes() || !(1..=1024).contains(&threads) {
+        return Err(Error::shape("copying_graph: takes up to 16 KiB of flat elements, in whole 16 bytes"));
+    }
+    let grid = Grid::linear(1, threads as u32);
+    let run = || {
+        let stream = gpu.stream(StreamId::COMPUTE)?;
+        (0..count).try_for_each(|_| {
+            // SAFETY: `probe(in, out)` over the bytes of `dst`, 16 a thread.
+            unsafe { stream.launch(Kernel::Probe, grid, [Arg::new(&pointer), Arg::new(&pointer)]) }
+        })
+    };
+    Ok(gpu.capture(StreamId::COMPUTE, run)?.1)
+}
+
+/// What a thread of `probe.cu` moves.
+const PROBE_BYTES: usize = 16;
+
 /// The mean time of a call.
 fn timed(stream: &Stream, count: u32, call: impl Fn() -> Result<()>) -> Result<Duration> {
     stream.synchronize()?;

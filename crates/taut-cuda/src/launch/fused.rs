@@ -1,11 +1,11 @@
 //! Launches of `fused.cu`.
 
-use super::walk::{Way, check_dtypes, check_shapes, choose_with};
+use super::walk::{Choice, Way, check_dtypes, check_shapes, choose_with, packed_grid};
 use crate::{Arg, Operand, Param, Stream};
-use taut_core::{Activation, DType, Layout, Mask, Result};
+use taut_core::{Activation, DType, Error, Layout, Mask, Result, Shape};
 use taut_kernels::{
-    Kernel,
-    args::{FUSED_LEN, Parts},
+    Access, Kernel,
+    args::{FUSED_LEN, Parts, WALK_LIMIT, Walk},
 };
 
 // SAFETY: `Parts` is `repr(C)`, and the build checks its size against that of its twin.
@@ -45,21 +45,80 @@ pub fn fused(stream: &Stream, fused: Fused<'_>, src: Operand<'_>, dst: Operand<'
     let operands = [src, bias, residual, Operand { address: 0, layout, dtype: DType::U8 }, dst];
     let choice = choose_with(&operands, FUSED_LEN);
     let (activation, slope) = fused.activation.code();
-    let mask = fused.mask.unwrap_or_default();
-    let Mask { seed, threshold, scale } = mask;
-    let kernel = Kernel::Fused(dst.dtype, choice.access, threshold != 0);
-    choice.each(&operands, |grid, [src, bias, residual, first, dst], way| {
+    let Mask { seed, threshold, scale } = fused.mask.unwrap_or_default();
+    let parts = |[_, bias, residual, _, _]: [u64; 5]| {
         let bias = fused.bias.map_or(0, |_| bias);
         let residual = fused.residual.map_or(0, |_| residual);
-        let parts = Parts { bias, residual, seed, threshold, scale, activation, slope };
-        let [src, dst, first, parts] = [Arg::new(&src), Arg::new(&dst), Arg::new(&first), Arg::new(&parts)];
-        // SAFETY: `fused_packed(in, out, n, parts)` and `fused_walk(in, out, walk, first, parts)`; the pointers, those of
-        // `parts` too, are of operands that the caller vouches for, walked within their layouts, or null.
-        unsafe {
-            match way {
-                Way::Packed(n) => stream.launch(kernel, grid, [src, dst, Arg::new(n), parts]),
-                Way::Walk(walk) => stream.launch(kernel, grid, [src, dst, Arg::new(walk), first, parts]),
-            }
-        }
+        Parts { bias, residual, seed, threshold, scale, activation, slope }
+    };
+    let drops = threshold != 0;
+    if let Some(walk) = bias_walk(&choice, drops) {
+        let pointers = choice.pointers(&operands);
+        let (n, parts) = (dst.layout.numel() as u64, parts(pointers));
+        let grid = packed_grid(n, FUSED_LEN)?;
+        let [src, _, _, _, dst] = &pointers;
+        let args = [Arg::new(src), Arg::new(dst), Arg::new(&n), Arg::new(&walk), Arg::new(&parts)];
+        let kernel = Kernel::Fused(operands[4].dtype, Access::Packed, drops);
+        // SAFETY: `fused_packed(in, out, n, walk, parts)`; the pointers, those of `parts` too, are of operands that the
+        // caller vouches for, dense but for the bias, which is walked within its layout, or null.
+        return unsafe { stream.launch(kernel, grid, args) };
+    }
+    let kernel = Kernel::Fused(dst.dtype, choice.access, drops);
+    choice.each(&operands, |grid, pointers, way| {
+        let (parts, [src, _, _, first, dst]) = (parts(pointers), &pointers);
+        let Way::Walk(walk) = way else {
+            return Err(Error::shape("fused: more elements than a launch takes"));
+        };
+        let args = [Arg::new(src), Arg::new(dst), Arg::new(walk), Arg::new(first), Arg::new(&parts)];
+        // SAFETY: `fused_walk(in, out, walk, first, parts)`; as above, all walked within their layouts.
+        unsafe { stream.launch(kernel, grid, args) }
     })
+}
+
+/// How the bias goes along where all else is dense in one order, in units of [`FUSED_LEN`]; a walk of none where it is dense
+/// too. Where nothing is dropped the walk of all operands is as fast: on an H200 262 us where this takes 276, and with dropout
+/// 491 where this takes 458 (2^28 of f16).
+fn bias_walk(choice: &Choice<5>, drops: bool) -> Option<Walk<1>> {
+    let [src, bias, residual, numbers, dst] = choice.layouts();
+    let is_dense = |layout: &Layout| layout.flat().is_some();
+    match choice.access {
+        Access::Packed => Some(Walk::new(&[Layout::contiguous(Shape::new(&[0]).ok()?)], FUSED_LEN)),
+        Access::Rows if drops && [src, residual, numbers, dst].into_iter().all(is_dense) => {
+            let fits = (dst.numel() / FUSED_LEN) as u64 <= WALK_LIMIT;
+            fits.then(|| Walk::new(&[*bias], FUSED_LEN))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walk(shape: &[usize], bias: &[usize], transposed: bool) -> Option<(u64, Vec<u64>)> {
+        let dense = Layout::contiguous(Shape::new(shape).unwrap());
+        let bias = Layout::contiguous(Shape::new(bias).unwrap()).broadcast_to(*dense.shape()).unwrap();
+        let src = if transposed {
+            let [a, b] = [shape[1], shape[0]];
+            Layout::contiguous(Shape::new(&[a, b]).unwrap()).transposed(0, 1).unwrap()
+        } else {
+            dense
+        };
+        let layouts = [&src, &bias, &dense, &dense, &dense];
+        let choice =
+            choose_with(&layouts.map(|layout| Operand { address: 0, layout, dtype: DType::F16 }), FUSED_LEN);
+        let walk = bias_walk(&choice, true)?;
+        Some((walk.numel, walk.stride[0][..walk.rank as usize].to_vec()))
+    }
+
+    #[test]
+    fn a_bias_is_walked_alone_where_all_else_is_dense() {
+        assert_eq!(walk(&[30, 40], &[30, 40], false), Some((0, vec![8])));
+        assert_eq!(walk(&[30, 40], &[40], false), Some((150, vec![8, 0])));
+        assert_eq!(walk(&[30, 40], &[30, 1], false), Some((150, vec![0, 1])));
+        assert_eq!(walk(&[30, 40], &[1], false), Some((150, vec![0])));
+        assert_eq!(walk(&[3, 10, 40], &[10, 40], false), Some((150, vec![8, 0])));
+        assert_eq!(walk(&[30, 41], &[41], false), None);
+        assert_eq!(walk(&[30, 40], &[40], true), None);
+    }
 }

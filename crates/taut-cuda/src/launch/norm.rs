@@ -66,7 +66,7 @@ pub fn norm(
         let operands = [src, dst];
         let choice = choose(&operands, axis, 1, aligned, Staging::Late(stream.card()));
         let ([src, dst], none) = (choice.pointers(&operands), 0u64);
-        if let Some(stay) = stay(&choice, 1, beside_bytes, 2, stream.card()) {
+        if let Some(stay) = stay(&choice, 1, beside_bytes, stay_units(op, operands[1].dtype), stream.card()) {
             let [a, b] = [&src, &dst].map(Arg::new);
             let args = [a, b, weight, bias, Arg::new(&choice.rows), eps, wide, Arg::new(&stay.side)];
             let kernel = Kernel::NormStay(op, operands[1].dtype, stay.teams);
@@ -91,6 +91,17 @@ pub fn norm(
     let kernel = Kernel::Norm(op, operands[3].dtype, choice.part, choice.packs);
     // SAFETY: as above, with all arguments.
     unsafe { stream.launch(kernel, choice.grid()?, args) }
+}
+
+/// Packs of a row from which on blocks that stay are as fast as a block for each row, which has to tell as much of what it has
+/// found to so many more threads.
+fn stay_units(op: Norm, dtype: DType) -> usize {
+    match (op, dtype) {
+        (Norm::Layer, DType::BF16) => 2048,
+        (Norm::Layer, DType::F16) => 3072,
+        (Norm::Layer, DType::F32) => 8192,
+        _ => usize::MAX,
+    }
 }
 
 /// The elements along a row, as the kernels take them.

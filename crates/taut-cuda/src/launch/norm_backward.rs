@@ -7,7 +7,7 @@ use super::{
     walk::{check_dtypes, check_shapes},
 };
 use crate::{Arg, Operand, Stream};
-use taut_core::{Norm, Result};
+use taut_core::{DType, Norm, Result};
 use taut_kernels::Kernel;
 
 const NAME: &str = "norm_backward";
@@ -21,6 +21,15 @@ pub struct Outer<'a> {
     pub input: Operand<'a>,
     /// The factors of the norm, and its bound. A bias plays no part.
     pub affine: Affine<'a>,
+}
+
+/// As that of `norm.rs`.
+fn stay_units(op: Norm, dtype: DType) -> usize {
+    match (op.of_rows(), dtype) {
+        (Norm::Layer, DType::BF16 | DType::F16) => 2048,
+        (_, DType::BF16 | DType::F16) => 4096,
+        _ => usize::MAX,
+    }
 }
 
 /// The gradient of what `op` was taken of along `axis`; of an op of a sum, that of the sum. The gradient may be `dst`, for
@@ -52,7 +61,7 @@ pub fn norm_backward(
     let [grad, input, dst] = choice.pointers(&operands);
     let [a, b, c, weight] = [&grad, &input, &dst, &weight].map(Arg::new);
     let (eps, wide) = (Arg::new(&affine.eps), Arg::new(&wide));
-    if let Some(stay) = stay(&choice, 2, beside_bytes, 1, stream.card()) {
+    if let Some(stay) = stay(&choice, 2, beside_bytes, stay_units(op, operands[2].dtype), stream.card()) {
         let args = [a, b, c, weight, Arg::new(&choice.rows), eps, wide, Arg::new(&stay.side)];
         let kernel = Kernel::NormBackwardStay(op.of_rows(), operands[2].dtype, stay.teams);
         // SAFETY: `norm_backward_stay(grad, in, out, weight, rows, eps, wide, side)`; as below.

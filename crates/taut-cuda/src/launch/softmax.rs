@@ -2,6 +2,7 @@
 
 use super::{
     rows::{Staging, choose, choose_columns},
+    stay::stay,
     walk::{check_dtypes, check_shapes},
 };
 use crate::{Arg, Operand, Stream};
@@ -70,6 +71,14 @@ pub fn softmax(
     }
     let choice = choose(&operands, axis, op.streams(), true, staging);
     let ([src, dst], mask) = (choice.pointers(&operands), 0u64);
+    let stay = stay(&choice, 1, 0, usize::MAX, stream.card()).filter(|_| scaling.scale > 0.0);
+    if let Some(stay) = stay {
+        let [a, b] = [&src, &dst].map(Arg::new);
+        let args = [a, b, Arg::new(&choice.rows), scale, nothing, Arg::new(&stay.side)];
+        let kernel = Kernel::SoftmaxStay(op, operands[1].dtype, stay.teams);
+        // SAFETY: `softmax_stay(in, out, rows, scale, nothing, side)`; as above.
+        return unsafe { stream.launch(kernel, stay.grid, args) };
+    }
     let [a, b, c] = [Arg::new(&src), Arg::new(&mask), Arg::new(&dst)];
     let args = [a, b, c, Arg::new(&choice.rows), scale, nothing, Arg::new(&choice.side)];
     let kernel = Kernel::Softmax(op, operands[1].dtype, choice.part, choice.packs);

@@ -47,7 +47,7 @@ pub fn softmax_backward(
         .unwrap_or_else(|| choose(&operands, axis, 2, true, Staging::Late(stream.card())));
     let [grad, output, dst] = choice.pointers(&operands);
     let [a, b, c] = [&grad, &output, &dst].map(Arg::new);
-    if let Some(stay) = stay(&choice, 2, 0, 1, stream.card()) {
+    if let Some(stay) = stay(&choice, 2, 0, usize::MAX, stream.card()) {
         let args = [a, b, c, Arg::new(&choice.rows), Arg::new(&scale), Arg::new(&stay.side)];
         let kernel = Kernel::SoftmaxBackwardStay(op, operands[2].dtype, stay.teams);
         // SAFETY: `softmax_backward_stay(grad, output, out, rows, scale, side)`; as below.

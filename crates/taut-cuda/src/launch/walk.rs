@@ -97,6 +97,11 @@ impl<const N: usize> Choice<N> {
         &self.layouts
     }
 
+    /// The addresses of the first elements.
+    pub(super) fn pointers(&self, operands: &[Operand<'_>; N]) -> [u64; N] {
+        std::array::from_fn(|i| Operand { layout: &self.layouts[i], ..operands[i] }.pointer())
+    }
+
     /// Calls `launch` with pointers to the first elements: once, or for each part of a walk that is too long for one
     /// launch.
     pub(crate) fn each(
@@ -109,7 +114,7 @@ impl<const N: usize> Choice<N> {
         };
         if self.access == Access::Packed {
             let n = self.layouts[0].numel() as u64;
-            return launch(packed_grid(n, self.len)?, pointers(&self.layouts), Way::Packed(&n));
+            return launch(packed_grid(n, self.len)?, self.pointers(operands), Way::Packed(&n));
         }
         each_part(&self.layouts, self.len as u64 * WALK_LIMIT, &mut |layouts| {
             let walk = Walk::new(layouts, self.len);
