@@ -124,6 +124,21 @@ template <typename T, u32 kLength> struct Line {
     }
 };
 
+// What there is in a row, which is read once, and its label. That one's element is asked for when the first units are here
+// and the next ones on their way: before them, a row would wait for both, one after the other.
+template <u32 kTaken, typename Line, typename Team, typename See>
+__device__ __forceinline__ Found look(Line& line, const Team& team, u64 units, See see) {
+    Found found = Sums::empty();
+    #pragma unroll 1
+    for (u64 begin = 0; begin < units; begin += kTaken * team.size) {
+        Chunk<Line, Team, kTaken> chunk(team, begin, units);
+        chunk.template load<false>(line);
+        if (begin == 0) see();
+        found = Sums::join(found, line.find(chunk));
+    }
+    return team.template join<Sums>(found);
+}
+
 // With kGrad it writes out, which without is null.
 template <bool kGrad, typename T, typename Cut>
 __global__ void __launch_bounds__(Cut::kMost, Cut::kBlocks)
@@ -141,24 +156,28 @@ cross_entropy_rows(const T* in, T* out, const Labels labels, const __grid_consta
     line.label = 0;
     line.own = 0.0f;
     line.counts = false;
-    if (units > 0) {
-        // The element of the label is looked at before anything is written.
-        const i64 target = labels.targets[row * labels.target_step];
+    const i64 target = units > 0 ? labels.targets[row * labels.target_step] : 0;
+    const auto see = [&] {
         line.counts = !(labels.ignores && target == labels.ignored);
         if (line.counts) {
             if (u64(target) < n) line.label = u64(target);
             else if (team.lane() == 0) fault.raise(target);
             line.own = to_f32(line.in[line.label * (Cut::kLen > 1 ? 1 : line.in_step)]);
         }
-    }
+    };
     Found total;
     if constexpr (kGrad) {
+        // Before anything is written.
+        if (units > 0) see();
         line.out = out + place.of[1];
         line.out_step = rows.step[1];
         line.scale = *labels.scale;
         total = Cut::run(line, team, units);
     } else {
-        total = look_row<Cut::kUnits>(line, team, units);
+        // What goes round in a loop takes registers, which rows that share a block have not, nor packs of f32.
+        constexpr bool kFew = Cut::kMost < kThreads || sizeof(T) == 4;
+        constexpr u32 kTaken = kFew ? (Cut::kUnits + 1) / 2 : Cut::kUnits;
+        total = look<kTaken>(line, team, units, see);
     }
     if (units > 0 && team.lane() == 0) labels.losses[row] = line.loss(total);
 }

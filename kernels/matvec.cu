@@ -13,22 +13,26 @@
 
 constexpr u32 kWarps = 8;
 
-// sum + the product of a pack of b and one of a, which may have any stride.
+// sum + the product of a pack of b and one of a.
 template <u32 kLen, typename T>
-__device__ __forceinline__ f32 dot(f32 sum, const Pack<T, kLen>& b, const T* a, u64 a_k, bool packed) {
-    if (packed) {
-        const Pack<T, kLen> pack = load<kLen, Cache::Use>(a);
-        #pragma unroll
-        for (u32 i = 0; i < kLen; ++i) sum = fmaf(to_f32(pack.lane[i]), to_f32(b.lane[i]), sum);
-    } else {
-        #pragma unroll
-        for (u32 i = 0; i < kLen; ++i) sum = fmaf(to_f32(a[i * a_k]), to_f32(b.lane[i]), sum);
-    }
+__device__ __forceinline__ f32 dot(f32 sum, const Pack<T, kLen>& a, const Pack<T, kLen>& b) {
+    const auto x = to_f32(a), y = to_f32(b);
+    #pragma unroll
+    for (u32 i = 0; i < kLen; ++i) sum = fmaf(x.lane[i], y.lane[i], sum);
     return sum;
 }
 
-// For a matrix that is contiguous along k, or along nothing: p.lanes threads walk along a column of b.
-template <typename T> __global__ void __launch_bounds__(256) matvec_rows(const __grid_constant__ Product p) {
+// The same of elements of a at any stride.
+template <u32 kLen, typename T>
+__device__ __forceinline__ f32 dot(f32 sum, const T* a, u64 a_k, const Pack<T, kLen>& b) {
+    #pragma unroll
+    for (u32 i = 0; i < kLen; ++i) sum = fmaf(to_f32(a[i * a_k]), to_f32(b.lane[i]), sum);
+    return sum;
+}
+
+// For a matrix that is contiguous along k, or along nothing: p.lanes threads walk along a column of b,
+// all of a block where there are few columns.
+template <typename T> __global__ void __launch_bounds__(256, 3) matvec_rows(const __grid_constant__ Product p) {
     follow();
     constexpr u32 kLen = 16 / sizeof(T);
     constexpr u32 kAhead = 4;  // packs in flight
@@ -53,15 +57,20 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_rows(const _
     if (p.packed & 1) {
         const u64 packs = depth / kLen;
         for (u64 i = first; i < packs; i += kAhead * p.lanes) {
-            Pack<T, kLen> pack[kAhead];
+            Pack<T, kLen> of_a[kAhead], of_b[kAhead];
             #pragma unroll
             for (u32 j = 0; j < kAhead; ++j) {
-                if (i + j * p.lanes < packs) pack[j] = load<kLen, Cache::Skip>(b + (i + j * p.lanes) * kLen);
+                const u64 at = (i + j * p.lanes) * kLen;
+                if (i + j * p.lanes >= packs) break;
+                of_b[j] = load<kLen, Cache::Skip>(b + at);
+                if (p.packed & 2) of_a[j] = load<kLen, Cache::Use>(a + at);
             }
             #pragma unroll
             for (u32 j = 0; j < kAhead; ++j) {
                 const u64 at = (i + j * p.lanes) * kLen;
-                if (i + j * p.lanes < packs) sum = dot(sum, pack[j], a + at * p.a_k, p.a_k, p.packed & 2);
+                if (i + j * p.lanes >= packs) break;
+                if (p.packed & 2) sum = dot(sum, of_a[j], of_b[j]);
+                else sum = dot(sum, a + at * p.a_k, p.a_k, of_b[j]);
             }
         }
         done = packs * kLen;
@@ -69,7 +78,14 @@ template <typename T> __global__ void __launch_bounds__(256) matvec_rows(const _
     #pragma unroll 4
     for (u64 k = done + first; k < depth; k += p.lanes) sum = fmaf(to_f32(a[k * p.a_k]), to_f32(b[k * p.b_k]), sum);
 
-    for (u32 apart = p.lanes / 2; apart > 0; apart /= 2) sum += __shfl_xor_sync(~0u, sum, apart);
+    for (u32 apart = min(p.lanes, 32) / 2; apart > 0; apart /= 2) sum += __shfl_xor_sync(~0u, sum, apart);
+    if (p.lanes > 32) {
+        __shared__ f32 of_warp[kWarps];
+        const u32 warp = threadIdx.x / 32;
+        if (threadIdx.x % 32 == 0) of_warp[warp] = sum;
+        __syncthreads();
+        for (u32 w = 1; w < p.lanes / 32; ++w) sum += first == 0 ? of_warp[warp + w] : 0.0f;
+    }
     if (first == 0 && inside) {
         f32 run[1] = {sum};
         store_sums<T>(p, run, product, blockIdx.y, 0, col);

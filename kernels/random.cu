@@ -1,6 +1,6 @@
 // random.cu: uniform and normal numbers, zeros and ones, that depend on seed and position only.
 //
-// Launch     1-D, kThreads threads, one thread for each 4 elements begun. No shared memory.
+// Launch     1-D, kThreads threads, kRandomBlocks times 4 elements a thread (random_words: 4). No shared memory.
 // Requires   out: n elements, contiguous, aligned to an element.
 // Aliasing   none: nothing is read.
 // Numerics   the steps below, in exactly these f32 operations, each rounded to nearest even, so that a host with
@@ -131,22 +131,29 @@ struct Normal {
 template <typename Dist, typename T>
 __global__ void __launch_bounds__(kThreads) random(T* out, u64 n, u64 seed, f32 offset, f32 scale, f32 limit) {
     follow();
-    const u64 block = u64(blockIdx.x) * kThreads + threadIdx.x;
-    const u64 first = block * 4;
-    if (first >= n) return;
-
-    const Pack<f32, 4> value = Dist{}(philox(seed, block), {offset, scale, limit});
-    Pack<T, 4> x;
-    #pragma unroll
-    for (u32 l = 0; l < 4; ++l) x.lane[l] = convert<T>(value.lane[l]);
-
-    const bool aligned = reinterpret_cast<u64>(out) % sizeof(x) == 0;
-    if (aligned && first + 4 <= n) {
-        store(out + first, x);
-    } else {
+    const auto make = [=](u64 block) {
+        const Pack<f32, 4> value = Dist{}(philox(seed, block), {offset, scale, limit});
+        Pack<T, 4> x;
+        #pragma unroll
+        for (u32 l = 0; l < 4; ++l) x.lane[l] = convert<T>(value.lane[l]);
+        return x;
+    };
+    constexpr u32 kBlocks = kRandomBlocks * kThreads;
+    const u64 first = u64(blockIdx.x) * kBlocks;
+    if ((first + kBlocks) * 4 <= n && reinterpret_cast<u64>(out) % sizeof(Pack<T, 4>) == 0) {
+        #pragma unroll
+        for (u32 j = 0; j < kRandomBlocks; ++j) {
+            const u64 block = first + j * kThreads + threadIdx.x;
+            store(out + block * 4, make(block));
+        }
+        return;
+    }
+    #pragma unroll 1
+    for (u64 block = first + threadIdx.x; block < first + kBlocks; block += kThreads) {
+        const Pack<T, 4> x = make(block);
         #pragma unroll
         for (u32 l = 0; l < 4; ++l) {
-            if (first + l < n) out[first + l] = x.lane[l];
+            if (block * 4 + l < n) out[block * 4 + l] = x.lane[l];
         }
     }
 }

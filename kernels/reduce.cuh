@@ -89,6 +89,19 @@ __device__ __forceinline__ void accumulate(typename Op::Acc (&acc)[kLen], const 
     for (u32 l = 0; l < kLen; ++l) acc[l] = Op::start(begin < end ? begin * kScale + l * kStep : kNone);
 
     u64 unit = begin;
+    if (reduced.rank == 1) {
+        // Most axes collapse to one, along which an addition finds the next unit. Of short packs, as many bytes on their way.
+        constexpr u32 kSteps = kLen > 1 && sizeof(Pack<typename Op::In, kLen>) < 16 ? 2 * kUnroll : kUnroll;
+        const u64 apart = stride * reduced.stride[0][0];
+        const auto* at = in + begin * reduced.stride[0][0];
+        #pragma unroll 1
+        for (; unit + (kSteps - 1) * stride < end; unit += kSteps * stride, at += kSteps * apart) {
+            Pack<typename Op::In, kLen> x[kSteps];
+            #pragma unroll
+            for (u32 j = 0; j < kSteps; ++j) x[j] = load<kLen, Cache::Skip>(at + j * apart);
+            add_all<Op, kStep>(acc, x, unit * kScale, u64(stride) * kScale);
+        }
+    }
     #pragma unroll 1
     for (; unit + (kUnroll - 1) * stride < end; unit += kUnroll * stride) {
         u64 i[kUnroll];

@@ -64,19 +64,32 @@ template <typename T, bool kLargest> struct ArgExtreme {
 template <typename T> struct ArgMax : ArgExtreme<T, true> {};
 template <typename T> struct ArgMin : ArgExtreme<T, false> {};
 
-template <typename T> struct Any {
+template <typename T, bool kAll> struct Truth {
     using In = T;
     using Acc = u32;
     using Out = T;
-    static __device__ Acc start(u64) { return 0; }
+    static __device__ Acc start(u64) { return kAll; }
     static __device__ Acc of(T x, u64) { return x; }
-    static __device__ Acc add(Acc acc, T x, u64) { return acc | x; }
-    static __device__ Acc join(Acc a, Acc b) { return a | b; }
+    static __device__ Acc join(Acc a, Acc b) { return kAll ? a & b : a | b; }
     static __device__ T finish(Acc acc, f32) { return T(acc); }
+
+    // Bytes meet four in a word, before each goes to its chain.
+    template <u32 kLen, u32 kCount>
+    static __device__ __forceinline__ void add_all(Acc (&acc)[kLen], const Pack<T, kLen> (&x)[kCount]) {
+        constexpr u32 kOfWord = kLen % 4 == 0 ? 4 : 1;
+        using W = Word<sizeof(T) * kOfWord>;
+        using Words = Pack<W, kLen / kOfWord>;
+        Words all = bits_as<Words>(x[0]);
+        #pragma unroll
+        for (u32 j = 1; j < kCount; ++j) {
+            const Words words = bits_as<Words>(x[j]);
+            #pragma unroll
+            for (u32 w = 0; w < kLen / kOfWord; ++w) all.lane[w] = W(join(all.lane[w], words.lane[w]));
+        }
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) acc[l] = join(acc[l], u8(all.lane[l / kOfWord] >> l % kOfWord * 8));
+    }
 };
 
-template <typename T> struct All : Any<T> {
-    static __device__ u32 start(u64) { return 1; }
-    static __device__ u32 add(u32 acc, T x, u64) { return acc & x; }
-    static __device__ u32 join(u32 a, u32 b) { return a & b; }
-};
+template <typename T> struct Any : Truth<T, false> {};
+template <typename T> struct All : Truth<T, true> {};

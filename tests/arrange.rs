@@ -8,6 +8,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("arrange::views_take_no_memory", views_take_no_memory);
     suite.real("arrange::views_hold_the_right_elements", views_hold_the_right_elements);
     suite.real("arrange::cat_undoes_split", cat_undoes_split);
+    suite.real("arrange::stacks_along_the_last_axis", stacks_along_the_last_axis);
     suite.real("arrange::nothing_to_do_is_not_done", nothing_to_do_is_not_done);
     suite.real("arrange::triangles_reuse_their_operand", triangles_reuse_their_operand);
     suite.real("arrange::large_and_long", large_and_long);
@@ -69,6 +70,28 @@ fn cat_undoes_split(at: &At) -> Check {
             x.clone().chunk(1, 5)?.into_iter().map(|row| row.squeeze(1)).collect::<Result<_>>()?;
         same_tensors(&Tensor::stack(&rows, 1)?, &x)?;
         same_tensors(&Tensor::cat(&[&x, &x], 0)?, &x.clone().repeat(&[2, 1, 1])?)?;
+    }
+    Ok(())
+}
+
+/// So many tensors as go at once, and more; of whole packs and not, from their beginning and from within.
+fn stacks_along_the_last_axis(at: &At) -> Check {
+    for (n, start) in [(5003, 0), (4096, 0), (4100, 16), (70, 3), (0, 0)] {
+        for dtype in [DType::U8, DType::Bool, DType::F16, DType::F32, DType::I64] {
+            for count in 1..=5 {
+                let part = |i: usize| {
+                    let x: Vec<i64> = (0..n + start).map(|j| ((7 * i + j) % 101) as i64).collect();
+                    let x = Tensor::from_slice(&x, [n + start], &at.device)?.cast(dtype)?;
+                    x.slice(0, start..start + n)
+                };
+                let parts = (0..count).map(part).collect::<Result<Vec<_>>>()?;
+                let to_i64 = |x: Tensor| -> Result<Vec<i64>> { x.cast(DType::I64)?.to_vec() };
+                let host = parts.iter().cloned().map(to_i64).collect::<Result<Vec<_>>>()?;
+                let got = to_i64(Tensor::stack(&parts, 1)?)?;
+                let want = (0..n * count).map(|i| host[i % count][i / count]);
+                prop_assert!(got.into_iter().eq(want), "{count} of {dtype}, {n} from {start}");
+            }
+        }
     }
     Ok(())
 }

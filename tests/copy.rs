@@ -1,13 +1,14 @@
 //! Casts between all dtypes, and copies of all views.
 
 use proptest::{collection::vec, prelude::*, sample::select};
-use taut::DType;
+use taut::{DType, Tensor};
 use taut_tests::{At, Case, Check, Fill, Geometry, Step, Suite, cases, cast, poison, same, same_tensors};
 
 pub(crate) fn trials(suite: &mut Suite) {
     suite.real("copy::casts_match_reference", casts_match_reference);
     suite.real("copy::contiguous_keeps_values", contiguous_keeps_values);
     suite.real("copy::tiles_meet_at_their_borders", tiles_meet_at_their_borders);
+    suite.real("copy::planes_become_pixels_and_pixels_planes", planes_become_pixels_and_pixels_planes);
 }
 
 /// Every pair of dtypes, over any view.
@@ -110,4 +111,43 @@ fn cut_and_permuted(rows: usize, columns: usize, short: &[usize], choices: &[usi
     steps.extend(slices);
     steps.extend(swaps.into_iter().map(|(a, b)| Step::Transpose(a, b)));
     (Geometry::of(&[start + numel], steps), below(rank))
+}
+
+/// Images of few colours, both ways, cast or not: of whole packs and not, one or many.
+fn planes_become_pixels_and_pixels_planes(at: &At) -> Check {
+    let pairs = [
+        (DType::U8, DType::F32),
+        (DType::U8, DType::BF16),
+        (DType::F16, DType::F16),
+        (DType::F32, DType::F32),
+        (DType::I64, DType::I64),
+        (DType::F32, DType::F16),
+        (DType::Bool, DType::Bool),
+    ];
+    for (images, colours, len) in
+        [(1, 3, 5003), (3, 3, 4112), (2, 2, 2064), (3, 4, 6160), (2, 3, 4111), (1, 4, 33)]
+    {
+        let count = images * colours * len;
+        // Small numbers, which all dtypes but bools hold, with no period that an extent divides.
+        let whole: Vec<i64> = (0..count as i64).map(|i| i % 101).collect();
+        let whole = Tensor::from_slice(&whole, [count], &at.device)?;
+        for (from, to) in pairs {
+            let x = whole.clone().cast(from)?;
+            for planes in [true, false] {
+                let shape = if planes { [images, colours, len] } else { [images, len, colours] };
+                let x = x.clone().reshape(shape)?;
+                let host: Vec<i64> = x.clone().cast(DType::I64)?.to_vec()?;
+                poison(&at.device, &[count * to.size()])?;
+                let got = x.transpose(1, 2)?.cast(to)?.contiguous()?;
+                let got: Vec<i64> = got.cast(DType::I64)?.to_vec()?;
+                let [_, down, across] = shape;
+                let want = (0..count).map(|i| {
+                    let (image, row, column) = (i / (down * across), i / down % across, i % down);
+                    host[image * down * across + column * across + row]
+                });
+                prop_assert!(got.into_iter().eq(want), "{from} to {to}, {shape:?}");
+            }
+        }
+    }
+    Ok(())
 }

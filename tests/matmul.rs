@@ -21,6 +21,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.cuda("matmul::large_products", whole::large_products);
     suite.cuda("matmul::few_tiles", whole::few_tiles);
     suite.real("matmul::products_of_odd_rows", whole::products_of_odd_rows);
+    suite.real("matmul::long_dots", whole::long_dots);
     suite.real("matmul::results_on_no_pack", whole::results_on_no_pack);
     suite.real("matmul::batches_at_tile_borders", batches_at_tile_borders);
     suite.real("matmul::batches_in_any_order", batches_in_any_order);

@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 use taut::{DType, Result, Tensor};
-use taut_tests::{At, Check, Interval, Rng, Suite, half_up, same, within};
+use taut_tests::{At, Check, Interval, Rng, Suite, bytes, half_up, same, within};
 
 pub(crate) fn trials(suite: &mut Suite) {
     suite.real("scatter::long_runs", long_runs);
+    suite.real("scatter::wide_rows", wide_rows);
     suite.real("scatter::repeats", repeats);
     suite.real("scatter::sums_are_wide", sums_are_wide);
     suite.everywhere("scatter::writes_over_what_no_one_holds", writes_over_what_no_one_holds);
@@ -50,6 +51,59 @@ fn long_runs(at: &At) -> Check {
         prop_assert_eq!(&got.t()?.cast(DType::I64)?.to_vec::<i64>()?, &want);
         let got = new(DType::I64)?.t()?.contiguous()?.scatter_add(1, &each.t()?, &src.t()?)?;
         prop_assert_eq!(&got.t()?.to_vec::<i64>()?, &want);
+    }
+    Ok(())
+}
+
+/// Rows in packs, at places of which many are named by nothing: in place, beside what someone holds, and of a part of a
+/// wider source.
+fn wide_rows(at: &At) -> Check {
+    let (m, places, width) = (5003, 611, 272);
+    let mut rng = Rng(12);
+    let patterns: [fn(usize, &mut Rng) -> usize; 5] = [
+        |_, _| 610,
+        |_, rng| rng.below(611),
+        |i, _| i / 40 % 611,
+        |_, rng| if rng.below(100) == 0 { rng.below(611) } else { 0 },
+        |i, _| 1 + i % 2 * 300,
+    ];
+    for (number, pattern) in patterns.into_iter().enumerate() {
+        let to: Vec<usize> = (0..m).map(|i| pattern(i, &mut rng)).collect();
+        let index: Vec<i64> = to.iter().map(|&place| place as i64).collect();
+        let index = Tensor::from_slice(&index, [m], &at.device)?;
+        // Sums that each dtype holds: of u8 they wrap, as the wanted ones do.
+        let src: Vec<i64> = (0..m * width).map(|_| rng.below(3) as i64 - 1).collect();
+        let mut want: Vec<i64> = (0..places * width).map(|i| (i % 100) as i64).collect();
+        let from = Tensor::from_slice(&want, [places, width], &at.device)?;
+        for (i, &value) in src.iter().enumerate() {
+            want[to[i / width] * width + i % width] += value;
+        }
+        let src = Tensor::from_slice(&src, [m, width], &at.device)?;
+        for dtype in [DType::I64, DType::U32, DType::U8, DType::F32, DType::F16] {
+            // A sum of one in 8 sources of f16 may need more bits than it has.
+            if dtype == DType::F16 && number != 1 && number != 2 {
+                continue;
+            }
+            let (from, src) = (from.clone().cast(dtype)?, src.clone().cast(DType::I64)?.cast(dtype)?);
+            let to_i64 = |x: Tensor| -> Result<Vec<i64>> { x.cast(DType::I64)?.to_vec() };
+            let mask = match dtype {
+                DType::U32 => u32::MAX.into(),
+                DType::U8 => u8::MAX.into(),
+                _ => -1i64,
+            };
+            let want: Vec<i64> = want.iter().map(|want| want & mask).collect();
+            let held = from.clone().index_add(0, &index, &src)?;
+            prop_assert!(to_i64(held.clone())? == want, "{dtype}, pattern {number}, beside what is held");
+            let over = from.clone().copy()?.index_add(0, &index, &src)?;
+            prop_assert_eq!(bytes(&over)?, bytes(&held)?, "{}, pattern {}, in place", dtype, number);
+            let wide = Tensor::cat(&[&src, &src], 1)?;
+            for start in [0, 16, 7] {
+                let part = wide.clone().slice(1, start..start + width)?;
+                let moved = from.clone().index_add(0, &index, &part)?;
+                let same = from.clone().index_add(0, &index, &part.contiguous()?)?;
+                prop_assert_eq!(bytes(&moved)?, bytes(&same)?, "{} from {}", dtype, start);
+            }
+        }
     }
     Ok(())
 }

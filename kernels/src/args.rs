@@ -44,8 +44,17 @@ pub const PARTIAL_PACK: u32 = 8;
 /// Elements that a block sorts or merges.
 pub const SORT_TILE: u32 = 2048;
 
-/// Entries of a list of sums that a thread of `scatter.cu` takes.
-pub const SCATTER_CHUNK: u32 = 32;
+/// Blocks of four numbers that a thread of `random` makes: more, and there is less to begin with for each.
+pub const RANDOM_BLOCKS: u32 = 4;
+
+/// Digits of `places.cu`.
+pub const PLACE_DIGITS: u32 = 256;
+
+/// Entries that a block of `places.cu` moves at a time.
+pub const PLACE_TILE: u32 = 2048;
+
+/// Neighbouring places that a warp of `scatter_rest` looks for.
+pub const SCATTER_REST: u32 = 8;
 
 /// Units of columns that a block of `norm_weight_backward.cu` takes: a warp's.
 pub const WARP: u32 = 32;
@@ -111,7 +120,10 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kMaxRank", MAX_RANK as u32),
     ("kPartialPack", PARTIAL_PACK),
     ("kSortTile", SORT_TILE),
-    ("kScatterChunk", SCATTER_CHUNK),
+    ("kRandomBlocks", RANDOM_BLOCKS),
+    ("kDigits", PLACE_DIGITS),
+    ("kPlaceTile", PLACE_TILE),
+    ("kRest", SCATTER_REST),
     ("kColumnSide", COLUMN_SIDE),
     ("kStayBlocks", STAY_BLOCKS as u32),
     ("kStayStat", STAY_STAT as u32),
@@ -143,10 +155,12 @@ pub const TWINS: &[(&str, &str, usize)] = &[
     ("attention.cuh", "Attention", size_of::<Attention>()),
     ("fault.cuh", "Fault", size_of::<Fault>()),
     ("sort.cu", "Sort", size_of::<Sort>()),
+    ("places.cu", "Places", size_of::<Places>()),
     ("scatter.cu", "Scatter", size_of::<Scatter>()),
     ("packed.cu", "Packed", size_of::<Packed>()),
     ("copy_tiles.cu", "Tiles", size_of::<Tiles>()),
     ("copy_runs.cu", "Runs", size_of::<Runs>()),
+    ("copy_planes.cu", "Planes", size_of::<Planes>()),
     ("cross_entropy.cu", "Labels", size_of::<Labels>()),
     ("norm_weight_backward.cu", "Center", CENTER_BYTES),
     ("fused.cu", "Walk<5>", size_of::<Walk<5>>()),
@@ -311,32 +325,62 @@ pub struct Sort {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Scatter {
-    /// What is added, in the first launch.
+    /// What is added.
     pub src: u64,
     /// See `src`.
     pub src_step: u64,
-    /// The places of the entries in order, `[lists, n]`, in the first launch.
+    /// The places of the entries in order, `[lists, n]`.
     pub keys: u64,
     /// The positions of the entries in `src`.
     pub order: u64,
-    /// What the launch before left, `[n, lanes]`.
-    pub sums_in: u64,
-    /// See `sums_in`.
-    pub places_in: u64,
-    /// What this launch leaves, `[2 * chunks, lanes]`.
-    pub sums_out: u64,
-    /// See `sums_out`.
-    pub places_out: u64,
+    /// Sums of runs that cross the ends of chunks: heads, then tails, `[2, chunks, lanes]`.
+    pub ends: u64,
     /// What is added to.
+    pub from: u64,
+    /// Where the sums go, laid out as `from`.
     pub out: u64,
-    /// See `out`.
+    /// Of both.
     pub out_step: u64,
     /// Places are below this.
     pub extent: u64,
     /// Entries of a list.
     pub n: u64,
+    /// Entries of a chunk.
+    pub chunk: u64,
     /// The chunks that a list is cut into.
     pub chunks: u64,
+}
+
+/// One digit of a sort of lists by place. Addresses are those of first elements, 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Places {
+    /// What the first digit is taken of: i64.
+    pub index: u64,
+    /// From entry to entry of a list.
+    pub index_step: u64,
+    /// What the other digits are taken of, `[lists, n]`.
+    pub in_keys: u64,
+    /// Their positions.
+    pub in_order: u64,
+    /// The keys that come out.
+    pub out_keys: u64,
+    /// Their positions.
+    pub out_order: u64,
+    /// `[lists, parts, PLACE_DIGITS]`.
+    pub counts: u64,
+    /// Places are below this.
+    pub extent: u64,
+    /// For what is not.
+    pub fault: Fault,
+    /// Entries of a list.
+    pub n: u32,
+    /// Entries of a part.
+    pub share: u32,
+    /// Parts of a list.
+    pub parts: u32,
+    /// The bits below the digit.
+    pub shift: u32,
 }
 
 /// Sums of the rows of packed sequences. Addresses are those of first elements, steps are in elements.

@@ -26,6 +26,8 @@ impl Kernel {
             }
             Kernel::CopyTiles(moved) => format!("copy_tiles<{}>", moved.types()),
             Kernel::CopyRuns(moved) => format!("copy_runs<{}>", moved.types()),
+            Kernel::CopyPlanes(moved, n, true) => format!("planes_to_pixels<{}, {n}>", moved.types()),
+            Kernel::CopyPlanes(moved, n, false) => format!("pixels_to_planes<{}, {n}>", moved.types()),
             Kernel::Fill(bytes) => format!("fill<u{}>", 8 * bytes),
             Kernel::FillWalk(bytes, access) => elementwise("fill", &format!("u{}", 8 * bytes), bytes, access),
             Kernel::Arange(dtype) => format!("arange<{dtype}>"),
@@ -87,12 +89,16 @@ impl Kernel {
             Kernel::Matvec(dtype, Major::Outer) => format!("matvec_columns<{dtype}>"),
             Kernel::RandomWords => "random_words".to_owned(),
             Kernel::Sort(dtype) => format!("sort_tiles<Elements<{dtype}>>"),
-            Kernel::SortPositions => "sort_tiles<Positions>".to_owned(),
             Kernel::SortPairs(bytes) => format!("sort_tiles<Pairs<u{}>>", 8 * bytes),
             Kernel::SortMerge(bytes) => format!("sort_merge<u{}>", 8 * bytes),
             Kernel::Gather(bytes) => format!("gather<{bytes}>"),
-            Kernel::ScatterAdd(dtype) => format!("scatter_add<{dtype}, true>"),
-            Kernel::ScatterJoin(dtype) => format!("scatter_add<{dtype}, false>"),
+            Kernel::SortPositions => "sort_tiles<Positions>".to_owned(),
+            Kernel::Places(first, true) => format!("places_move<{first}>"),
+            Kernel::Places(first, false) => format!("places_count<{first}>"),
+            Kernel::Scatter(dtype, part, packs) => {
+                let len = if packs { pack_len(&[dtype]) } else { 1 };
+                format!("scatter_{}<{dtype}, {len}>", format!("{part:?}").to_lowercase())
+            }
             Kernel::Softmax(op, dtype, part, packs) => {
                 rows("softmax", op.functor(), op.streams(), dtype, part, packs)
             }

@@ -4,11 +4,11 @@
 //! A new family takes a variant of [`Kernel`], a line in `all`, `code` and `file`, and one in `expression.rs`.
 
 use crate::{
-    args::{STAY_TEAMS, slice_widths},
+    args::{PLANES, STAY_TEAMS, slice_widths},
     expression::pack_len,
     variant::{
-        Access, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, Strip, Thin, Tile,
-        Update, WIDTHS, Weight,
+        Access, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, ScatterPart,
+        Strip, Thin, Tile, Update, WIDTHS, Weight,
     },
 };
 use std::sync::LazyLock;
@@ -31,6 +31,8 @@ pub enum Kernel {
     CopyTiles(Moved),
     /// `copy_runs.cu`: in any order, to where elements lie in runs; not of 16 bytes.
     CopyRuns(Moved),
+    /// `copy_planes.cu`: between so many planes, one of [`PLANES`], and pixels, to these or from them; not of 16 bytes.
+    CopyPlanes(Moved, usize, bool),
     /// `fill.cu`: one bit pattern, in elements of 1, 2, 4 or 8 bytes.
     Fill(usize),
     /// `fill.cu`: the same over a walk, in rows or strided.
@@ -69,18 +71,18 @@ pub enum Kernel {
     RandomWords,
     /// `sort.cu`: tiles of rows of elements. Bools are sorted as the bytes that they are.
     Sort(DType),
-    /// `sort.cu`: tiles of rows of positions, whose keys have 4 bytes.
-    SortPositions,
     /// `sort.cu`: tiles of pairs with keys of 4 or 8 bytes.
     SortPairs(usize),
     /// `sort.cu`: pairs of runs, with keys of 4 or 8 bytes.
     SortMerge(usize),
     /// `gather.cu`: units of 1, 2, 4, 8 or 16 bytes.
     Gather(usize),
-    /// `scatter.cu`: the first launch, over the elements.
-    ScatterAdd(DType),
-    /// `scatter.cu`: the next ones, over what is left.
-    ScatterJoin(DType),
+    /// `sort.cu`: tiles of rows of positions, whose keys have 4 bytes.
+    SortPositions,
+    /// `places.cu`: of an index, or of what is in order of lower digits; its digits are counted, or entries moved.
+    Places(bool, bool),
+    /// `scatter.cu`: in packs, or one element at a time.
+    Scatter(DType, ScatterPart, bool),
     /// `softmax.cu`: in packs, or one element at a time.
     Softmax(Softmax, DType, RowPart, bool),
     /// The same, of [`Softmax::Plain`] and [`Softmax::Log`] and long rows of packs: by blocks that stay, of so many teams.
@@ -184,7 +186,10 @@ impl Kernel {
             }
         }
         all.extend(Moved::all().map(Kernel::CopyTiles));
-        all.extend(Moved::all().filter(|&moved| moved != Moved::Bits(16)).map(Kernel::CopyRuns));
+        for moved in Moved::all().filter(|&moved| moved != Moved::Bits(16)) {
+            all.push(Kernel::CopyRuns(moved));
+            all.extend(PLANES.flat_map(|n| [true, false].map(|pixels| Kernel::CopyPlanes(moved, n, pixels))));
+        }
         for bytes in [1, 2, 4, 8] {
             all.push(Kernel::Fill(bytes));
             all.extend([Access::Rows, Access::Strided].map(|access| Kernel::FillWalk(bytes, access)));
@@ -296,7 +301,12 @@ impl Kernel {
         all.extend(Capacity::ALL.into_iter().flat_map(optimizer));
         all.extend([Kernel::MultiJoin, Kernel::Advance, Kernel::Probe]);
         for dtype in dtypes(&DType::is_number) {
-            all.extend([Kernel::Sort(dtype), Kernel::ScatterAdd(dtype), Kernel::ScatterJoin(dtype)]);
+            all.push(Kernel::Sort(dtype));
+            for packs in [true, false] {
+                // Where elements do not lie in packs, all are copied.
+                let parts = ScatterPart::ALL.into_iter().filter(|&part| packs || part != ScatterPart::Rest);
+                all.extend(parts.map(|part| Kernel::Scatter(dtype, part, packs)));
+            }
         }
         for (dtype, access) in floats.iter().flat_map(|&d| [Access::Packed, Access::Strided].map(|a| (d, a)))
         {
@@ -322,6 +332,7 @@ impl Kernel {
             Kernel::Copy(..) => "copy.cu",
             Kernel::CopyTiles(_) => "copy_tiles.cu",
             Kernel::CopyRuns(_) => "copy_runs.cu",
+            Kernel::CopyPlanes(..) => "copy_planes.cu",
             Kernel::Fill(_) | Kernel::FillWalk(..) | Kernel::Arange(_) => "fill.cu",
             Kernel::Random(..) | Kernel::RandomWords => "random.cu",
             Kernel::Reduce(op, ..) => match op {
@@ -346,7 +357,8 @@ impl Kernel {
                 "sort.cu"
             }
             Kernel::Gather(_) => "gather.cu",
-            Kernel::ScatterAdd(_) | Kernel::ScatterJoin(_) => "scatter.cu",
+            Kernel::Places(..) => "places.cu",
+            Kernel::Scatter(..) => "scatter.cu",
             Kernel::Softmax(..) | Kernel::SoftmaxStay(..) => "softmax.cu",
             Kernel::Norm(..) | Kernel::NormStay(..) => "norm.cu",
             Kernel::SoftmaxBackward(..) | Kernel::SoftmaxBackwardStay(..) => "softmax_backward.cu",
@@ -391,6 +403,10 @@ impl Kernel {
                 let [op, a, b] = moved.code();
                 [if matches!(self, Kernel::CopyTiles(_)) { 27 } else { 28 }, op, a, b]
             }
+            Kernel::CopyPlanes(moved, n, pixels) => {
+                let [op, a, b] = moved.code();
+                [53, (op * 2 + pixels as usize) * 8 + n, a, b]
+            }
             Kernel::Fill(bytes) => [3, bytes.trailing_zeros() as usize, 0, 0],
             Kernel::FillWalk(bytes, access) => [3, bytes.trailing_zeros() as usize, 1, access as usize],
             Kernel::Arange(dtype) => [4, 0, dtype as usize, 0],
@@ -416,12 +432,12 @@ impl Kernel {
             Kernel::Select(bytes, access) => [12, 0, bytes.trailing_zeros() as usize, access as usize],
             Kernel::RandomWords => [16, 0, 0, 0],
             Kernel::Sort(dtype) => [13, 0, dtype as usize, 0],
-            Kernel::SortPositions => [13, 1, 0, 0],
             Kernel::SortPairs(bytes) => [13, 2, 0, bytes.trailing_zeros() as usize],
             Kernel::SortMerge(bytes) => [13, 3, 0, bytes.trailing_zeros() as usize],
             Kernel::Gather(bytes) => [14, 0, 0, bytes.trailing_zeros() as usize],
-            Kernel::ScatterAdd(dtype) => [15, 0, dtype as usize, 0],
-            Kernel::ScatterJoin(dtype) => [15, 1, dtype as usize, 0],
+            Kernel::SortPositions => [13, 1, 0, 0],
+            Kernel::Places(first, moves) => [13, 4, first as usize, moves as usize],
+            Kernel::Scatter(dtype, part, packs) => [15, packs as usize, dtype as usize, part as usize],
             Kernel::Softmax(op, dtype, part, packs) => {
                 [17, op as usize * 2 + packs as usize, dtype as usize, part as usize]
             }

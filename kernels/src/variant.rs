@@ -98,6 +98,22 @@ impl ReducePart {
     ];
 }
 
+/// The kernels that sums by places are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScatterPart {
+    /// Over the entries, chunk by chunk.
+    Add,
+    /// Over what goes on from chunk to chunk.
+    Join,
+    /// A copy of what no entry goes to.
+    Rest,
+}
+
+impl ScatterPart {
+    /// Every part; `ALL[part as usize] == part`.
+    pub const ALL: [ScatterPart; 3] = [ScatterPart::Add, ScatterPart::Join, ScatterPart::Rest];
+}
+
 /// The kernels that sums of packed sequences are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PackedPart {

@@ -1,8 +1,8 @@
 //! Products of whole numbers in 16 bits, which f32 has no error for, against those of f32: large ones, of few tiles, and of rows
 //! on no packs.
 
-use taut::{Activation, DType, Tensor};
-use taut_tests::{At, Check, poison, same_tensors};
+use taut::{Activation, DType, Result, Tensor};
+use taut_tests::{At, Check, Value, poison, same, same_tensors};
 
 /// Products and gradients that fill the card with the largest tiles and end beside them, in 16 bits: of whole numbers, which f32
 /// has no error for, so that the products of f32 are the reference.
@@ -162,6 +162,40 @@ pub(crate) fn result_from_any_element(at: &At, [m, n, k]: [usize; 3]) -> Check {
         let passes = beneath(&[m, n], DType::F32)?.gt_scalar(0.0)?.cast(DType::F32)?;
         let grad = sums.clone().mul(&passes)?.add_scalar(0.0)?;
         same_tensors(&before.grad().expect("it has a gradient"), &half(&grad)?)?;
+    }
+    Ok(())
+}
+
+/// Vectors, and a few rows by one, as long as many blocks take, on packs and off them: whole numbers, whose sums are exact in
+/// whatever order.
+pub(crate) fn long_dots(at: &At) -> Check {
+    for n in [1, 40, 2049, 65_536, 300_007] {
+        for dtype in [DType::F16, DType::BF16, DType::F32] {
+            for start in [0, 8, 1] {
+                let numbers = |rows: usize, period: usize| -> Result<(Tensor, Vec<f64>)> {
+                    let x: Vec<f32> =
+                        (0..rows * (n + start)).map(|i| (i % period) as f32 - (period / 2) as f32).collect();
+                    let host = x.iter().map(|&x| f64::from(x)).collect();
+                    let x = Tensor::from_slice(&x, [rows, n + start], &at.device)?.cast(dtype)?;
+                    Ok((x.slice(1, start..start + n)?, host))
+                };
+                let (x, by) = numbers(1, 7)?;
+                for rows in [1, 2, 3, 5] {
+                    let (a, host) = numbers(rows, 5)?;
+                    let want: Vec<Value> = (0..rows)
+                        .map(|row| {
+                            let first = row * (n + start) + start;
+                            let sum = (0..n).fold(0.0, |sum, i| sum + host[first + i] * by[start + i]);
+                            Value::Float(taut_tests::round(sum, dtype))
+                        })
+                        .collect();
+                    same(&a.clone().matmul(&x.clone().t()?)?, &want)?;
+                    if rows == 1 {
+                        same(&a.reshape([n])?.dot(&x.clone().reshape([n])?)?, &want)?;
+                    }
+                }
+            }
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What the kernels of strided copies are told.
 
 use super::{THREADS, Walk, magic};
+use std::ops::RangeInclusive;
 use taut_core::{Layout, MAX_RANK};
 
 /// A copy between operands that are contiguous along different axes: the source along columns, so that those are
@@ -161,4 +162,25 @@ impl Runs {
             is_one: is_one.into(),
         }
     }
+}
+
+/// Planes of an image that `copy_planes.cu` is made for.
+pub const PLANES: RangeInclusive<usize> = 2..=4;
+
+/// A copy between planes and pixels of an element from each. Strides are in elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Planes {
+    /// The addresses of the planes of the first image.
+    pub plane: [u64; 4],
+    /// The address of its pixels.
+    pub pixels: u64,
+    /// From image to image, in each plane.
+    pub plane_step: u64,
+    /// From image to image.
+    pub pixel_step: u64,
+    /// Pixels of an image.
+    pub len: u64,
+    /// Blocks of an image.
+    pub tiles: u64,
 }

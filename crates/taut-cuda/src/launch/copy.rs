@@ -1,8 +1,12 @@
-//! Launches of `copy.cu`, `copy_tiles.cu` and `copy_runs.cu`.
+//! Launches of `copy.cu`, `copy_tiles.cu`, `copy_planes.cu` and `copy_runs.cu`.
 
+mod planes;
 #[cfg(test)]
 mod tests;
 
+pub use planes::stack;
+
+use self::planes::Form;
 use super::walk::{Choice, Way, check_shapes, choose, each_part, grid};
 use crate::{Arg, Operand, Param, Stream};
 use taut_core::{DType, Layout, Result};
@@ -35,6 +39,10 @@ pub fn copy(stream: &Stream, src: Operand<'_>, dst: Operand<'_>) -> Result<()> {
             let args = [Arg::new(&src), Arg::new(&dst), Arg::new(&tiles)];
             // SAFETY: `copy_tiles(in, out, tiles)`; tiles are cut to the extents of both operands.
             unsafe { stream.launch(Kernel::CopyTiles(moved), grid([tiles.walk.numel, 1], THREADS)?, args) }
+        }
+        Road::Planes { moved, layouts, form } => {
+            let start = |i: usize| operands[i].address + (layouts[i].offset() * moved.bytes()[i]) as u64;
+            form.launch(stream, moved, [start(0), start(1)])
         }
         Road::Runs { moved, layouts } => each_part(&layouts, WALK_LIMIT, &mut |layouts| {
             let start = |i: usize| operands[i].address + (layouts[i].offset() * moved.bytes()[i]) as u64;
@@ -87,6 +95,8 @@ enum Road {
     Walk(Choice<2>),
     /// By way of tiles: the source is contiguous along the axis `column`, the destination along the last.
     Tiles { moved: Moved, layouts: [Layout; 2], column: usize },
+    /// Between a few planes and pixels that have an element of each.
+    Planes { moved: Moved, layouts: [Layout; 2], form: Form },
     /// In packs of the destination, whose elements are gathered.
     Runs { moved: Moved, layouts: [Layout; 2] },
 }
@@ -99,6 +109,9 @@ fn road(operands: &[Operand<'_>; 2]) -> Road {
         return Road::Walk(choice);
     };
     let (moved, layouts) = in_units(&Layout::collapse_by_last(*choice.layouts()), moved);
+    if let Some(form) = planes::form(&layouts, moved) {
+        return Road::Planes { moved, layouts, form };
+    }
     // Before packs along rows: rows of one pack each may be the elements of a matrix that is transposed.
     if let Some(column) = column(&layouts, moved) {
         return Road::Tiles { moved, layouts, column };

@@ -17,6 +17,7 @@ pub mod norm_backward;
 pub mod norm_weight_backward;
 pub mod optimizer;
 pub mod packed;
+mod places;
 pub mod random;
 pub mod reduce;
 mod rows;

@@ -3,9 +3,12 @@
 use super::{fill::flat, walk::grid};
 use crate::{Arg, Operand, Stream};
 use taut_core::{DType, Error, Random, Result};
-use taut_kernels::{Kernel, args::THREADS};
+use taut_kernels::{
+    Kernel,
+    args::{RANDOM_BLOCKS, THREADS},
+};
 
-/// Elements that a thread makes: one block of Philox.
+/// Elements of a block of Philox.
 const ELEMENTS: u64 = 4;
 
 /// Fills `dst`, flat and of floats, with numbers that depend on `seed` and the position in `dst` only.
@@ -16,7 +19,7 @@ const ELEMENTS: u64 = 4;
 /// fails.
 pub fn random(stream: &Stream, dist: Random, seed: u64, dst: Operand<'_>) -> Result<()> {
     let Some((pointer, n)) = flat(dist.name(), &dst)? else { return Ok(()) };
-    let grid = grid([n.div_ceil(ELEMENTS * u64::from(THREADS)), 1], THREADS)?;
+    let grid = grid([n.div_ceil(ELEMENTS * u64::from(RANDOM_BLOCKS * THREADS)), 1], THREADS)?;
     let (offset, scale) = dist.params();
     let limit = limit(dist, dst.dtype);
     let numbers = [Arg::new(&offset), Arg::new(&scale), Arg::new(&limit)];

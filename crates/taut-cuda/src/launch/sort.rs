@@ -11,9 +11,10 @@ use taut_kernels::{
 
 /// Elements that are sorted at once where there are several passes: enough to fill a card, few enough that the pairs
 /// between passes take little memory and stay in its cache.
-const PART: u64 = 1 << 22;
+pub(super) const PART: u64 = 1 << 22;
 
-const TILE: u64 = SORT_TILE as u64;
+/// Elements that a block sorts.
+pub(super) const TILE: u64 = SORT_TILE as u64;
 
 /// Elements of a tile that a thread sorts alone.
 const ITEMS: u64 = TILE / THREADS as u64;

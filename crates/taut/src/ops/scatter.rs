@@ -1,13 +1,18 @@
 //! Sums of elements and slices at positions that a tensor of indices names.
 
-use super::gather::{check, spread};
+use super::{
+    copy,
+    gather::{check, spread},
+};
 use crate::{
     Tensor, cpu,
     device::{DeviceKind, SpecRef},
     grad::{Kept, Tape},
+    tensor::View,
 };
 use taut_core::{DType, Error, Index, Layout, Result};
 use taut_cuda::launch;
+use taut_memory::{Kind, Site};
 
 impl Tensor {
     /// `self` with each element of `src` added at its index along `axis`: `self[i][index[i][j]] += src[i][j]` for `axis` 1
@@ -98,24 +103,39 @@ fn add(
     }
     let tape = Tape::new(name, &[&out, src]);
     let positions = tape.keep(index, tape.wants(1));
-    let mut out = if out.is_contiguous() && out.is_reusable() { out } else { out.detach().copy()? };
+    // What is added to, where that is not what is written.
+    let (from, mut out) = match (out.is_contiguous(), out.is_reusable()) {
+        (true, true) => (None, out),
+        (true, false) => {
+            let site = Site::new(name, Kind::Activations);
+            let new = Tensor::allocate(*out.shape(), out.dtype(), &device, site)?;
+            (Some(out.detach()), new)
+        }
+        (false, _) => (None, out.detach().copy()?),
+    };
     match device.spec_ref() {
         SpecRef::Cpu => {
             let bytes = cpu::scatter::workspace_bytes(out.layout(), out.dtype());
             let mut workspace = device.workspace(bytes, name)?;
+            if let Some(from) = &from {
+                copy::eval(from.view()?, out.view_mut(name)?)?;
+            }
             let (index, src, dst) = (index.view()?.through(&layout), src.view()?, out.view_mut(name)?);
             if !device.is_plan() {
                 cpu::scatter::scatter_add(op, axis, index, src, dst, &mut workspace)?;
             }
         }
         SpecRef::Cuda(_) => {
-            let choice = launch::scatter::choose(&layout, out.dtype(), axis);
+            let choice = launch::scatter::choose(&layout, out.dtype(), axis, out.shape()[axis]);
             let workspace = device.workspace(choice.workspace_bytes, name)?;
+            let from = from.as_ref().map(Tensor::view).transpose()?;
             let (index, src, dst) = (index.view()?.through(&layout), src.view()?, out.view_mut(name)?);
             if let DeviceKind::Cuda { gpu, .. } = device.kind() {
                 let stream = gpu.stream(dst.storage.writer())?;
+                let from = from.as_ref().map(View::operand).transpose()?;
                 let (index, src, dst) = (index.operand()?, src.operand()?, dst.operand()?);
-                launch::scatter::scatter_add(&stream, op, &choice, index, src, dst, workspace.address())?;
+                let workspace = workspace.address();
+                launch::scatter::scatter_add(&stream, op, &choice, index, src, from, dst, workspace)?;
             }
         }
     }

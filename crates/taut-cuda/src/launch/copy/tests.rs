@@ -17,6 +17,7 @@ fn name(src: &Layout, from: DType, to: DType) -> String {
     match choose_road(&[*src, Layout::contiguous(*src.shape())], from, to) {
         Road::Walk(choice) => format!("{:?}", choice.access),
         Road::Tiles { moved, .. } => Kernel::CopyTiles(moved).expression(),
+        Road::Planes { moved, form, .. } => form.kernel(moved).expression(),
         Road::Runs { moved, .. } => Kernel::CopyRuns(moved).expression(),
     }
 }
@@ -31,9 +32,25 @@ fn transposed_copies_go_in_tiles_and_others_in_packs() {
     assert_eq!(name(&t, i64, f32), "Strided");
     // Rows of pixels to planes, and back: few planes are read side by side.
     let pixels = layout(&[2, 300, 200, 3]).permuted(&[0, 3, 1, 2]).unwrap();
-    assert_eq!(name(&pixels, u8, f32), "copy_tiles<u8, f32>");
+    assert_eq!(name(&pixels, u8, f32), "pixels_to_planes<u8, f32, 3>");
+    let small = layout(&[50, 10, 20, 3]).permuted(&[0, 3, 1, 2]).unwrap();
+    assert_eq!(name(&small, u8, f32), "copy_runs<u8, f32>");
     let planes = layout(&[2, 3, 300, 200]).permuted(&[0, 2, 3, 1]).unwrap();
+    assert_eq!(name(&planes, f32, f32), "planes_to_pixels<u32, u32, 3>");
+    let planes = layout(&[2, 3, 333, 201]).permuted(&[0, 2, 3, 1]).unwrap();
     assert_eq!(name(&planes, f32, f32), "copy_runs<u32, u32>");
+    assert_eq!(
+        name(&layout(&[4, 1000]).transposed(0, 1).unwrap(), f16, f16),
+        "planes_to_pixels<u16, u16, 4>"
+    );
+    assert_eq!(
+        name(&layout(&[1003, 2]).transposed(0, 1).unwrap(), DType::Bool, DType::Bool),
+        "copy_runs<u8, u8>"
+    );
+    assert_eq!(
+        name(&layout(&[1008, 2]).transposed(0, 1).unwrap(), DType::Bool, DType::Bool),
+        "pixels_to_planes<u8, u8, 2>"
+    );
     let planes = layout(&[2, 64, 56, 56]).permuted(&[0, 2, 3, 1]).unwrap();
     assert_eq!(name(&planes, f16, f16), "copy_tiles<u16, u16>");
     // Small matrices, and elements that lie together in both.
@@ -90,6 +107,22 @@ fn cases(mut state: u64, count: usize, most: usize) -> Vec<[Layout; 2]> {
         out.push([src, dst]);
     }
     out
+}
+
+/// Images of few colours, as planes and as pixels, parts of larger tensors or not.
+fn images(mut state: u64, count: usize) -> Vec<[Layout; 2]> {
+    let mut below = move |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let case = |_| {
+        let (images, colours) = (1 + below(3), 2 + below(3));
+        let pixels = [1000, 1024, 2048, 2056, 4096, 5003, 6000][below(7)];
+        let planes = view(&[images, colours, pixels], true, &mut below).transposed(1, 2).unwrap();
+        let pixels = view(&[images, pixels, colours], true, &mut below);
+        if below(2) == 0 { [planes, pixels] } else { [pixels, planes].map(|x| x.transposed(1, 2).unwrap()) }
+    };
+    (0..count).map(case).collect()
 }
 
 /// A part of a larger tensor, permuted unless it is to be plain, somewhere in its storage.
@@ -206,10 +239,51 @@ fn run_runs(runs: &Runs, len: u64, start: u64, mut write: impl FnMut(u64, u64)) 
     }
 }
 
+/// What `copy_planes` does.
+fn run_planes(form: &Form, len: u64, mut write: impl FnMut(u64, u64)) {
+    let threads = u64::from(THREADS);
+    let [n, between, plane_step, pixel_step, pixels] =
+        [form.planes, form.between, form.plane_step, form.pixel_step, form.len].map(|x| x as u64);
+    let slot = |i: u64| if n % 2 == 1 { i } else { i + i / 8 };
+    let tiles = pixels.div_ceil(threads * len);
+    for block in 0..form.images as u64 * tiles {
+        let (image, begin) = (block / tiles, block % tiles * (threads * len));
+        let plane = |colour: u64, i: u64| image * plane_step + colour * between + i;
+        let pixel = |i: u64| image * pixel_step + i;
+        let mut pair = |plane, pixel| match form.to_pixels {
+            true => write(pixel, plane),
+            false => write(plane, pixel),
+        };
+        // Packs of pixels, by the thread that has them and by their place in memory.
+        let mut strip = vec![None; slot(threads * n) as usize];
+        for thread in 0..threads {
+            let first = begin + thread * len;
+            if first + len <= pixels {
+                (0..n).for_each(|q| {
+                    assert_eq!(strip[slot(thread * n + q) as usize].replace((first, q)), None);
+                });
+            } else {
+                (first..pixels).for_each(|i| (0..n).for_each(|c| pair(plane(c, i), pixel(i * n + c))));
+            }
+        }
+        for i in 0..threads * n {
+            let pack = begin / len * n + i;
+            if pack < pixels / len * n {
+                let (first, q) = strip[slot(i) as usize].expect("a pack that was put");
+                for l in 0..len {
+                    let at = q * len + l;
+                    pair(plane(at % n, first + at / n), pixel(pack * len + l));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_element_is_moved_once() {
-    let mut roads = [0; 3];
-    for (number, layouts) in cases(1, 600, 40_000).iter().enumerate() {
+    let mut roads = [0; 4];
+    for (number, layouts) in cases(1, 600, 40_000).into_iter().chain(images(2, 400)).enumerate() {
+        let layouts = &layouts;
         let pairs = [
             (DType::U8, DType::U8),
             (DType::F16, DType::F16),
@@ -226,7 +300,9 @@ fn every_element_is_moved_once() {
                 roads[0] += 1;
                 continue;
             }
-            Road::Tiles { moved, layouts, .. } | Road::Runs { moved, layouts } => (*moved, *layouts),
+            Road::Tiles { moved, layouts, .. }
+            | Road::Planes { moved, layouts, .. }
+            | Road::Runs { moved, layouts } => (*moved, *layouts),
         };
         let (src_start, dst_start) = (wide[0].offset() as u64, wide[1].offset() as u64);
         let mut got = vec![None; wide[1].end()];
@@ -238,6 +314,10 @@ fn every_element_is_moved_once() {
             Road::Tiles { column, .. } => {
                 roads[1] += 1;
                 run_tiles(&Tiles::new(&wide, *column, moved.bytes()), moved.bytes(), &mut write);
+            }
+            Road::Planes { form, .. } => {
+                roads[3] += 1;
+                run_planes(form, planes::len(moved) as u64, &mut write);
             }
             _ => {
                 roads[2] += 1;

@@ -222,6 +222,11 @@ fn launches_hold_what_their_grids_can_count() {
     let dots = plan(&batch(&[70_000, 1, 8]), &batch(&[70_000, 8, 1]), DType::F32);
     assert_eq!((dots.kernel, dots.product.lanes), (Kernel::Matvec(DType::F32, Major::K), 2));
     assert_eq!(blocks(&dots, 70_000).unwrap().blocks, [70_000 / 128 + 1, 1, 1]);
+    // A block shares one column, or two.
+    let lanes =
+        |n| plan(&batch(&[1, 1, 1 << 20]), &batch(&[1, n, 1 << 20]).transposed(1, 2).unwrap(), DType::F16);
+    let lanes = [1, 2, 3, 8, 9].map(|n| lanes(n).product.lanes);
+    assert_eq!(lanes, [256, 128, 64, 32, 32]);
     assert!(limit(&dots) * dots.product.n <= WALK_LIMIT);
 }
 

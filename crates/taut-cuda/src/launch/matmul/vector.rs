@@ -3,7 +3,10 @@
 use super::Way;
 use crate::Card;
 use taut_core::{DType, Layout, Products};
-use taut_kernels::{Kernel, Major, args::Product};
+use taut_kernels::{
+    Kernel, Major,
+    args::{Product, THREADS},
+};
 
 /// How rows by matrices run. `product` gets what the kernels must know of it.
 pub(super) fn choose(products: &Products, dtype: DType, card: &Card, product: &mut Product) -> Way {
@@ -19,7 +22,7 @@ pub(super) fn choose(products: &Products, dtype: DType, card: &Card, product: &m
         product.packed = u32::from(packed) + 2 * u32::from(a_k == 1 && on_packs(&batch[0], pack));
         let loads = if packed { k.div_ceil(pack) } else { k };
         product.lanes = lanes(loads, n * products.count(), card);
-        (Major::K, u64::from(256 / product.lanes), 1024)
+        (Major::K, u64::from(THREADS / product.lanes), 1024)
     };
     let n = n as u64;
     // Along rows a block takes columns of neighbouring products too.
@@ -33,9 +36,10 @@ pub(super) fn choose(products: &Products, dtype: DType, card: &Card, product: &m
 const AHEAD: usize = 4;
 
 /// Threads that share a column of so many loads: up to a warp, of those that leave no part of the card without a column the
-/// ones whose last loads are the fullest.
+/// ones whose last loads are the fullest; all of a block where it has few columns.
 fn lanes(loads: usize, columns: usize, card: &Card) -> u32 {
-    let warp = loads.clamp(1, 32).next_power_of_two();
+    let most = THREADS as usize / columns.next_power_of_two().min(8);
+    let warp = loads.clamp(1, most).next_power_of_two();
     let fills = |&lanes: &usize| columns * lanes >= 4 * 256 * card.multiprocessors as usize || lanes == warp;
     let taken = |&lanes: &usize| loads.next_multiple_of(AHEAD * lanes);
     // Of equals the first, which is the most.
