@@ -297,6 +297,11 @@ impl Kernel {
         all.extend([Kernel::RandomWords, Kernel::SortPositions]);
         all.extend([4, 8].into_iter().flat_map(|bytes| [Kernel::SortPairs(bytes), Kernel::SortMerge(bytes)]));
         all.extend([1, 2, 4, 8, 16].map(Kernel::Gather));
+        all.extend(
+            [false, true]
+                .into_iter()
+                .flat_map(|first| [false, true].map(|moves| Kernel::Places(first, moves))),
+        );
         all.extend(Capacity::ALL.into_iter().flat_map(multi));
         all.extend(Capacity::ALL.into_iter().flat_map(optimizer));
         all.extend([Kernel::MultiJoin, Kernel::Advance, Kernel::Probe]);

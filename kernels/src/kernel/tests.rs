@@ -82,6 +82,11 @@ fn expressions_read_as_the_sources_name_them() {
     assert_eq!(product.expression(), "matmul_parts<bf16, Major::K, Major::Outer, Shape<64, 128, 8>>");
     let list = Kernel::MatmulGrouped(DType::F16, [Major::Outer, Major::K], Tile::Large);
     assert_eq!(list.expression(), "matmul_grouped<f16, Major::Outer, Major::K, Shape<128, 256, 2, 4>>");
+    assert!(
+        [false, true]
+            .iter()
+            .all(|&first| [false, true].iter().all(|&moves| Kernel::Places(first, moves).slot().is_some()))
+    );
     assert_eq!(Kernel::MatmulGrouped(DType::F16, [Major::K; 2], Tile::Small).slot(), None);
     let attention = Kernel::Attention(DType::F16, Tile::Large, 128);
     assert_eq!(attention.expression(), "attention<f16, Shape<128, 4, 32, 64, 2>>");

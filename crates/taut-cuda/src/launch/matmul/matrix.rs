@@ -32,6 +32,9 @@ const MOST_CLUSTER: u64 = 6;
 /// Steps at most of what such blocks share: where both factors are more than L2 holds, they read them again and again.
 const MOST_CLUSTER_STEPS: u64 = 512;
 
+/// Columns of a matrix from which on a row by it is a product of few rows.
+const FEWEST_STREAMED: usize = 256;
+
 /// Blocks of a cluster at most that every card takes, and `matmul_parts.cu`.
 const LARGEST_CLUSTER: u64 = 8;
 
@@ -55,13 +58,12 @@ pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
     best.unwrap_or(Way { kernel: Kernel::MatmulAny(dtype), blocks: 0, parts: 1, tail: None, cycles: 0 })
 }
 
-/// The way of a row by a matrix that no cache holds, if it lies as `matmul_thin.cu` takes it: that brings it faster than
-/// `matvec.cu`, which has no more to do for each element.
+/// The way of a row by a matrix that lies as `matmul_thin.cu` takes it: that brings it faster than `matvec.cu`, which has more
+/// instructions for each element. Not of many small ones, which fill blocks there together.
 pub(super) fn streamed(products: &Products, dtype: DType, card: &Card) -> Option<Way> {
-    let bytes = products.count() * products.n * products.k * dtype.size();
     let kernels = thin::candidates(products, dtype).into_iter().flatten();
     let ways = kernels.flat_map(|kernel| ways(kernel, products, dtype, card, true));
-    ways.min_by_key(|way| way.cycles).filter(|_| bytes as u64 > card.l2_bytes)
+    ways.min_by_key(|way| way.cycles).filter(|_| products.count() == 1 && products.n >= FEWEST_STREAMED)
 }
 
 /// Likewise in that precision, if there is a way.
@@ -183,6 +185,9 @@ fn ways(
     // Few blocks wait for what they read, from wherever it comes.
     let read = (tile_m + tile_n) * STEP * dtype.size() as u64;
     let alone = if in_cluster { alone.max(read / MOST_BYTES) } else { alone };
+    // The second factor of few rows comes from memory, and blocks that share it wait for it together.
+    let of_second = tile_n * STEP * dtype.size() as u64 / MOST_MEMORY_BYTES;
+    let alone = if in_cluster && m < n && 2 * bytes > card.l2_bytes { alone.max(of_second) } else { alone };
     // The products of so many tiles, cut into parts of `k`, beside so many cycles in which their factors come from memory. Of
     // the tiles of 9.0 these hide not all of the products.
     let is_wgmma = matches!(kernel, Kernel::MatmulWgmma(..) | Kernel::MatmulParts(..));
