@@ -1,4 +1,4 @@
-use super::*;
+use super::{code::RADIX, *};
 use std::collections::HashSet;
 
 #[test]

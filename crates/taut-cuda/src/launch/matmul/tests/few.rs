@@ -1,0 +1,129 @@
+//! Products of few rows, of few columns, and of few tiles.
+
+use super::*;
+
+#[test]
+fn few_rows_or_columns_take_kernels_of_their_own() {
+    let choice = |m, n, k| plan_without(&layout(m, k), &transposed(k, n), DType::F16);
+    for (m, n, k, thin, blocks) in [
+        (16, 384, 384, Thin::Tiny, 48),
+        (2, 24, 8, Thin::Tiny, 3),
+        (16, 1536, 384, Thin::Tiny, 192),
+        (16, 4096, 4096, Thin::Small, 256),
+        (16, 50_304, 768, Thin::Medium, 1572),
+        (64, 1536, 384, Thin::Medium, 192),
+        (8192, 10, 768, Thin::Tall, 128),
+    ] {
+        let choice = choice(m, n, k);
+        let found = (choice.kernel, choice.blocks, choice.product.splits, choice.workspace_bytes);
+        assert_eq!(found, (Kernel::MatmulThin(DType::F16, thin), blocks, 1, 0), "{m} x {n} x {k}");
+    }
+    // A long k is split, and the plan knows it.
+    let long = choice(16, 768, 50_304);
+    let Product { splits, part_step, k_part, .. } = long.product;
+    assert!(matches!(long.kernel, Kernel::MatmulThin(..)) && splits > 1 && k_part % STEP == 0);
+    assert_eq!((part_step, long.workspace_bytes), (16 * 768, u64::from(splits) * 16 * 768 * 4));
+}
+
+#[test]
+fn few_rows_of_a_weight_that_no_cache_holds_stay_thin_beside_wgmma() {
+    let kernel = |m, n, k| plan(&layout(m, k), &transposed(k, n), DType::F16).kernel;
+    for (n, k) in [(14_336, 4096), (2112, 7168), (11_008, 4096), (4096, 4096), (384, 384), (1536, 384)] {
+        assert!(matches!(kernel(16, n, k), Kernel::MatmulThin(..)), "{n} x {k}: {:?}", kernel(16, n, k));
+    }
+    assert!(matches!(kernel(32_768, 384, 1536), Kernel::MatmulWgmma(_, _, Tile::Broad)));
+    assert!(matches!(kernel(4096, 4096, 4096), Kernel::MatmulWgmma(_, _, Tile::Large)));
+}
+
+#[test]
+fn few_rows_that_lie_otherwise_take_the_other_kernels() {
+    let is_thin =
+        |a: &Layout, b: &Layout, dtype| matches!(plan_without(a, b, dtype).kernel, Kernel::MatmulThin(..));
+    let (a, b) = (layout(16, 384), transposed(384, 384));
+    assert!(is_thin(&a, &b, DType::BF16));
+    assert!(!is_thin(&a, &b, DType::F32));
+    assert!(!is_thin(&a, &layout(384, 384), DType::F16));
+    assert!(!is_thin(&transposed(16, 384), &b, DType::F16));
+    // A part of a chunk, and rows that begin within one.
+    assert!(!is_thin(&a.sliced(1, 0..380).unwrap(), &b.sliced(0, 0..380).unwrap(), DType::F16));
+    let within = |end| [a.sliced(1, 4..end).unwrap(), b.sliced(0, 4..end).unwrap()];
+    let [short, long] = [within(60), within(380)];
+    assert!(!is_thin(&short[0], &short[1], DType::F16));
+    // Brought onto one, where that is worth it.
+    assert!(is_thin(&long[0], &long[1], DType::F16));
+    assert!(is_thin(&a.sliced(1, 8..64).unwrap(), &b.sliced(0, 0..56).unwrap(), DType::F16));
+    // What reads its operands too often.
+    assert!(!is_thin(&layout(64, 4096), &transposed(4096, 4096), DType::F16));
+}
+
+#[test]
+fn few_tiles_have_their_parts_added_up_in_clusters() {
+    for (m, n, k, strip) in [
+        (64, 2112, 7168, Strip::M64N64),
+        (128, 384, 1536, Strip::M64N32),
+        (384, 1024, 8200, Strip::M128N112),
+        (65, 1031, 4104, Strip::M64N64),
+    ] {
+        let choice = plan(&layout(m, k), &transposed(k, n), DType::F16);
+        assert_eq!(choice.kernel, Kernel::MatmulParts(DType::F16, [Major::K; 2], strip), "{m} x {n} x {k}");
+        assert_eq!((choice.product.splits, choice.workspace_bytes, choice.tail), (1, 0, None));
+        let (down, right) = choice.kernel.extent();
+        let tiles = (m as u64).div_ceil(down.into()) * (n as u64).div_ceil(right.into());
+        let Grid { blocks: [x, y, z], threads, cluster, .. } = blocks(&choice, 1).unwrap();
+        assert!((2..=6).contains(&cluster) && x <= 128, "{m} x {n} x {k}: {x} in clusters of {cluster}");
+        assert_eq!((u64::from(x), y, z), (tiles * u64::from(cluster), 1, 1));
+        assert_eq!(threads, choice.kernel.threads());
+    }
+    // Alone, where some width leaves few multiprocessors without a tile.
+    for (m, n, strip, tiles) in [
+        (64, 11_008, Strip::M64N96, 115),
+        (128, 14_336, Strip::M128N112, 128),
+        (64, 4096, Strip::M64N32, 128),
+    ] {
+        let choice = plan(&layout(m, 4096), &transposed(4096, n), DType::F16);
+        assert_eq!(choice.kernel, Kernel::MatmulParts(DType::F16, [Major::K; 2], strip), "{m} x {n}");
+        assert_eq!((choice.blocks, choice.cluster, choice.workspace_bytes), (tiles, 1, 0));
+        // Columns that lie across `k` come in boxes of 64.
+        let across = plan(&layout(m, 4096), &layout(4096, n), DType::F16);
+        assert!(across.kernel.extent().1.is_multiple_of(64), "{:?}", across.kernel);
+    }
+    // As many products.
+    let many = plan(&batch(&[4, 128, 2048]), &batch(&[4, 2048, 512]), DType::BF16);
+    assert!(matches!(many.kernel, Kernel::MatmulParts(..)), "{:?}", many.kernel);
+    assert_eq!(u64::from(blocks(&many, 4).unwrap().blocks[0]), 4 * many.blocks * u64::from(many.cluster));
+    for (m, n, k) in
+        [(4096, 4096, 4096), (2048, 2112, 7168), (64, 768, 50_304), (16, 4096, 4096), (2, 128, 64)]
+    {
+        let choice = plan(&layout(m, k), &transposed(k, n), DType::F16);
+        assert!(!matches!(choice.kernel, Kernel::MatmulParts(..)), "{m} x {n} x {k}");
+        assert_eq!(choice.cluster, 1);
+    }
+    let without = plan_without(&layout(64, 4096), &transposed(4096, 4096), DType::F16);
+    assert!(!matches!(without.kernel, Kernel::MatmulParts(..)));
+}
+
+#[test]
+fn more_is_timed_than_the_model_trusts() {
+    let found = |[m, n, k]: [usize; 3], card: &Card| {
+        let (a, b) = (layout(m, k), layout(k, n));
+        candidates(&problem(&a, &b, DType::F16), card)
+            .into_iter()
+            .map(|(_, choice)| choice)
+            .collect::<Vec<_>>()
+    };
+    // Few tiles, and more blocks to a cluster than were timed for the model; each has a stage of 64 terms at least.
+    for (k, most) in [(8192, 8), (1536, 8), (192, 3)] {
+        let choices = found([128, 256, k], &Card::h200());
+        let clusters = choices.iter().map(|choice| choice.cluster);
+        assert_eq!(clusters.max(), Some(most), "{k}");
+        assert!(choices.iter().all(|choice| choice.workspace_bytes == choices[0].workspace_bytes));
+    }
+    // Other tiles, and without a cluster; on a small card there is none.
+    let choices = found([512, 512, 2048], &Card::h200());
+    assert!(choices.iter().any(|choice| matches!(choice.kernel, Kernel::MatmulWgmma(..))));
+    assert!(
+        choices.iter().any(|choice| choice.cluster == 1) && choices.iter().any(|choice| choice.cluster > 1)
+    );
+    let small = Card { multiprocessors: 20, ..Card::h200() };
+    assert!(found([128, 256, 8192], &small).iter().all(|choice| choice.cluster == 1));
+}
