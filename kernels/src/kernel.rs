@@ -32,7 +32,8 @@ pub enum Kernel {
     CopyTiles(Moved),
     /// `copy_runs.cu`: in any order, to where elements lie in runs; not of 16 bytes.
     CopyRuns(Moved),
-    /// `copy_planes.cu`: between so many planes, one of [`PLANES`], and pixels, to these or from them; not of 16 bytes.
+    /// `copy_planes.cu`: between so many planes, one of [`PLANES`](crate::args::PLANES), and pixels, to these or from them;
+    /// not of 16 bytes.
     CopyPlanes(Moved, usize, bool),
     /// `fill.cu`: one bit pattern, in elements of 1, 2, 4 or 8 bytes.
     Fill(usize),
@@ -105,7 +106,7 @@ pub enum Kernel {
     /// `norm_weight_backward.cu`: sums over slices of rows; likewise.
     NormWeightColumns(Norm, DType, bool),
     /// `norm_weight_backward.cu`: sums over slices of rows that are read once: of so many packs at most, by blocks of so many
-    /// threads, one of [`slice_widths`].
+    /// threads, one of [`slice_widths`](crate::args::slice_widths).
     NormWeightSlices(Norm, DType, [usize; 2]),
     /// `norm_weight_backward.cu`: the sums of the slices, to this dtype.
     NormWeightJoin(DType),
