@@ -82,14 +82,14 @@ def works():
         2 * few,
     )
     yield (
-        "index_add, rows of 768",
+        "index_add, rows of 768, in place",
         lambda dtype: [random(TABLE, dtype), positions(TABLE[0], TABLE[0]), random(TABLE, dtype)],
         add_rows,
         3 * few,
     )
-    yield "index_add", lambda dtype: [square(dtype), positions(NUMEL // 4096, NUMEL // 4096), square(dtype)], add_rows, 3
+    yield "index_add, in place", lambda dtype: [square(dtype), positions(NUMEL // 4096, NUMEL // 4096), square(dtype)], add_rows, 3
     yield (
-        "scatter_add",
+        "scatter_add, in place",
         lambda dtype: [square(dtype), torch.randint(4096, (NUMEL // 4096, 4096), device="cuda"), square(dtype)],
         lambda x, index, src: x.scatter_add_(1, index, src),
         3,
