@@ -9,8 +9,9 @@
 //
 // Launch     1-D, a cluster for each tile of each product; in clusters of 1 to 8, the parts of k, some of which may be empty;
 //            Shape::kThreads threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
-// Requires   a_map and b_map as in matmul_wgmma.cu; k at least 1. dst_map in boxes of 64 rows and Shape::kOutCols columns, if
-//            out_of says so: of 64 as those of operands, of others as in dst.
+// Requires   a_map and b_map as in matmul_wgmma.cu, but for boxes of a along k where m is below Shape::kM: these have m rows, in
+//            eights; k at least 1. dst_map in boxes of 64 rows and Shape::kOutCols columns, if out_of says so: of 64 as those of
+//            operands, of others as in dst.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu.
 // Bound by   what L2 and memory bring; for short k, the latencies of copies and of the cluster.

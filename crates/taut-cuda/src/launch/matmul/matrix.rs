@@ -156,7 +156,8 @@ pub(super) fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize), le
 }
 
 /// The ways to run a kernel, with the cycles that they should take: with `k` whole, in up to as many parts as fill the card,
-/// in parts that a cluster adds up, if there are more than one, and with parts of the last rows only. `trusted`: those that the model was fitted to.
+/// in parts that a cluster adds up, if there are more than one, and with parts of the last rows only. `trusted`: those that the
+/// model was fitted to.
 fn ways(
     kernel: Kernel,
     products: &Products,
