@@ -134,14 +134,13 @@ fn main() -> ExitCode {
         inputs::trials,
         tidy::trials,
         plan::trials,
-        pool::trials,
-        neighbour::trials,
-        budget::trials,
-        reset::trials,
-        server::trials,
         errors::trials,
         empty::trials,
     ];
     families.iter().for_each(|trials| trials(&mut suite));
+    suite.alone(|suite| {
+        let families = [pool::trials, neighbour::trials, budget::trials, reset::trials, server::trials];
+        families.iter().for_each(|trials| trials(suite));
+    });
     libtest_mimic::run(&arguments, suite.into_trials()).exit_code()
 }

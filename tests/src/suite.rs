@@ -9,7 +9,8 @@ use proptest::{
 use std::{
     env,
     fmt::{Debug, Display},
-    sync::{Arc, Mutex, PoisonError},
+    mem,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 use taut::{DType, Device, Error, ErrorKind, Result, Spec, memory};
 
@@ -100,9 +101,27 @@ pub struct Suite {
     cases: u32,
     seed: u64,
     cuda: Result<Device>,
-    /// One GPU trial at a time: they would compete for its memory.
-    turn: Arc<Mutex<()>>,
+    /// How the next trials share the GPU.
+    turn: fn() -> Turn,
 }
+
+/// What a trial holds while it is on the GPU.
+enum Turn {
+    Beside(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'static, ()>),
+    Alone(#[expect(dead_code, reason = "held, not read")] RwLockWriteGuard<'static, ()>),
+}
+
+impl Turn {
+    fn beside() -> Turn {
+        Turn::Beside(GPU.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn alone() -> Turn {
+        Turn::Alone(GPU.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+static GPU: RwLock<()> = RwLock::new(());
 
 impl Suite {
     /// An empty suite for the devices of this machine.
@@ -120,7 +139,7 @@ impl Suite {
         let cases =
             u32::try_from(number("TAUT_CASES", CASES.into())?).map_err(|_| "TAUT_CASES: too large")?;
         let seed = number("TAUT_SEED", 2)?;
-        Ok(Suite { trials: Vec::new(), cases, seed, cuda: Device::cuda(0), turn: Arc::default() })
+        Ok(Suite { trials: Vec::new(), cases, seed, cuda: Device::cuda(0), turn: Turn::beside })
     }
 
     /// Why there is no GPU to test on, if there is none.
@@ -152,6 +171,13 @@ impl Suite {
         self.planned(name, check);
     }
 
+    /// Trials that fill a card, or read what all of it holds: on the GPU each of these runs with no other beside it.
+    pub fn alone(&mut self, add: impl FnOnce(&mut Suite)) {
+        let before = mem::replace(&mut self.turn, Turn::alone);
+        add(self);
+        self.turn = before;
+    }
+
     /// Whether devices here can show their pages at several places.
     pub fn maps_memory(&self) -> bool {
         let spec = self.cuda.as_ref().ok().map(Device::spec);
@@ -175,14 +201,15 @@ impl Suite {
         match &self.cuda {
             Err(_) => self.trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true)),
             Ok(device) => {
-                let (device, turn) = (device.clone(), self.turn.clone());
+                let device = device.clone();
                 self.trial_in_turn(
-                    Some(turn),
+                    Some(self.turn),
                     name,
                     move || device.fresh(),
                     move |at| {
                         check(at)?;
-                        // A fault that only the device sees must fail the trial that caused it.
+                        // A fault that only the device sees must fail the trial that caused it. With one thread, it fails
+                        // no other.
                         Ok(at.device.synchronize()?)
                     },
                 );
@@ -212,7 +239,7 @@ impl Suite {
 
     fn trial_in_turn(
         &mut self,
-        turn: Option<Arc<Mutex<()>>>,
+        turn: Option<fn() -> Turn>,
         name: String,
         device: impl FnOnce() -> Result<Device> + Send + 'static,
         check: impl FnOnce(&At) -> Check + Send + 'static,
@@ -222,7 +249,7 @@ impl Suite {
             let name = name.clone();
             move || {
                 // From before the device is made until it is gone.
-                let _turn = turn.as_ref().map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+                let _turn = turn.map(|turn| turn());
                 check(&At { device: device()?, cases, seed, name }).map_err(Failed::from)
             }
         };
