@@ -1,32 +1,53 @@
 #!/usr/bin/env python3
-"""Products by PyTorch (cuBLASLt) at the shapes of the group `products`: graph-timed, on operands that no cache holds, with
-rests that keep the card from its limit of power, as there.
+"""Products by PyTorch and by every way that cuBLASLt proposes, at the shapes of the group `products`: graph-timed, on
+operands that no cache holds unless the row says so, with rests that keep the card from its limit of power, as there.
 
-    python3 benches/products.py [latest.json]
+    python3 benches/products.py [--turns N] [--out FILE.txt] --run taut-bench [--tuning FILE ..]
 
-Prints TFLOP/s and, given the figures of a run of `taut-bench --only products`, how many times as fast those are.
-Needs PyTorch with a CUDA card.
+Our program and its peer take turns, ours once more than the other. The peer is the fastest of PyTorch's own call and, in the
+first turn, of all ways that cuBLASLt proposes within 64 MiB of workspace. Prints the median of the turns of both, how many
+times as fast ours is, and how far the turns of each are apart. Needs PyTorch with a CUDA card.
 """
 
+import argparse
 import json
+import math
 import re
-import sys
+import statistics
+import subprocess
+import tempfile
 import time
 
 import torch
+
+from cublaslt import CublasLt
+from machine import provenance
 
 ROTATED = 256 << 20
 REST = 10  # times as long as a repetition
 
 
-def shapes(path):
-    """The rows of a report: name, count, number of parts or 0, m, n, k, lie, dtype, our seconds."""
-    for figure in json.load(open(path))["figures"]:
-        if figure["group"] == "products" and figure["metric"] == "time" and figure["device"] == "cuda":
-            found = re.match(r"(?:(\d+) x |(\d+) parts, )?(\d+) x (\d+) x (\d+), (\w\w), (f16|tf32)$", figure["work"])
-            count, cut, *sizes, lie, dtype = found.groups()
-            dtype = {"f16": torch.float16, "tf32": torch.float32}[dtype]
-            yield figure["work"], int(count or 1), int(cut or 0), *map(int, sizes), lie, dtype, figure["median"]
+def ours(program):
+    """Our seconds by the names of the rows."""
+    with tempfile.TemporaryDirectory() as out:
+        arguments = ["--only", "products", "--device", "cuda", "--out", out]
+        subprocess.run(program + arguments, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(f"{out}/latest.json") as file:
+            figures = json.load(file)["figures"]
+    return {figure["work"]: figure["median"] for figure in figures if figure["metric"] == "time"}
+
+
+def shape(name):
+    """What the name of a row says: count, number of parts or 0, m, n, k, lie, dtype, whether caches hold the operands."""
+    pattern = r"(?:(\d+) x |(\d+) parts, )?(\d+) x (\d+) x (\d+), (\w\w), (f16|tf32)(, cached)?$"
+    count, cut, *sizes, lie, dtype, cached = re.match(pattern, name).groups()
+    dtype = {"f16": torch.float16, "tf32": torch.float32}[dtype]
+    return int(count or 1), int(cut or 0), *map(int, sizes), lie, dtype, bool(cached)
+
+
+def is_aligned(name):
+    _, cut, m, n, k, *_ = shape(name)
+    return not cut and all(extent % 8 == 0 or extent == 1 for extent in (m, n, k))
 
 
 def parts(count):
@@ -58,53 +79,110 @@ def grouped(cut, m, n, k):
     return lambda: [torch.mm(part, weight) for part, weight in zip(rows, weights)]
 
 
-def products(count, cut, m, n, k, lie, dtype):
-    """Calls that multiply, each on other operands."""
-    if cut:
-        return [grouped(cut, m, n, k)]
-    size = dtype.itemsize * count * (m * k + k * n + m * n)
-    sets = [operands(count, m, n, k, lie, dtype) for _ in range(max(1, min(64, ROTATED // size)))]
-    return [lambda a=a, b=b: torch.matmul(a, b) for a, b in sets]
+class Peer:
+    """A row as PyTorch and cuBLASLt do it."""
+
+    def __init__(self, library, name):
+        count, self.cut, m, n, k, lie, dtype, is_cached = shape(name)
+        self.flops = 2 * count * m * n * k
+        self.way = None
+        if self.cut:
+            self.sets, self.ways = [()], [grouped(self.cut, m, n, k)]
+            return
+        size = dtype.itemsize * count * (m * k + k * n + m * n)
+        sets = 1 if is_cached else max(1, min(64, ROTATED // size))
+        self.sets = [operands(count, m, n, k, lie, dtype) for _ in range(sets)]
+        self.ways = [torch.matmul, *library.ways(*self.sets[0])]
+
+    def graph(self, multiply, calls):
+        """So many calls, each on other operands, and the call that repeats them."""
+        for factors in self.sets[:2]:
+            multiply(*factors)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for i in range(calls):
+                multiply(*self.sets[i % len(self.sets)])
+        return lambda: timed(graph, calls)
+
+    def choose(self):
+        """Tries each way for a moment: the number of the fastest."""
+        calls = int(max(2, min(40, 1e11 / self.flops)))
+        tried = []
+        for multiply in self.ways:
+            again = self.graph(multiply, calls)
+            tried.append(min(again() for _ in range(4)))
+        return tried.index(min(tried))
+
+    def seconds(self, way):
+        calls = int(max(4, min(200, 4e11 / self.flops)))
+        again, times = self.graph(self.ways[way], calls), []
+        for _ in range(8):
+            times.append(again())
+            time.sleep(REST * times[-1] * calls)
+        return statistics.median(times[1:])
 
 
-def seconds(count, cut, m, n, k, lie, dtype):
-    flops = 2 * count * m * n * k
-    sets = products(count, cut, m, n, k, lie, dtype)
-    calls = int(max(4, min(200, 4e11 / flops)))
-    for multiply in sets[:2]:
-        multiply()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for i in range(calls):
-            sets[i % len(sets)]()
+def timed(graph, calls):
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    times = []
-    for _ in range(8):
-        start.record()
-        graph.replay()
-        end.record()
-        end.synchronize()
-        elapsed = start.elapsed_time(end) * 1e-3
-        times.append(elapsed / calls)
-        time.sleep(REST * elapsed)
-    return sorted(times[1:])[len(times[1:]) // 2]
+    start.record()
+    graph.replay()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) * 1e-3 / calls
+
+
+def apart(times):
+    return max(times) / min(times) - 1
+
+
+def mean(ratios):
+    return math.exp(statistics.fmean(map(math.log, ratios)))
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--out")
+    parser.add_argument("--run", nargs=argparse.REMAINDER, required=True)
+    options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = True
-    logs = []
-    for name, count, cut, m, n, k, lie, dtype, ours in shapes(sys.argv[1]):
-        theirs = seconds(count, cut, m, n, k, lie, dtype)
+    torch.manual_seed(1)
+    library = CublasLt()
+
+    own, theirs, chosen = [ours(options.run)], [], {}
+    for _ in range(options.turns):
+        turn = {}
+        for name in own[0]:
+            peer = Peer(library, name)
+            if name not in chosen:
+                chosen[name] = peer.choose(), len(peer.ways)
+            turn[name] = peer.seconds(chosen[name][0])
+        theirs.append(turn)
+        torch.cuda.empty_cache()
+        own.append(ours(options.run))
+
+    lines, ratios = [json.dumps(provenance(True))], {}
+    lines.append(f"{'product':44} {'ours':>10} {'TFLOP/s':>8} {'apart':>6} | {'theirs':>10} {'TFLOP/s':>8} {'apart':>6} {'way':>6} | ratio")
+    for name in own[0]:
+        us, them = [turn[name] for turn in own], [turn[name] for turn in theirs]
+        mine, other = statistics.median(us), statistics.median(them)
+        count, _, m, n, k, *_ = shape(name)
         rate = 2e-12 * count * m * n * k
-        logs.append(theirs / ours)
-        print(
-            f"{name:44} {ours * 1e6:9.1f} us {rate / ours:7.1f} TFLOP/s | "
-            f"{theirs * 1e6:9.1f} us {rate / theirs:7.1f} | {theirs / ours:5.2f}",
-            flush=True,
+        ratios[name] = other / mine
+        way, ways = chosen[name]
+        lines.append(
+            f"{name:44} {mine * 1e6:7.1f} us {rate / mine:8.1f} {apart(us):6.1%} | "
+            f"{other * 1e6:7.1f} us {rate / other:8.1f} {apart(them):6.1%} {way:2}/{ways:<3} | {ratios[name]:5.2f}"
         )
-    mean = torch.tensor(logs).log().mean().exp().item()
-    print(f"geometric mean over {len(logs)} shapes: {mean:.3f}")
+    aligned = [ratio for name, ratio in ratios.items() if is_aligned(name)]
+    lines.append(f"geometric mean over {len(ratios)} shapes: {mean(ratios.values()):.3f}")
+    lines.append(f"over the {len(aligned)} aligned ones: {mean(aligned):.3f}; below 0.97: {sum(r < 0.97 for r in aligned)}")
+    text = "\n".join(lines) + "\n"
+    print(text, end="")
+    if options.out:
+        with open(options.out, "w") as file:
+            file.write(text)
 
 
 if __name__ == "__main__":

@@ -26,22 +26,27 @@ pub(crate) struct Case {
     dtype: DType,
     /// Rows of the parts, if it is a list.
     parts: Vec<usize>,
+    /// Whether all products are of the same operands, which caches hold.
+    is_cached: bool,
 }
 
 impl Case {
-    /// `4 x 128 x 256 x 512, NT, f16`: the count if it is not 1, `m`, `n`, `k`; before those of a list, `64 parts, `.
+    /// `4 x 128 x 256 x 512, NT, f16`: the count if it is not 1, `m`, `n`, `k`; before those of a list, `64 parts, `; at the end,
+    /// `, cached`.
     pub(crate) fn name(&self) -> String {
-        let Case { count, m, n, k, lie, dtype, parts } = self;
+        let Case { count, m, n, k, lie, dtype, parts, is_cached } = self;
         let batch = match (count, parts.len()) {
             (1, 0) => String::new(),
             (1, parts) => format!("{parts} parts, "),
             (count, _) => format!("{count} x "),
         };
-        format!("{batch}{m} x {n} x {k}, {lie:?}, {}", dtype_name(*dtype))
+        let cached = if *is_cached { CACHED } else { "" };
+        format!("{batch}{m} x {n} x {k}, {lie:?}, {}{cached}", dtype_name(*dtype))
     }
 
     /// The case of that name.
     pub(crate) fn parse(name: &str) -> Option<Case> {
+        let (name, is_cached) = name.strip_suffix(CACHED).map_or((name, false), |name| (name, true));
         let (list, product) = match name.split_once(" parts, ") {
             Some((count, product)) => (parts(count.parse().ok()?), product),
             None => (Vec::new(), name),
@@ -57,7 +62,7 @@ impl Case {
         let dtype =
             [DType::F16, DType::BF16, DType::F32].into_iter().find(|&known| dtype_name(known) == dtype)?;
         let fits = list.is_empty() || (count, m, lie) == (1, list.iter().sum(), Lie::NT);
-        fits.then_some(Case { count, m, n, k, lie, dtype, parts: list })
+        fits.then_some(Case { count, m, n, k, lie, dtype, parts: list, is_cached })
     }
 
     /// Whether it is one call for products of many shapes.
@@ -72,13 +77,14 @@ impl Case {
 
     /// Factors as often as it takes for no cache to hold them.
     pub(crate) fn sets(&self, device: &Device) -> Result<Vec<[Vec<Tensor>; 2]>> {
-        let sets = if device.is_cuda() { (ROTATED / self.bytes().max(1)).clamp(1, 64) } else { 1 };
+        let rotates = device.is_cuda() && !self.is_cached;
+        let sets = if rotates { (ROTATED / self.bytes().max(1)).clamp(1, 64) } else { 1 };
         (0..sets as u64).map(|seed| self.factors(seed, device)).collect()
     }
 
     /// The first factors and the second ones, where the case says that they lie.
     fn factors(&self, seed: u64, device: &Device) -> Result<[Vec<Tensor>; 2]> {
-        let &Case { count, m, n, k, lie, dtype, ref parts } = self;
+        let &Case { count, m, n, k, lie, dtype, ref parts, .. } = self;
         let make = |seed, rows, cols| {
             let shape: &[usize] = if count > 1 { &[count, rows, cols] } else { &[rows, cols] };
             Tensor::normal(shape, 0.0, 1.0, seed, dtype, device)
@@ -109,6 +115,8 @@ impl Case {
     }
 }
 
+const CACHED: &str = ", cached";
+
 /// f32 stands for tf32.
 fn dtype_name(dtype: DType) -> &'static str {
     if dtype == DType::F32 { "tf32" } else { dtype.name() }
@@ -119,7 +127,7 @@ fn parts(count: usize) -> Vec<usize> {
     (0..count).map(|i| 64 + i * 1227 % 1985).collect()
 }
 
-/// Cubes, few and many rows over the weights of known networks, odd extents, batches, and a list beside one product of as many
+/// Cubes, few and many rows in each lie over the weights of known networks, odd extents, batches, and a list beside one product of as many
 /// operations; of these what was asked for.
 pub(crate) fn cases(bench: &Bench) -> Vec<Case> {
     let mut cases = all(bench);
@@ -130,24 +138,34 @@ pub(crate) fn cases(bench: &Bench) -> Vec<Case> {
 }
 
 fn all(bench: &Bench) -> Vec<Case> {
-    let batch = |count, m, n, k| Case { count, m, n, k, lie: Lie::NT, dtype: DType::F16, parts: Vec::new() };
+    let batch = |count, m, n, k| {
+        let (lie, dtype) = (Lie::NT, DType::F16);
+        Case { count, m, n, k, lie, dtype, parts: Vec::new(), is_cached: false }
+    };
     let one = |m, n, k, lie| Case { lie, ..batch(1, m, n, k) };
     let list = |parts: Vec<usize>, n, k| Case { parts: parts.clone(), ..batch(1, parts.iter().sum(), n, k) };
     if !bench.device.is_cuda() {
         return vec![one(256, 256, 256, Lie::NT), one(512, 512, 512, Lie::NT), list(parts(4), 64, 64)];
     }
-    let mut cases: Vec<Case> = [256, 512, 1024, 2048, 4096, 8192].map(|n| one(n, n, n, Lie::NT)).into();
+    let mut cases: Vec<Case> =
+        [256, 512, 1024, 2048, 4096, 8192, 16_384].map(|n| one(n, n, n, Lie::NT)).into();
     for lie in [Lie::NN, Lie::TN] {
         cases.extend([1024, 4096, 8192].map(|n| one(n, n, n, lie)));
     }
     let weights = [(4096, 4096), (14_336, 4096), (4096, 14_336), (50_304, 768), (768, 50_304), (2112, 7168)];
-    let weights = weights.into_iter().chain([(11_008, 4096), (1024, 1024)]);
+    let weights: Vec<_> = weights.into_iter().chain([(11_008, 4096), (1024, 1024)]).collect();
     let rows: &[usize] = if bench.quick { &[16, 512] } else { &[1, 8, 16, 64, 128, 512, 2048, 8192] };
-    cases.extend(weights.flat_map(|(n, k)| rows.iter().map(move |&m| one(m, n, k, Lie::NT))));
+    let lies: &[Lie] = if bench.quick { &[Lie::NT] } else { &[Lie::NT, Lie::NN, Lie::TN] };
+    for &lie in lies {
+        cases.extend(weights.iter().flat_map(|&(n, k)| rows.iter().map(move |&m| one(m, n, k, lie))));
+    }
     for m in [16, 512, 2048, 8192, 32_768] {
         let encoder = [(1152, 384), (384, 384), (1536, 384), (384, 1536)];
         cases.extend(encoder.map(|(n, k)| one(m, n, k, Lie::NT)));
     }
+    let small =
+        [256, 512, 1024, 2048].map(|n| (n, n, n)).into_iter().chain([16, 128, 512].map(|m| (m, 1024, 1024)));
+    cases.extend(small.map(|(m, n, k)| Case { is_cached: true, ..one(m, n, k, Lie::NT) }));
     cases.extend([
         one(1000, 777, 1234, Lie::NT),
         one(4097, 4095, 4099, Lie::NT),
@@ -226,7 +244,16 @@ mod tests {
         let bench = Bench::new(Device::plan(taut::Spec::h200()), false, "".into());
         let mut cases = cases(&bench);
         let dtype = DType::BF16;
-        cases.push(Case { count: 4, m: 1, n: 2, k: 3, lie: Lie::TN, dtype, parts: Vec::new() });
+        cases.push(Case {
+            count: 4,
+            m: 1,
+            n: 2,
+            k: 3,
+            lie: Lie::TN,
+            dtype,
+            parts: Vec::new(),
+            is_cached: true,
+        });
         for case in cases {
             assert_eq!(Case::parse(&case.name()).as_ref(), Some(&case), "{}", case.name());
         }
@@ -240,6 +267,7 @@ mod tests {
             "1 x 2 x 3, NT, f32",
             "4 parts, 1 x 2 x 3, NT, f16",
             "x parts, 1 x 2 x 3, NT, f16",
+            "1 x 2 x 3, NT, f16, hot",
         ] {
             assert_eq!(Case::parse(name), None, "{name}");
         }
