@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use taut::{DType, ErrorKind, Result, Tensor};
-use taut_tests::{At, Check, Suite, kind_of, message_of, same_tensors};
+use taut_tests::{At, Check, Suite, figures, kind_of, message_of, same_tensors};
 
 pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("arrange::views_take_no_memory", views_take_no_memory);
@@ -21,12 +21,12 @@ fn numbers(shape: &[usize], at: &At) -> Result<Tensor> {
 
 fn views_take_no_memory(at: &At) -> Check {
     let x = Tensor::zeros([6, 8, 1], DType::F32, &at.device)?;
-    let before = at.device.stats();
+    let before = figures(&at.device);
     let mut views = x.clone().split(1, &[3, 0, 5])?;
     views.extend(x.clone().chunk(0, 4)?);
     views.extend([x.clone().permute(&[2, 0, 1])?, x.clone().unsqueeze(0)?, x.clone().squeeze(2)?]);
     views.push(x.clone().transpose(0, 1)?.unsqueeze(1)?.squeeze(3)?);
-    prop_assert_eq!(at.device.stats(), before);
+    prop_assert_eq!(figures(&at.device), before);
     let shapes: Vec<_> = views.iter().map(|view| view.shape().to_vec()).collect();
     let want: [&[usize]; 11] = [
         &[6, 3, 1],
@@ -155,7 +155,7 @@ fn what_does_not_fit(at: &At) -> Check {
     let new = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &at.device);
     let x = new(&[2, 3], DType::F32)?;
     let (y, half) = (new(&[2, 4], DType::F32)?, new(&[2, 3], DType::F16)?);
-    let before = at.device.stats();
+    let before = figures(&at.device);
     let shape = |result: Result<Tensor>, message: &str| -> Check {
         prop_assert_eq!(message_of(result.clone())?, message);
         prop_assert_eq!(kind_of(result)?, ErrorKind::Shape);

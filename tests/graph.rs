@@ -10,7 +10,7 @@ use std::{
 };
 use taut::{Activation, Budget, DType, Device, ErrorKind, Graphed, Result, Stats, Tensor};
 use taut_nn::{Bert, BertConfig, Builder, Tokens};
-use taut_tests::{At, Check, fail, kind_of, message_of, ops, same_tensors, shapes, upload};
+use taut_tests::{At, Check, fail, figures, kind_of, message_of, ops, same_tensors, shapes, upload};
 
 pub(crate) fn trials(suite: &mut taut_tests::Suite) {
     suite.everywhere("graph::every_op_is_replayed", every_op_is_replayed);
@@ -72,10 +72,6 @@ fn every_op_is_replayed(at: &At) -> Check {
         prop_assert_eq!(figures(device).live_bytes, before.live_bytes);
         Ok(())
     })
-}
-
-fn figures(device: &Device) -> Stats {
-    Stats { driver_bytes: None, ..device.stats() }
 }
 
 /// Two layers, with tensors of several sizes that come and go.

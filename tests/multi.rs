@@ -8,8 +8,8 @@ use taut::{
     multi,
 };
 use taut_tests::{
-    At, Check, Fill, Rng, Suite, Value, cast, download, fail, kind_of, message_of, poison, round, same,
-    upload,
+    At, Check, Fill, Rng, Suite, Value, cast, download, fail, figures, kind_of, message_of, poison, round,
+    same, upload,
 };
 
 pub(crate) fn trials(suite: &mut Suite) {
@@ -313,7 +313,7 @@ fn plan_equals_measured(at: &At) -> Check {
         multi::norm(&list.iter().collect::<Vec<_>>())?;
         multi::axpy_(&mut list.iter_mut().collect::<Vec<_>>(), 1.0, &other.iter().collect::<Vec<_>>())?;
         multi::zero_(&mut list.iter_mut().collect::<Vec<_>>())?;
-        Ok(Stats { driver_bytes: None, ..device.stats() })
+        Ok(figures(device))
     };
     let (real, plan) = (at.fresh()?, Device::plan(at.device.spec()));
     prop_assert_eq!(program(&real)?, program(&plan)?);

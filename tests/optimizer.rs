@@ -9,8 +9,8 @@ use taut::{
     optim::{AdamW, Control, Lion, Moment, Sgd, Step, adamw_, advance_, sgd_},
 };
 use taut_tests::{
-    At, Check, Interval, Kept, Optimizer, Parameter, Rng, State, Suite, Value, download, fail, half_up,
-    kind_of, message_of, round, same, upload, within,
+    At, Check, Interval, Kept, Optimizer, Parameter, Rng, State, Suite, Value, download, fail, figures,
+    half_up, kind_of, message_of, round, same, upload, within,
 };
 
 pub(crate) fn trials(suite: &mut Suite) {
@@ -352,7 +352,7 @@ fn plan_equals_measured(at: &At) -> Check {
         }
         // Nothing is taken but what is given.
         assert_eq!((device.stats().live_bytes, device.stats().peak_live_bytes), (live, live));
-        Ok(Stats { driver_bytes: None, ..device.stats() })
+        Ok(figures(device))
     };
     let (real, plan) = (at.fresh()?, Device::plan(at.device.spec()));
     prop_assert_eq!(program(&real)?, program(&plan)?);

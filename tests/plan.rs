@@ -3,7 +3,7 @@
 use crate::program::{programs, run, streams};
 use proptest::prelude::*;
 use taut::{Activation, DType, Device, ErrorKind, Kind, Result, Spec, Stats, Tensor, tf32};
-use taut_tests::{At, Check, Suite, fail, kind_of};
+use taut_tests::{At, Check, Suite, fail, figures, kind_of};
 
 pub(crate) fn trials(suite: &mut Suite) {
     suite.real("plan::equals_measured", equals_measured);
@@ -12,11 +12,6 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.planned("plan::reads_what_it_is_given", reads_what_it_is_given);
     suite.planned("plan::has_no_values_for_real_devices", has_no_values_for_real_devices);
     suite.planned_card("plan::host_is_one_device", host_is_one_device);
-}
-
-/// Live, tensor, workspace and reserved bytes, their peaks, kinds and the number of blocks: all that a plan promises.
-fn promised(device: &Device) -> Stats {
-    Stats { driver_bytes: None, ..device.stats() }
 }
 
 type Program = fn(&Device) -> Result<()>;
@@ -97,7 +92,7 @@ fn equals_measured(at: &At) -> Check {
             let context = |error: taut::Error| fail(format!("{name} {time}: {error}"));
             program(&real).map_err(context)?;
             program(&plan).map_err(context)?;
-            prop_assert_eq!(promised(&real), promised(&plan), "{} {}", name, time);
+            prop_assert_eq!(figures(&real), figures(&plan), "{} {}", name, time);
         }
         prop_assert_eq!(real.stats().live_bytes, 0, "{}", name);
     }
@@ -115,8 +110,8 @@ fn equals_measured_for_any_program(at: &At) -> Check {
         let before = real.stats().allocations;
         let plan = Device::plan(real.spec());
         prop_assert_eq!(run(&program, &real, &real_streams), run(&program, &plan, &streams(&plan)?));
-        let stats = promised(&real);
-        prop_assert_eq!(Stats { allocations: stats.allocations - before, ..stats }, promised(&plan));
+        let stats = figures(&real);
+        prop_assert_eq!(Stats { allocations: stats.allocations - before, ..stats }, figures(&plan));
         prop_assert_eq!(stats.live_bytes, 0);
         Ok(())
     })

@@ -3,7 +3,7 @@
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 use taut::{Budget, DType, Device, ErrorKind, Kind, Spec, Stats, Tensor, assert_no_leak, scope};
-use taut_tests::{At, Check, Suite, fail};
+use taut_tests::{At, Check, Suite, fail, figures};
 
 pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("pool::programs_keep_their_values", programs_keep_their_values);
@@ -64,7 +64,7 @@ impl Side {
             Step::Budget(pages) => limit(&self.device, pages * PAGE),
             Step::Release => self.device.release().map(drop),
         };
-        done.map(|()| Stats { driver_bytes: None, ..self.device.stats() }).map_err(|error| error.kind())
+        done.map(|()| figures(&self.device)).map_err(|error| error.kind())
     }
 }
 
@@ -159,7 +159,7 @@ fn what_is_free_makes_a_longer_block(at: &At) -> Check {
         let kept = make(device, 1, 4)?;
         drop(short);
         let long = make(device, 11, 5)?;
-        sides.push((Stats { driver_bytes: None, ..device.stats() }, kept, long));
+        sides.push((figures(device), kept, long));
     }
     // Of the allocations the device has made one more.
     let figures = |i: usize| (sides[i].0.live_bytes, sides[i].0.reserved_bytes);

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 use taut::{Budget, DType, Device, ErrorKind, Stats, Tensor, memory::StreamId};
-use taut_tests::{At, Check, Suite, fail, kind_of, message_of};
+use taut_tests::{At, Check, Suite, fail, figures, kind_of, message_of};
 
 pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("reset::refuses_while_tensors_live", refuses_while_tensors_live);
@@ -30,11 +30,6 @@ fn run(device: &Device) -> taut::Result<(Stats, Vec<f32>)> {
     let y = x.linear(&w)?.relu()?.sum(&[1])?;
     let values = if device.is_plan() { Vec::new() } else { y.to_vec()? };
     Ok((figures(device), values))
-}
-
-/// The figures, but for those that other processes have a part in.
-fn figures(device: &Device) -> Stats {
-    Stats { driver_bytes: None, ..device.stats() }
 }
 
 fn refuses_while_tensors_live(at: &At) -> Check {

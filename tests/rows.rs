@@ -5,7 +5,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use std::{fs, path::PathBuf};
 use taut::{DType, Device, ErrorKind, Kind, Spec, Tensor};
 use taut_nn::Rows;
-use taut_tests::{At, Check, Fill, Suite, fail, kind_of, message_of, poison, same_tensors, upload};
+use taut_tests::{At, Check, Fill, Suite, fail, figures, kind_of, message_of, poison, same_tensors, upload};
 use tempfile::TempDir;
 
 pub(crate) fn trials(suite: &mut Suite) {
@@ -124,7 +124,7 @@ fn memory_is_the_rows(at: &At) -> Check {
         drop(batch);
         let third = rows.load(0..2, device)?;
         drop((again, third));
-        Ok(taut::Stats { driver_bytes: None, ..device.stats() })
+        Ok(figures(device))
     };
     let stats = run(&at.device)?;
     let mib = 1 << 20;

@@ -8,7 +8,7 @@ use proptest::{prelude::*, sample::select};
 use std::{collections::BTreeMap, fs, path::Path};
 use taut::{DType, Device, ErrorKind, Kind, Result, Spec, Stats, Tensor};
 use taut_nn::{Stored, Weights, save};
-use taut_tests::{At, Check, Fill, Suite, cases, fail, kind_of, poison, same, same_tensors};
+use taut_tests::{At, Check, Fill, Suite, cases, fail, figures, kind_of, poison, same, same_tensors};
 use tempfile::TempDir;
 
 pub(crate) fn trials(suite: &mut Suite) {
@@ -218,7 +218,7 @@ fn plan_equals_measured(at: &At) -> Check {
         out.extend(load_all(&path, device)?);
         let turned = Tensor::zeros([3000, 2000], DType::F32, device)?.t()?;
         save(home.path().join("out"), [("turned", &turned), ("a", &out[0])], &none())?;
-        Ok(Stats { driver_bytes: None, ..device.stats() })
+        Ok(figures(device))
     };
     prop_assert_eq!(run(&real)?, run(&plan)?);
     prop_assert_eq!(run(&real)?, run(&plan)?);

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use taut::{DType, Device, ErrorKind, Graphed, Result, Stats, Tensor};
-use taut_tests::{At, Check, Fill, Rng, fail, kind_of, message_of, poison, same_tensors, upload};
+use taut_tests::{At, Check, Fill, Rng, fail, figures, kind_of, message_of, poison, same_tensors, upload};
 
 /// `m`, `n`, `k` about the tiles of the kernels: with one row of tiles and several, even and odd, with half a tile that is
 /// empty; results on packs and not; sums that end within a step.
@@ -190,7 +190,7 @@ pub(super) fn plan_equals_measured(at: &At) -> Check {
             let weights = (0..20).map(|_| new(72, 136)).collect::<Result<Vec<_>>>()?;
             new(950, 72)?.matmul_segments(&weights, &sizes)?.square()?.sum(&[])?.backward()?;
         }
-        Ok(Stats { driver_bytes: None, ..device.stats() })
+        Ok(figures(device))
     };
     let (real, plan) = (at.fresh()?, Device::plan(at.device.spec()));
     prop_assert_eq!(program(&real)?, program(&plan)?);

@@ -8,11 +8,11 @@ use taut::{
     save_on_host, scope,
 };
 use taut_nn::{Builder, Layer, Mlp, Module, Optimizer, Parameter, States};
-use taut_tests::{At, Check, Suite, kind_of};
+use taut_tests::{At, Check, Suite, figures, kind_of};
 
 pub(super) fn trials(suite: &mut Suite) {
     suite.real("offload::planned", planned);
-    suite.everywhere("offload::steps_repeat", steps_repeat);
+    suite.alone(|suite| suite.everywhere("offload::steps_repeat", steps_repeat));
     suite.real("offload::states_are_the_same", states_are_the_same);
     suite.real("offload::states_go_on_elsewhere", states_go_on_elsewhere);
     suite.everywhere("offload::states_of_two_at_a_time", states_of_two_at_a_time);
@@ -64,7 +64,7 @@ impl Run {
 
 /// All that a plan promises.
 fn promised(device: &Device) -> (Stats, HostStats) {
-    (Stats { driver_bytes: None, ..device.stats() }, device.host_stats())
+    (figures(device), device.host_stats())
 }
 
 /// The plan is right to the byte, on the device and beside it, after each of three steps.

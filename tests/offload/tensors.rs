@@ -6,7 +6,7 @@ use taut::{DType, Device, ErrorKind, Graphed, HostStats, Tensor, no_grad};
 use taut_tests::{At, Check, Suite, kind_of, message_of};
 
 pub(super) fn trials(suite: &mut Suite) {
-    suite.everywhere("offload::given_back", given_back);
+    suite.alone(|suite| suite.everywhere("offload::given_back", given_back));
     suite.real("offload::tensors_come_back", tensors_come_back);
     suite.everywhere("offload::refused", refused);
 }

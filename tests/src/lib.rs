@@ -46,5 +46,5 @@ pub use rows::{Affine, added, by_rows, layer_norm, log_softmax, scale_norm, scal
 pub use rows_backward::{
     CrossEntropy, cross_entropy, log_softmax_backward, norm_backward, norm_weight_backward, softmax_backward,
 };
-pub use suite::{At, Check, Suite, fail, kind_of, message_of};
+pub use suite::{At, Check, Suite, fail, figures, kind_of, message_of};
 pub use value::{Value, bytes, cast, download, round, upload};

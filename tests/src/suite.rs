@@ -12,7 +12,7 @@ use std::{
     mem,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
-use taut::{DType, Device, Error, ErrorKind, Result, Spec, memory};
+use taut::{DType, Device, Error, ErrorKind, Result, Spec, Stats, memory};
 
 /// What a property returns: an error is a failure that says what was found.
 pub type Check = Result<(), TestCaseError>;
@@ -171,7 +171,8 @@ impl Suite {
         self.planned(name, check);
     }
 
-    /// Trials that fill a card, or read what all of it holds: on the GPU each of these runs with no other beside it.
+    /// Trials that fill a card, read what all of it holds or raise what any of its devices reports: on the GPU each of these
+    /// runs with no other beside it.
     pub fn alone(&mut self, add: impl FnOnce(&mut Suite)) {
         let before = mem::replace(&mut self.turn, Turn::alone);
         add(self);
@@ -255,6 +256,12 @@ impl Suite {
         };
         self.trials.push(Trial::test(name, run));
     }
+}
+
+/// What a device counts of its own, and a plan promises: live, tensor, workspace and reserved bytes, their peaks, kinds and the
+/// number of blocks. The driver's bytes are of all that share a card.
+pub fn figures(device: &Device) -> Stats {
+    Stats { driver_bytes: None, ..device.stats() }
 }
 
 /// The kind of the error that a call must give.
