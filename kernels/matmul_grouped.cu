@@ -81,8 +81,8 @@ __device__ __forceinline__ Unit unit_at(const Grouped& list, const Product& p, C
 
 template <typename T, Major kA, Major kB, typename S>
 __global__ void __launch_bounds__(384, 1) matmul_grouped(const __grid_constant__ Grouped list) {
-    using A = Side<kA, S::kM, S::kM>;
-    using B = Side<kB, S::kN, S::kPairs ? S::kN / 2 : S::kN>;
+    using A = Side<kA, S::kM>;
+    using B = Side<kB, S::kN, S::kPairs>;
     extern __shared__ unsigned char shared[];
     __shared__ u64 barriers[S::kBarriers];
     const u32 ring_at = (shared_address(shared) + 1023) & ~1023u;

@@ -130,8 +130,8 @@ template <typename T, Major kA, Major kB, typename S>
 __global__ void __launch_bounds__(S::kThreads, 1)
 matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMap a_map,
              const __grid_constant__ TensorMap b_map, const __grid_constant__ TensorMap dst_map) {
-    using A = Side<kA, S::kM, S::kM>;
-    using B = Side<kB, S::kN, S::kN>;
+    using A = Side<kA, S::kM>;
+    using B = Side<kB, S::kN>;
     lead();
     extern __shared__ unsigned char shared[];
     __shared__ u64 barriers[2 * S::kStages];

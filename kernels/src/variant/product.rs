@@ -58,8 +58,8 @@ pub enum Tile {
     Medium,
     /// For what is small.
     Small,
-    /// Between the largest two, for rows of so many columns that neither divides them: of `matmul_wgmma.cu` only, where the
-    /// second operand lies along `k`.
+    /// Between the largest two, for rows of so many columns that neither divides them: of `matmul_wgmma.cu` only, where
+    /// operands have 16 bits.
     Broad,
     /// For so little that [`Tile::Small`] leaves most of the card idle: likewise.
     Tiny,
@@ -69,9 +69,9 @@ impl Tile {
     /// Those of all kernels of tiles; `ALL[tile as usize] == tile`.
     pub const ALL: [Tile; 3] = [Tile::Large, Tile::Medium, Tile::Small];
 
-    /// Those of `matmul_wgmma.cu` for such operands.
-    pub fn of_wgmma(dtype: DType, majors: [Major; 2]) -> impl Iterator<Item = Tile> {
-        let more = dtype != DType::F32 && majors[1] == Major::K;
+    /// Those of `matmul_wgmma.cu` for such elements.
+    pub fn of_wgmma(dtype: DType) -> impl Iterator<Item = Tile> {
+        let more = dtype != DType::F32;
         Tile::ALL.into_iter().chain([Tile::Broad, Tile::Tiny].into_iter().filter(move |_| more))
     }
 

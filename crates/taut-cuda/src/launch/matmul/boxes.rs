@@ -5,7 +5,7 @@ use crate::{Param, Stream};
 use cudarc::driver::sys;
 use taut_core::{DType, Result};
 use taut_kernels::{
-    Kernel, Major, Tile,
+    Kernel, Major,
     args::{Product, TensorMap, Walk},
 };
 
@@ -27,8 +27,8 @@ struct Factor {
     /// The stride from product to product, 0 if all have it in common.
     step: u64,
     major: Major,
-    /// Of a box, along `outer`.
-    tile: u32,
+    /// Of a box, along the axis that is not contiguous.
+    rows: u32,
 }
 
 /// The maps of both factors, as the source asks for them. For what lies outside zeros come; f32 is rounded to tf32.
@@ -46,17 +46,23 @@ pub(super) fn factors(
         Kernel::MatmulParts(..) => u64::from(tile.0).min(m.next_multiple_of(8)) as u32,
         _ => tile.0,
     };
-    let of_b = if kernel.pairs() { tile.1 / 2 } else { tile.1 };
+    let rows = |major, extent: u32, halves: bool| match major {
+        Major::K if halves => extent / 2,
+        Major::K => extent,
+        Major::Outer if halves && !(extent / ROWS).is_multiple_of(2) => ROWS / 2,
+        Major::Outer => ROWS,
+    };
+    let (of_a, of_b) = (rows(majors[0], of_a, false), rows(majors[1], tile.1, kernel.pairs()));
     let [a_step, b_step] = batch.stride.map(|strides| strides[0]);
-    let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], tile: of_a };
-    let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], tile: of_b };
+    let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], rows: of_a };
+    let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], rows: of_b };
     let elements = match dtype {
         DType::F32 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32,
         _ => elements(dtype),
     };
     let map = |factor: Factor| {
-        let Factor { address, outer, k, step, major, tile } = factor;
-        let (along, across, rows) = if major == Major::K { (k, outer, tile) } else { (outer, k, ROWS) };
+        let Factor { address, outer, k, step, major, rows } = factor;
+        let (along, across) = if major == Major::K { (k, outer) } else { (outer, k) };
         let products = if step == 0 { 1 } else { batch.numel };
         let boxes = Boxes::of(rows, dtype);
         encode(stream, (elements, dtype.size()), address, along.0, [across, (products, step)], boxes)
@@ -100,8 +106,7 @@ pub(super) fn turned(product: &Product, kernel: Kernel) -> Option<(Product, Kern
     let Kernel::MatmulWgmma(dtype, [of_a, of_b], tile) = kernel else { return None };
     let (tiles, turned) = (Tiles::new(kernel, m, n), Tiles::new(kernel, n, m));
     let loses = turned.down * turned.right > tiles.down * tiles.right || tiles.in_pairs && !turned.in_pairs;
-    let exists = Tile::of_wgmma(dtype, [of_b, of_a]).any(|other| other == tile);
-    if !kernel.pairs() || !exists || dtype == DType::F32 || !goes_in_boxes(product) || loses {
+    if !kernel.pairs() || dtype == DType::F32 || !goes_in_boxes(product) || loses {
         return None;
     }
     let [a_step, b_step] = batch.stride;

@@ -26,10 +26,8 @@ const CLUSTER: u64 = 2000;
 const CLUSTER_BLOCK: u64 = 150;
 const CLUSTER_BYTES: u64 = 14;
 
-/// Blocks of a cluster at most: more were not timed.
-const MOST_CLUSTER: u64 = 6;
-
-/// Steps at most of what such blocks share: where both factors are more than L2 holds, they read them again and again.
+/// Steps at most of what blocks of a cluster share where both factors are more than a part of L2 holds: they read them again and
+/// again.
 const MOST_CLUSTER_STEPS: u64 = 512;
 
 /// Columns of a matrix from which on a row by it is a product of few rows.
@@ -126,7 +124,7 @@ fn candidates(products: &Products, dtype: DType, precision: Precision, card: &Ca
             Tile::ALL.map(|tile| Kernel::MatmulF32(pair, tile)).into()
         }
         [Some(a), Some(b)] if is_hopper(card) && in_boxes(products, [a, b]) => {
-            let whole = Tile::of_wgmma(dtype, [a, b]).map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
+            let whole = Tile::of_wgmma(dtype).map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
             let parts = Strip::of(dtype, [a, b]).map(|strip| Kernel::MatmulParts(dtype, [a, b], strip));
             whole.chain(parts).collect()
         }
@@ -203,7 +201,7 @@ fn ways(
             false => steps.div_ceil(parts),
         };
         let work = steps * (per_processor * busy).max(rounds * alone);
-        start + (work + all_ends).max(least + ends + if is_wgmma { work / 4 } else { 0 })
+        start + (work + all_ends).max(least + ends + if is_wgmma { work / 6 } else { 0 })
     };
     // One more part costs the sums of every product, written and read again.
     let sums = move |rows: u64| rows * n.next_multiple_of(PARTIAL_PACK.into());
@@ -222,7 +220,6 @@ fn ways(
     let stays = matches!(kernel, Kernel::MatmulWgmma(..));
     let fullest = if stays && all * 2 >= processors { 2 * blocks } else { blocks };
     let most_of_all = match in_cluster {
-        true if trusted => MOST_CLUSTER,
         true => LARGEST_CLUSTER.min(steps.div_ceil(stage)),
         false => (processors * fullest / all).clamp(1, most(count * sums(m))),
     };
@@ -232,7 +229,8 @@ fn ways(
         true => groups * (GROUP / parts) + GROUP / 2 / parts,
         false => processors,
     };
-    let is_known = !trusted || steps <= MOST_CLUSTER_STEPS;
+    let is_known =
+        !trusted || steps <= MOST_CLUSTER_STEPS || m.min(n) * k * dtype.size() as u64 <= card.l2_bytes / 4;
     let exists = move |parts: &u64| !in_cluster || is_known && groups > 0 && all <= at_once(*parts);
     let even = (1..=most_of_all).filter(exists).map(move |parts| {
         let cycles = first(all, parts, least) + second(parts, count * sums(m));
@@ -306,7 +304,21 @@ pub(super) fn pace(kernel: Kernel) -> Pace {
         // `MatmulAny`: the only candidate where it is one.
         _ => (4, 1050, 4200, 4000),
     };
+    let [busy, alone] = [busy, alone].map(|cycles| cycles * lying(kernel) / 100);
     Pace { blocks, busy, alone, ends }
+}
+
+/// The cycles of a step in percent of those where both factors lie along `k`: along their other axes the tensor cores read them
+/// more slowly, which narrow tiles feel.
+fn lying(kernel: Kernel) -> u64 {
+    match kernel {
+        Kernel::MatmulWgmma(_, [Major::K, Major::Outer], Tile::Medium) => 109,
+        Kernel::MatmulWgmma(_, [Major::Outer, _], Tile::Medium) => 128,
+        Kernel::MatmulWgmma(_, [Major::K, Major::Outer] | [Major::Outer, _], Tile::Small) => 128,
+        Kernel::MatmulParts(_, [Major::Outer, _], Strip::M128N128) => 122,
+        Kernel::MatmulParts(_, [Major::Outer, _], Strip::M128N64) => 125,
+        _ => 100,
+    }
 }
 
 /// Cycles of a launch beyond those of [`Pace::ends`], which warpgroups that take turns hide but once.
