@@ -8,6 +8,7 @@ pub mod figures;
 pub mod flights;
 pub mod host;
 mod launches;
+pub mod layers;
 pub mod learn;
 pub mod memory;
 pub mod model;

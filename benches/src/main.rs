@@ -3,15 +3,15 @@
 use std::{path::PathBuf, process::ExitCode};
 use taut::{Device, Tuning};
 use taut_benches::{
-    Bench, curve, encoder, figures, host, learn, memory, model, multi, page, pool, products, throughput,
-    timeline, training, tuning,
+    Bench, curve, encoder, figures, host, layers, learn, memory, model, multi, page, pool, products,
+    throughput, timeline, training, tuning,
 };
 
 const HELP: &str = "\
 taut-bench [GROUP].. [--quick] [--ops OP,..] [--timeline] [--device cpu|cuda] [--data DIR] [--out DIR] [--tuning FILE]
 taut-bench --tune FILE [--shapes FILE] [--ops OP,..]
 
-Groups: host, throughput, multi, products, memory, training, train, curve, model, encoder. Without one, all of them;
+Groups: host, throughput, multi, products, layers, memory, training, train, curve, model, encoder. Without one, all of them;
 `--only GROUP` names one too. `memory` measures `training` as well, and `pool` is what of `memory` needs no program.
 --ops limits the throughput to the methods of these names: relu,sum,matmul, or launch; and lists, products, training and the encoder
 to rows with one of these in their name: '512 x 4096,TN'.
@@ -80,6 +80,7 @@ fn parse() -> Outcome<Option<Options>> {
         throughput::GROUP,
         multi::GROUP,
         products::GROUP,
+        layers::GROUP,
         memory::GROUP,
         pool::PART,
         training::GROUP,
@@ -145,6 +146,9 @@ fn run(options: Options) -> Outcome<()> {
     if wanted(products::GROUP) {
         products::measure(&mut bench)?;
     }
+    if wanted(layers::GROUP) {
+        layers::measure(&mut bench)?;
+    }
     if wanted(model::GROUP) {
         model::measure(&mut bench)?;
     }
@@ -168,6 +172,7 @@ fn run(options: Options) -> Outcome<()> {
         throughput::section(&bench),
         multi::section(&bench),
         products::section(&bench),
+        layers::section(&bench),
         host::section(&bench),
     ]);
     page::write(&options.out.join("index.html"), &bench.report, &sections)?;

@@ -1,6 +1,7 @@
 //! The group `products`: matrix products of every kind of shape, on random data that no cache holds.
 
 use crate::{Bench, figures::Figure, page::Section, timer::Timer};
+use std::time::Duration;
 use taut::{DType, Device, Graphed, Result, Tensor, tf32};
 
 /// The name of the group.
@@ -212,9 +213,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
             for _ in 0..=repetitions {
                 let elapsed = timer.time(|| graph.again().map(drop))?;
                 seconds.push(elapsed.as_secs_f64() / calls as f64);
-                if device.is_cuda() {
-                    std::thread::sleep(elapsed * REST);
-                }
+                rest(&device, elapsed);
             }
             let seconds = seconds.split_off(1);
             let rates = seconds.iter().map(|time| 1e-12 * flops / time).collect();
@@ -226,6 +225,13 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Lets a card rest from so much work.
+pub(crate) fn rest(device: &Device, worked: Duration) {
+    if device.is_cuda() {
+        std::thread::sleep(worked * REST);
+    }
 }
 
 /// This group's part of the page.

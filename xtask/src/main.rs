@@ -21,7 +21,7 @@ cargo xtask COMMAND
   bench [GROUP].. [--quick] [--timeline] [--device cpu|cuda] [..]
       Measures everything that this machine can, or these groups: fetches what is missing, builds, runs taut-bench with
       these flags, and leaves target/bench/latest.json and target/bench/index.html. Groups: host, throughput, multi,
-      products, memory (which measures training as well), pool (what of memory needs no program), training, train, curve,
+      products, layers, memory (which measures training as well), pool (what of memory needs no program), training, train, curve,
       model, encoder.
   bench memory --timeline
       Shows for each work of the group what lived when, in the page and as target/bench/timeline/WORK.json, which

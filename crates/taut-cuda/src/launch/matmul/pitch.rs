@@ -13,7 +13,7 @@ use taut_kernels::{Kernel, pack_len};
 const MOST_BYTES: u64 = 128 << 20;
 
 /// Cycles that a copy takes however small it is, with what comes between two kernels.
-const COPY: u64 = 10_000;
+const COPY: u64 = 11_000;
 
 /// Where factors begin in the workspace: multiples of so many bytes.
 pub(super) const ALIGNED: u64 = 256;
