@@ -63,10 +63,10 @@ class CublasLt:
             self.set("cublasLtMatrixLayoutSetAttribute", layout, BATCH_STRIDE, ctypes.c_int64(x.stride(0)))
         return layout, is_plain
 
-    def ways(self, a, b):
+    def ways(self, a, b, is_exact=False):
         """Functions of other factors that lie alike, one for each way of multiplying these, the proposed first."""
         out = torch.empty(*a.shape[:-1], b.shape[-1], dtype=a.dtype, device=a.device)
-        sums = SUMS_TF32 if a.dtype is torch.float32 else SUMS_F32
+        sums = SUMS_TF32 if a.dtype is torch.float32 and not is_exact else SUMS_F32
         descriptor = self.made("cublasLtMatmulDescCreate", sums, FLOAT)
         # Row after row, a product is that of the transposes in the other order.
         first, first_is_plain = self.layout(b.transpose(-1, -2))

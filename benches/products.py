@@ -38,11 +38,11 @@ def ours(program, group="products"):
 
 
 def shape(name):
-    """What the name of a row says: count, number of parts or 0, m, n, k, lie, dtype, whether caches hold the operands."""
-    pattern = r"(?:(\d+) x |(\d+) parts, )?(\d+) x (\d+) x (\d+), (\w\w), (f16|tf32)(, cached)?$"
+    """What a row says: count, number of parts or 0, m, n, k, lie, dtype, whether f32 is no tf32 and caches hold all."""
+    pattern = r"(?:(\d+) x |(\d+) parts, )?(\d+) x (\d+) x (\d+), (\w\w), (f16|tf32|f32)(, cached)?$"
     count, cut, *sizes, lie, dtype, cached = re.match(pattern, name).groups()
-    dtype = {"f16": torch.float16, "tf32": torch.float32}[dtype]
-    return int(count or 1), int(cut or 0), *map(int, sizes), lie, dtype, bool(cached)
+    element = torch.float16 if dtype == "f16" else torch.float32
+    return int(count or 1), int(cut or 0), *map(int, sizes), lie, element, dtype == "f32", bool(cached)
 
 
 def is_aligned(name):
@@ -83,7 +83,8 @@ class Peer:
     """A row as PyTorch and cuBLASLt do it."""
 
     def __init__(self, library, name):
-        count, self.cut, m, n, k, lie, dtype, is_cached = shape(name)
+        count, self.cut, m, n, k, lie, dtype, is_exact, is_cached = shape(name)
+        torch.backends.cuda.matmul.allow_tf32 = not is_exact
         self.flops = 2 * count * m * n * k
         self.way = None
         if self.cut:
@@ -92,7 +93,7 @@ class Peer:
         size = dtype.itemsize * count * (m * k + k * n + m * n)
         sets = 1 if is_cached else max(1, min(64, ROTATED // size))
         self.sets = [operands(count, m, n, k, lie, dtype) for _ in range(sets)]
-        self.ways = [torch.matmul, *library.ways(*self.sets[0])]
+        self.ways = [torch.matmul, *library.ways(*self.sets[0], is_exact)]
 
     def graph(self, multiply, calls):
         """So many calls, each on other operands, and the call that repeats them."""
@@ -146,7 +147,6 @@ def main():
     parser.add_argument("--out")
     parser.add_argument("--run", nargs=argparse.REMAINDER, required=True)
     options = parser.parse_args()
-    torch.backends.cuda.matmul.allow_tf32 = True
     torch.manual_seed(1)
     library = CublasLt()
 

@@ -23,8 +23,9 @@ pub(crate) struct Case {
     n: usize,
     k: usize,
     lie: Lie,
-    /// f16, bf16; or f32, in tf32.
     dtype: DType,
+    /// That f32 is not multiplied as tf32.
+    is_exact: bool,
     /// Rows of the parts, if it is a list.
     parts: Vec<usize>,
     /// Whether all products are of the same operands, which caches hold.
@@ -35,14 +36,14 @@ impl Case {
     /// `4 x 128 x 256 x 512, NT, f16`: the count if it is not 1, `m`, `n`, `k`; before those of a list, `64 parts, `; at the end,
     /// `, cached`.
     pub(crate) fn name(&self) -> String {
-        let Case { count, m, n, k, lie, dtype, parts, is_cached } = self;
+        let Case { count, m, n, k, lie, parts, is_cached, .. } = self;
         let batch = match (count, parts.len()) {
             (1, 0) => String::new(),
             (1, parts) => format!("{parts} parts, "),
             (count, _) => format!("{count} x "),
         };
         let cached = if *is_cached { CACHED } else { "" };
-        format!("{batch}{m} x {n} x {k}, {lie:?}, {}{cached}", dtype_name(*dtype))
+        format!("{batch}{m} x {n} x {k}, {lie:?}, {}{cached}", self.kind())
     }
 
     /// The case of that name.
@@ -60,10 +61,9 @@ impl Case {
             _ => return None,
         };
         let lie = [Lie::NT, Lie::NN, Lie::TN].into_iter().find(|known| format!("{known:?}") == lie)?;
-        let dtype =
-            [DType::F16, DType::BF16, DType::F32].into_iter().find(|&known| dtype_name(known) == dtype)?;
+        let (_, dtype, is_exact) = KINDS.into_iter().find(|(name, ..)| *name == dtype)?;
         let fits = list.is_empty() || (count, m, lie) == (1, list.iter().sum(), Lie::NT);
-        fits.then_some(Case { count, m, n, k, lie, dtype, parts: list, is_cached })
+        fits.then_some(Case { count, m, n, k, lie, dtype, is_exact, parts: list, is_cached })
     }
 
     /// Whether it is one call for products of many shapes.
@@ -109,19 +109,29 @@ impl Case {
 
     /// The last of the results.
     pub(crate) fn multiply(&self, [a, b]: &[Vec<Tensor>; 2]) -> Result<Option<Tensor>> {
-        tf32(|| match self.is_list() {
+        let multiply = || match self.is_list() {
             false => a[0].clone().matmul(&b[0]).map(Some),
             true => Ok(Tensor::matmul_grouped(a, b)?.pop()),
-        })
+        };
+        if self.is_exact { multiply() } else { tf32(multiply) }
+    }
+
+    fn kind(&self) -> &'static str {
+        let kind =
+            KINDS.iter().find(|(_, dtype, is_exact)| (*dtype, *is_exact) == (self.dtype, self.is_exact));
+        kind.map_or("", |(name, ..)| name)
     }
 }
 
 const CACHED: &str = ", cached";
 
-/// f32 stands for tf32.
-fn dtype_name(dtype: DType) -> &'static str {
-    if dtype == DType::F32 { "tf32" } else { dtype.name() }
-}
+/// Names of what is multiplied, and whether f32 is as it is.
+const KINDS: [(&str, DType, bool); 4] = [
+    ("f16", DType::F16, false),
+    ("bf16", DType::BF16, false),
+    ("tf32", DType::F32, false),
+    ("f32", DType::F32, true),
+];
 
 /// So many parts of 64 to 2,048 rows, in no order: `parts` in `benches/products.py`.
 fn parts(count: usize) -> Vec<usize> {
@@ -141,7 +151,7 @@ pub(crate) fn cases(bench: &Bench) -> Vec<Case> {
 fn all(bench: &Bench) -> Vec<Case> {
     let batch = |count, m, n, k| {
         let (lie, dtype) = (Lie::NT, DType::F16);
-        Case { count, m, n, k, lie, dtype, parts: Vec::new(), is_cached: false }
+        Case { count, m, n, k, lie, dtype, is_exact: false, parts: Vec::new(), is_cached: false }
     };
     let one = |m, n, k, lie| Case { lie, ..batch(1, m, n, k) };
     let list = |parts: Vec<usize>, n, k| Case { parts: parts.clone(), ..batch(1, parts.iter().sum(), n, k) };
@@ -177,6 +187,7 @@ fn all(bench: &Bench) -> Vec<Case> {
     cases.extend([one(uneven.m, uneven.n, uneven.k, Lie::NT), uneven]);
     let tf32 = [(1024, Lie::NT), (4096, Lie::NT), (8192, Lie::NT), (8192, Lie::NN), (8192, Lie::TN)];
     cases.extend(tf32.map(|(n, lie)| Case { dtype: DType::F32, ..one(n, n, n, lie) }));
+    cases.push(Case { dtype: DType::F32, is_exact: true, ..one(4096, 4096, 4096, Lie::NT) });
     cases
 }
 
@@ -257,6 +268,7 @@ mod tests {
             k: 3,
             lie: Lie::TN,
             dtype,
+            is_exact: false,
             parts: Vec::new(),
             is_cached: true,
         });
@@ -270,7 +282,7 @@ mod tests {
             "1 x 2 x x, NT, f16",
             "1 x 2 x 3, TT, f16",
             "1 x 2 x 3, NT, i64",
-            "1 x 2 x 3, NT, f32",
+            "1 x 2 x 3, NT, f64",
             "4 parts, 1 x 2 x 3, NT, f16",
             "x parts, 1 x 2 x 3, NT, f16",
             "1 x 2 x 3, NT, f16, hot",
