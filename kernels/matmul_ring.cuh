@@ -20,34 +20,33 @@ template <typename T> __device__ __forceinline__ Work work_of(const Tile& tile, 
 // Of 64 rows.
 constexpr u32 kBoxBytes = 64 * 128;
 
-// How stages of an operand come: in boxes of a step along k and all rows, or (16 bits) of 64 along both axes. Where a pair of
-// blocks brings halves, of half the rows; of an odd number of 64 rows, of 64 by 32 along k.
+// How stages of an operand come: in boxes of a step along k and all rows, or half of them where a pair of blocks brings halves;
+// or (16 bits) of 64 along both axes.
 template <Major kMajor, u32 kExtent, bool kHalves = false> struct Side {
     static constexpr bool kOuter = kMajor == Major::Outer;
     static constexpr u32 kNext = (kOuter ? 16 * 128 : 32) >> 4;  // a product further along k, as factor_at counts
-    static constexpr u32 kBox = kOuter ? 64 : kHalves ? kExtent / 2 : kExtent, kAcross = kExtent / kBox;
-    static constexpr u32 kDeep = kOuter && kHalves && kAcross % 2 != 0 ? 2 : 1, kBoxes = kAcross * kDeep;
-    static_assert(kExtent % kBox == 0 && (!kHalves || kBoxes % 2 == 0));
+    static constexpr u32 kBox = kOuter ? 64 : kHalves ? kExtent / 2 : kExtent, kBoxes = kExtent / kBox;
+    static_assert(kExtent % kBox == 0);
 
     static __device__ __forceinline__ void fetch(u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {
         each_box(0, kBoxes, outer, k, [&](u32 at, u32 x, u32 y) { copy_box(to + at, map, x, y, product, barrier); });
     }
 
-    // One half or the other, to both blocks of a pair.
+    // One half or the other, to both blocks of a pair. Of an odd number they bring the larger part in turn.
     static __device__ __forceinline__
-    void fetch_half(u32 half, u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {
-        each_box(half * (kBoxes / 2), kBoxes / 2, outer, k, [&](u32 at, u32 x, u32 y) {
+    void fetch_half(u32 half, u32 turn, u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {
+        const u32 middle = (kBoxes + turn % 2) / 2;
+        each_box(half == 0 ? 0 : middle, half == 0 ? middle : kBoxes, outer, k, [&](u32 at, u32 x, u32 y) {
             copy_box_to_all(to + at, map, x, y, product, barrier, 3);
         });
     }
 
-    // So many boxes: where each lies in the stage, and in the operand.
-    template <typename F> static __device__ __forceinline__ void each_box(u32 first, u32 count, u32 outer, u32 k, F f) {
+    // Where each of these boxes lies in the stage, and in the operand.
+    template <typename F> static __device__ __forceinline__ void each_box(u32 first, u32 end, u32 outer, u32 k, F f) {
         #pragma unroll 1  // one thread has time, and the others need the registers
-        for (u32 i = first; i < first + count; ++i) {
-            const u32 across = i % kAcross * kBox, deep = i / kAcross * 32;
-            if constexpr (kOuter) f((across + deep) * 128, outer + across, k + deep);
-            else f(across * 128, k, outer + across);
+        for (u32 i = first; i < end; ++i) {
+            if constexpr (kOuter) f(i * kBox * 128, outer + i * kBox, k);
+            else f(i * kBox * 128, k, outer + i * kBox);
         }
     }
 };

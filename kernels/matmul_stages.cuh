@@ -50,7 +50,7 @@ template <typename T, typename S, typename A, typename B> struct Stages {
             A::fetch(to, a_map, work.m0, k, a_product, barrier);
             const u32 b_to = to + S::kABytes;
             if constexpr (S::kPairs) {
-                if (halves) B::fetch_half(cluster_rank(), b_to, b_map, work.n0, k, b_product, barrier);
+                if (halves) B::fetch_half(cluster_rank(), step, b_to, b_map, work.n0, k, b_product, barrier);
                 else B::fetch(b_to, b_map, work.n0, k, b_product, barrier);
             } else {
                 B::fetch(b_to, b_map, work.n0, k, b_product, barrier);

@@ -49,7 +49,6 @@ pub(super) fn factors(
     let rows = |major, extent: u32, halves: bool| match major {
         Major::K if halves => extent / 2,
         Major::K => extent,
-        Major::Outer if halves && !(extent / ROWS).is_multiple_of(2) => ROWS / 2,
         Major::Outer => ROWS,
     };
     let (of_a, of_b) = (rows(majors[0], of_a, false), rows(majors[1], tile.1, kernel.pairs()));
