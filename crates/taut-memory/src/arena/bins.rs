@@ -4,7 +4,7 @@
 //! which order, depends on the ranges alone and not on the order in which they came: so does the best fit.
 
 use crate::ALIGN_BYTES;
-use std::{collections::BTreeSet, ops::Range};
+use std::{collections::BTreeSet, iter, ops::Range};
 
 /// A free range, in the order in which they are wanted: the shortest first, the lowest on ties. Length and start, in
 /// units of [`ALIGN_BYTES`], and the node are one number, which is compared at once.
@@ -15,6 +15,9 @@ pub(super) struct Key(u128);
 const START_BITS: u32 = 48;
 
 impl Key {
+    /// Behind every range, and none.
+    const NONE: Key = Key(u128::MAX);
+
     pub(super) fn new(range: Range<u64>, node: u32) -> Key {
         let (len, start) = ((range.end - range.start) / ALIGN_BYTES, range.start / ALIGN_BYTES);
         Key(u128::from(len) << (START_BITS + 32) | u128::from(start) << 32 | u128::from(node))
@@ -56,9 +59,18 @@ const STEPS: usize = 16;
 const CLASSES: usize = 53 * STEPS;
 const WORDS: usize = CLASSES.div_ceil(64);
 
-/// The ranges of one class, sorted.
+/// The ranges of one class: most often there is one, or none.
 #[derive(Clone, Debug)]
-enum Bin {
+struct Bin {
+    /// The least, or [`Key::NONE`].
+    first: Key,
+    /// The others.
+    more: More,
+}
+
+/// Keys, sorted.
+#[derive(Clone, Debug)]
+enum More {
     Few(Vec<Key>),
     Many(BTreeSet<Key>),
 }
@@ -68,15 +80,16 @@ const FEW: usize = 64;
 
 impl Bins {
     pub(super) fn new() -> Bins {
-        Bins { bins: vec![Bin::Few(Vec::new()); CLASSES], filled: [0; WORDS], words: 0 }
+        let empty = Bin { first: Key::NONE, more: More::Few(Vec::new()) };
+        Bins { bins: vec![empty; CLASSES], filled: [0; WORDS], words: 0 }
     }
 
     /// The shortest range of at least `len` bytes, the lowest on ties.
     #[inline]
     pub(super) fn best(&self, len: u64) -> Option<Key> {
-        let class = class(len);
-        let here = if self.is_filled(class) { self.bins[class].first_from(len) } else { None };
-        here.or_else(|| self.bins[self.next_filled(class + 1)?].first_from(len))
+        let (class, least) = (class(len), Key::least(len));
+        let here = if self.is_filled(class) { self.bins[class].first_from(least) } else { None };
+        here.or_else(|| Some(self.bins[self.next_filled(class + 1)?].first))
     }
 
     #[inline]
@@ -101,12 +114,13 @@ impl Bins {
     /// Every range of at least `len` bytes, the shortest first.
     pub(super) fn from(&self, len: u64) -> impl Iterator<Item = Key> + '_ {
         let mut next = self.next_filled(class(len));
-        let classes = std::iter::from_fn(move || {
+        let classes = iter::from_fn(move || {
             let class = next?;
             next = self.next_filled(class + 1);
             Some(class)
         });
-        classes.flat_map(|class| self.bins[class].keys()).filter(move |key| key.len() >= len)
+        let keys = |class: usize| iter::once(self.bins[class].first).chain(self.bins[class].more.keys());
+        classes.flat_map(keys).filter(move |key| key.len() >= len)
     }
 
     #[inline]
@@ -139,51 +153,83 @@ fn class(len: u64) -> usize {
 
 impl Bin {
     #[inline]
-    fn first_from(&self, len: u64) -> Option<Key> {
-        match self {
-            Bin::Few(keys) => keys.get(keys.partition_point(|key| *key < Key::least(len))).copied(),
-            Bin::Many(keys) => keys.range(Key::least(len)..).next().copied(),
-        }
+    fn first_from(&self, least: Key) -> Option<Key> {
+        if self.first >= least { Some(self.first) } else { self.more.first_from(least) }
     }
 
     #[inline]
     fn insert(&mut self, key: Key) {
-        match self {
-            Bin::Few(keys) => {
-                keys.insert(keys.partition_point(|other| *other < key), key);
-                if keys.len() > FEW {
-                    *self = Bin::Many(keys.iter().copied().collect());
-                }
-            }
-            Bin::Many(keys) => drop(keys.insert(key)),
+        if self.first == Key::NONE {
+            self.first = key;
+            return;
         }
+        self.more.insert(self.first.max(key));
+        self.first = self.first.min(key);
     }
 
     /// Returns whether it is empty now.
     #[inline]
     fn remove(&mut self, key: Key) -> bool {
+        if self.first == key {
+            self.first = self.more.take_first().unwrap_or(Key::NONE);
+            return self.first == Key::NONE;
+        }
+        self.more.remove(key);
+        false
+    }
+}
+
+impl More {
+    fn first_from(&self, least: Key) -> Option<Key> {
         match self {
-            Bin::Few(keys) => {
+            More::Few(keys) => keys.get(keys.partition_point(|key| *key < least)).copied(),
+            More::Many(keys) => keys.range(least..).next().copied(),
+        }
+    }
+
+    fn insert(&mut self, key: Key) {
+        match self {
+            More::Few(keys) => {
+                keys.insert(keys.partition_point(|other| *other < key), key);
+                if keys.len() > FEW {
+                    *self = More::Many(keys.iter().copied().collect());
+                }
+            }
+            More::Many(keys) => drop(keys.insert(key)),
+        }
+    }
+
+    fn remove(&mut self, key: Key) {
+        match self {
+            More::Few(keys) => {
                 if let Ok(i) = keys.binary_search(&key) {
                     keys.remove(i);
                 }
-                keys.is_empty()
             }
-            Bin::Many(keys) => {
+            More::Many(keys) => {
                 keys.remove(&key);
                 // Far fewer, so that a class at the limit is not rebuilt each time.
                 if keys.len() <= FEW / 4 {
-                    *self = Bin::Few(keys.iter().copied().collect());
+                    *self = More::Few(keys.iter().copied().collect());
                 }
-                false
             }
         }
     }
 
+    #[inline]
+    fn take_first(&mut self) -> Option<Key> {
+        let first = match self {
+            More::Few(keys) => keys.first().copied(),
+            More::Many(keys) => keys.first().copied(),
+        }?;
+        self.remove(first);
+        Some(first)
+    }
+
     fn keys(&self) -> Box<dyn Iterator<Item = Key> + '_> {
         match self {
-            Bin::Few(keys) => Box::new(keys.iter().copied()),
-            Bin::Many(keys) => Box::new(keys.iter().copied()),
+            More::Few(keys) => Box::new(keys.iter().copied()),
+            More::Many(keys) => Box::new(keys.iter().copied()),
         }
     }
 }
