@@ -14,6 +14,7 @@ use crate::{
     Block, Kind, Pool, Site, Stats,
     area::{AREAS, Area, Span, has_areas},
     arena::Place,
+    lock::{Guard, Lock},
     owners::{Lookup, Owners},
     place::Request,
     state::{Inner, Locked, Root, Seat, State, Turn},
@@ -21,7 +22,7 @@ use crate::{
 use std::{
     num::NonZero,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -38,7 +39,7 @@ pub(crate) struct Caches {
     /// Whether they are in use: changes while the pool is locked, to `false` in a turn only.
     open: AtomicBool,
     /// Made when they are first used. Locked after the pool where both are.
-    list: OnceLock<Vec<Line<Mutex<Cache>>>>,
+    list: OnceLock<Vec<Line<Lock<Cache>>>>,
 }
 
 /// What shares no line of the processor's cache with anything else, nor the one that is fetched with it.
@@ -82,14 +83,14 @@ impl Caches {
 
     /// A cache, if there are any.
     #[inline]
-    pub(crate) fn lock(&self, number: u16) -> Option<MutexGuard<'_, Cache>> {
+    pub(crate) fn lock(&self, number: u16) -> Option<Guard<'_, Cache>> {
         let Line(cache) = self.list.get()?.get(usize::from(number))?;
-        Some(cache.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(cache.lock())
     }
 
     /// The same, if they are in use.
     #[inline]
-    fn lock_open(&self, number: u16) -> Option<MutexGuard<'_, Cache>> {
+    fn lock_open(&self, number: u16) -> Option<Guard<'_, Cache>> {
         self.lock(number).filter(|cache| cache.is_open)
     }
 }
@@ -272,11 +273,11 @@ impl Inner {
     #[inline]
     pub(crate) fn meet(&self) -> Locked<'_> {
         match self.state.0.try_lock() {
-            Ok(mut state) => {
+            Some(mut state) => {
                 state.meetings.sum = state.meetings.sum.saturating_sub(1);
                 state
             }
-            Err(_) => self.wait(),
+            None => self.wait(),
         }
     }
 
@@ -297,7 +298,7 @@ impl Inner {
         if !state.is_unordered() || !has_areas(self.span.bytes) || self.caches.are_open() {
             return;
         }
-        let new = |number| Line(Mutex::new(Cache::new(number, self.span)));
+        let new = |number| Line(Lock::new(Cache::new(number, self.span)));
         self.caches.list.get_or_init(|| (0..AREAS).map(new).collect());
         state.meetings.peaks = Some(Box::new(state.stats));
         state.stats.restart_peaks();

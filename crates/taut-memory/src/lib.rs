@@ -36,6 +36,7 @@ mod host;
 mod leak;
 mod limit;
 mod live;
+mod lock;
 mod map;
 mod owners;
 mod place;

@@ -7,6 +7,7 @@ use crate::{
     host::{Mapping, Region},
     limit::Limits,
     live::Row,
+    lock::{Guard, Lock},
     owners::Owners,
     script::Scripted,
     trace::{Event, Ring},
@@ -61,7 +62,7 @@ pub(crate) struct Inner {
     /// for something.
     turn: Line<Mutex<()>>,
     /// Never locked while the device is asked for something.
-    pub(crate) state: Line<Mutex<State>>,
+    pub(crate) state: Line<Lock<State>>,
     pub(crate) caches: Caches,
 }
 
@@ -69,12 +70,12 @@ pub(crate) struct Inner {
 pub(crate) type Turn<'a> = MutexGuard<'a, ()>;
 
 /// The state of a pool, for one thread at a time.
-pub(crate) type Locked<'a> = MutexGuard<'a, State>;
+pub(crate) type Locked<'a> = Guard<'a, State>;
 
 /// The state, and one of the areas: that of a cache, or the first one.
 pub(crate) struct Seat<'a> {
     pub(crate) state: Locked<'a>,
-    pub(crate) cache: Option<(u16, MutexGuard<'a, Cache>)>,
+    pub(crate) cache: Option<(u16, Guard<'a, Cache>)>,
 }
 
 impl Seat<'_> {
@@ -129,7 +130,7 @@ impl Inner {
             ring: None,
             row: None,
         };
-        let (base, turn, state) = (AtomicU64::new(base), Line(Mutex::new(())), Line(Mutex::new(state)));
+        let (base, turn, state) = (AtomicU64::new(base), Line(Mutex::new(())), Line(Lock::new(state)));
         let caches = Caches::default();
         Inner { backing, host: None, within: None, base, span, turn, state, caches }
     }
@@ -146,7 +147,7 @@ impl Inner {
 
     /// A thread that panicked left the state whole, or short of what it was about to add: it is usable.
     pub(crate) fn lock(&self) -> Locked<'_> {
-        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.0.lock()
     }
 
     /// The state and the area of a cache, or the first one.
