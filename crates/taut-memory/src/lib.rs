@@ -32,6 +32,7 @@ pub mod atomic;
 mod backing;
 mod block;
 mod cache;
+mod hold;
 mod host;
 mod leak;
 mod limit;

@@ -4,6 +4,7 @@ use crate::{
     Backing, Block, Calls, Error, Result, Stats, Timeline,
     area::{Area, Span},
     cache::{Cache, Caches, Line, Meetings},
+    hold::Hold,
     host::{Mapping, Region},
     limit::Limits,
     live::Row,
@@ -12,42 +13,10 @@ use crate::{
     script::Scripted,
     trace::{Event, Ring},
 };
-use std::{
-    ops::Deref,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
-
-/// What holds a pool. There may be several, each with its own count of the handles: all threads would wait for one.
-#[repr(align(128))]
-pub(crate) struct Root(Arc<Inner>);
-
-impl Root {
-    /// The first one.
-    pub(crate) fn new(inner: Inner) -> Root {
-        Root(Arc::new(inner))
-    }
-
-    /// Another one for the same pool.
-    pub(crate) fn another(&self) -> Arc<Root> {
-        Arc::new(Root(self.0.clone()))
-    }
-
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
-        &self.0
-    }
-}
-
-impl Deref for Root {
-    type Target = Inner;
-
-    #[inline]
-    fn deref(&self) -> &Inner {
-        &self.0
-    }
-}
 
 pub(crate) struct Inner {
     pub(crate) backing: Arc<dyn Backing>,
@@ -103,6 +72,8 @@ pub(crate) struct State {
     pub(crate) meetings: Meetings,
     pub(crate) calls: Calls,
     pub(crate) owners: Owners,
+    /// Of the blocks that have no cache.
+    pub(crate) hold: Hold,
     pub(crate) budget_bytes: u64,
     /// The budgets of scopes.
     pub(crate) limits: Limits,
@@ -124,6 +95,7 @@ impl Inner {
             meetings: Meetings::default(),
             calls: Calls::default(),
             owners: Owners::default(),
+            hold: Hold::default(),
             budget_bytes: backing.capacity_bytes(),
             limits: Limits::default(),
             script: None,
