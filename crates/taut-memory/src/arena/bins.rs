@@ -15,9 +15,6 @@ pub(super) struct Key(u128);
 const START_BITS: u32 = 48;
 
 impl Key {
-    /// Behind every range, and none.
-    const NONE: Key = Key(u128::MAX);
-
     pub(super) fn new(range: Range<u64>, node: u32) -> Key {
         let (len, start) = ((range.end - range.start) / ALIGN_BYTES, range.start / ALIGN_BYTES);
         Key(u128::from(len) << (START_BITS + 32) | u128::from(start) << 32 | u128::from(node))
@@ -62,7 +59,7 @@ const WORDS: usize = CLASSES.div_ceil(64);
 /// The ranges of one class: most often there is one, or none.
 #[derive(Clone, Debug)]
 struct Bin {
-    /// The least, or [`Key::NONE`].
+    /// The least, if there is any.
     first: Key,
     /// The others.
     more: More,
@@ -80,7 +77,7 @@ const FEW: usize = 64;
 
 impl Bins {
     pub(super) fn new() -> Bins {
-        let empty = Bin { first: Key::NONE, more: More::Few(Vec::new()) };
+        let empty = Bin { first: Key::least(0), more: More::Few(Vec::new()) };
         Bins { bins: vec![empty; CLASSES], filled: [0; WORDS], words: 0 }
     }
 
@@ -95,7 +92,10 @@ impl Bins {
     #[inline]
     pub(super) fn insert(&mut self, key: Key) {
         let class = class(key.len());
-        self.bins[class].insert(key);
+        if self.is_filled(class) {
+            return self.bins[class].insert(key);
+        }
+        self.bins[class].first = key;
         self.filled[class / 64] |= 1 << (class % 64);
         self.words |= 1 << (class / 64);
     }
@@ -103,7 +103,7 @@ impl Bins {
     #[inline]
     pub(super) fn remove(&mut self, key: Key) {
         let class = class(key.len());
-        if self.bins[class].remove(key) {
+        if !self.bins[class].remove(key) {
             self.filled[class / 64] &= !(1 << (class % 64));
             if self.filled[class / 64] == 0 {
                 self.words &= !(1 << (class / 64));
@@ -157,25 +157,23 @@ impl Bin {
         if self.first >= least { Some(self.first) } else { self.more.first_from(least) }
     }
 
-    #[inline]
+    /// Enters a key beside the first.
     fn insert(&mut self, key: Key) {
-        if self.first == Key::NONE {
-            self.first = key;
-            return;
-        }
         self.more.insert(self.first.max(key));
         self.first = self.first.min(key);
     }
 
-    /// Returns whether it is empty now.
+    /// Takes out a key that is there. Returns whether there is another.
     #[inline]
     fn remove(&mut self, key: Key) -> bool {
-        if self.first == key {
-            self.first = self.more.take_first().unwrap_or(Key::NONE);
-            return self.first == Key::NONE;
+        // Not whether they are equal: that would be compared at once, before what was stored by halves can be read so.
+        if self.first < key {
+            self.more.remove(key);
+            return true;
         }
-        self.more.remove(key);
-        false
+        let first = self.more.take_first();
+        self.first = first.unwrap_or(key);
+        first.is_some()
     }
 }
 
