@@ -84,9 +84,11 @@ impl Bins {
     /// The shortest range of at least `len` bytes, the lowest on ties.
     #[inline]
     pub(super) fn best(&self, len: u64) -> Option<Key> {
-        let (class, least) = (class(len), Key::least(len));
-        let here = if self.is_filled(class) { self.bins[class].first_from(least) } else { None };
-        here.or_else(|| Some(self.bins[self.next_filled(class + 1)?].first))
+        let least = Key::least(len);
+        let class = self.next_filled(class(len))?;
+        let bin = &self.bins[class];
+        // Behind the class of `len` all are long enough, and most often the first one there is as well.
+        if bin.first >= least { Some(bin.first) } else { self.later(class, least) }
     }
 
     #[inline]
@@ -109,6 +111,13 @@ impl Bins {
                 self.words &= !(1 << (class / 64));
             }
         }
+    }
+
+    /// The same where the first range of its class is too short.
+    #[inline]
+    fn later(&self, class: usize, least: Key) -> Option<Key> {
+        let here = self.bins[class].more.first_from(least);
+        here.or_else(|| Some(self.bins[self.next_filled(class + 1)?].first))
     }
 
     /// Every range of at least `len` bytes, the shortest first.
@@ -145,18 +154,12 @@ impl Bins {
 /// The class of a length, which is a multiple of [`ALIGN_BYTES`]; those below 16 units have one each.
 fn class(len: u64) -> usize {
     let units = len / ALIGN_BYTES;
-    match units.checked_ilog2().unwrap_or(0) as usize {
-        0..4 => units as usize,
-        log => (log - 3) * STEPS + (units >> (log - 4)) as usize % STEPS,
-    }
+    // What is left of it then are 16 to 31, or less of the shortest, which are not shifted.
+    let shift = (units | STEPS as u64).ilog2() - STEPS.ilog2();
+    shift as usize * STEPS + (units >> shift) as usize
 }
 
 impl Bin {
-    #[inline]
-    fn first_from(&self, least: Key) -> Option<Key> {
-        if self.first >= least { Some(self.first) } else { self.more.first_from(least) }
-    }
-
     /// Enters a key beside the first.
     fn insert(&mut self, key: Key) {
         self.more.insert(self.first.max(key));
