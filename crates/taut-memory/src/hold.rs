@@ -61,3 +61,71 @@ impl Deref for Held {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Block, Kind, PhantomBacking, Site, StreamId};
+    use std::{sync::Arc, thread};
+
+    fn pool() -> Pool {
+        Pool::new(Arc::new(PhantomBacking::new(1 << 40, 0)))
+    }
+
+    fn take(pool: &Pool) -> Block {
+        pool.allocate(1000, StreamId::COMPUTE, Site::new("hold", Kind::Activations)).unwrap()
+    }
+
+    #[test]
+    fn blocks_hold_their_pool_and_no_longer() {
+        for n in [1, 3] {
+            let pool = pool();
+            let inner = Arc::downgrade(&pool.0);
+            // More than once from none to some: each time they hold it anew.
+            for _ in 0..2 {
+                drop((0..n).map(|_| take(&pool)).collect::<Vec<_>>());
+                assert_eq!(inner.strong_count(), 1);
+            }
+            let blocks: Vec<Block> = (0..n).map(|_| take(&pool)).collect();
+            drop(pool);
+            assert_eq!(inner.strong_count(), 1);
+            let other = take(blocks[0].pool());
+            drop(blocks);
+            assert_eq!((inner.strong_count(), other.pool().stats().live_bytes), (1, 1000));
+            let pool = other.pool().clone();
+            drop(other);
+            assert_eq!((inner.strong_count(), pool.stats().live_bytes), (1, 0));
+            drop(pool);
+            assert_eq!(inner.strong_count(), 0);
+        }
+    }
+
+    #[test]
+    fn the_last_one_is_the_last_one_of_all_threads() {
+        for _ in 0..if cfg!(miri) { 20 } else { 1000 } {
+            let pool = pool();
+            let inner = Arc::downgrade(&pool.0);
+            let blocks = [take(&pool), take(&pool), take(&pool)];
+            thread::scope(|scope| {
+                scope.spawn(move || drop(pool));
+                for block in blocks {
+                    scope.spawn(move || drop(block));
+                }
+            });
+            assert_eq!(inner.strong_count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_forgotten_keeps_its_pool() {
+        let pool = pool();
+        let inner = Arc::downgrade(&pool.0);
+        let (kept, block) = (take(&pool), take(&pool));
+        // Later: no memory is lost in the test.
+        let kept = ManuallyDrop::new(kept);
+        drop((block, pool));
+        assert_eq!(inner.strong_count(), 1);
+        drop(ManuallyDrop::into_inner(kept));
+        assert_eq!(inner.strong_count(), 0);
+    }
+}
