@@ -261,10 +261,10 @@ fn steps(text: &[u8]) -> Result<(Vec<Step>, usize)> {
 
 fn replay(pool: &Pool, steps: &[Step], slots: &mut [Option<Block>]) -> Result<()> {
     for &Step { slot, bytes } in steps {
-        slots[slot] = match bytes {
-            Some(bytes) => Some(pool.allocate(bytes, StreamId::COMPUTE, SITE)?),
-            None => None,
-        };
+        match bytes {
+            Some(bytes) => slots[slot] = Some(pool.allocate(bytes, StreamId::COMPUTE, SITE)?),
+            None => slots[slot] = None,
+        }
     }
     Ok(())
 }
