@@ -6,7 +6,9 @@ use taut::{
     Budget, DType, Device, Error, ErrorKind, Kind, Result, Tensor,
     memory::{PhantomBacking, Pool, Site, StreamId},
 };
-use taut_replay::{Event, Family, Pass, among, beside, events, made, pass, quantile, rate, together};
+use taut_replay::{
+    Event, Family, Pass, Times, among, beside, events, made, pass, quantile, rate, times, together,
+};
 
 /// What asks for this part of the group alone.
 pub const PART: &str = "pool";
@@ -108,10 +110,11 @@ fn traces(bench: &Bench, family: Family) -> Result<Vec<Figure>> {
     Ok(both.iter().flat_map(|(device, replayed)| Replayed::figures(replayed, &work, device)).collect())
 }
 
-/// Two passes over a trace, on one pool.
+/// A trace that was replayed several times on one pool.
 struct Replayed {
     first: Pass,
     again: Pass,
+    times: Times,
     /// What the driver took for the trace beyond the reserved bytes, where there is one.
     beyond_bytes: Option<f64>,
 }
@@ -121,9 +124,10 @@ impl Replayed {
         let before = pool.stats().driver_bytes;
         let (first, again) = (pass(pool, text.as_bytes())?, pass(pool, text.as_bytes())?);
         let stats = pool.stats();
+        let times = times(pool, text.as_bytes(), 1)?;
         let taken = stats.driver_bytes.zip(before).map(|(after, before)| after as f64 - before as f64);
         let beyond_bytes = taken.map(|taken| taken - stats.reserved_bytes as f64);
-        Ok(Replayed { first, again, beyond_bytes })
+        Ok(Replayed { first, again, times, beyond_bytes })
     }
 
     /// What is known of several traces; nothing of none.
@@ -139,7 +143,7 @@ impl Replayed {
             figure("reserved / requested", "", |of| of.first.ratio()).limit(MOST_RATIO),
             figure("calls again", "", calls).limit(0.0),
         ];
-        let times: Vec<_> = replayed.iter().map(|of| of.again.pairs.clone()).collect();
+        let times: Vec<_> = replayed.iter().map(|of| of.times.clone()).collect();
         figures.extend(pair_times(work, device, &times));
         if replayed.iter().all(|of| of.beyond_bytes.is_some()) {
             let beyond = |of: &Replayed| of.beyond_bytes.unwrap_or(0.0);
@@ -149,14 +153,17 @@ impl Replayed {
     }
 }
 
-/// The median and the 99th percentile of times to allocate and free, each from sorted nanoseconds.
-fn pair_times(work: &str, device: &str, runs: &[Vec<u64>]) -> Vec<Figure> {
-    let metrics = [("alloc + free", 0.5), ("alloc + free, p99", 0.99)];
-    let figure = |((metric, part), most)| {
-        let seconds = runs.iter().map(|times| quantile(times, part) as f64 / 1e9).collect();
+/// The time to allocate and free: at the median of runs of many, and at the 99th percentile of single ones.
+fn pair_times(work: &str, device: &str, times: &[Times]) -> Vec<Figure> {
+    let figure = |metric, most, nanoseconds: fn(&Times) -> u64| {
+        let seconds = times.iter().map(|times| nanoseconds(times) as f64 / 1e9).collect();
         Figure::new([GROUP, work, device, metric], "s", seconds).limit(most)
     };
-    metrics.into_iter().zip(MOST_SECONDS).map(figure).collect()
+    let [median, tail] = MOST_SECONDS;
+    vec![
+        figure("alloc + free", median, |times| quantile(&times.in_runs, 0.5)),
+        figure("alloc + free, p99", tail, |times| quantile(&times.alone, 0.99)),
+    ]
 }
 
 /// The sizes of a made trace, small enough that as many blocks as are measured fit into any card.
@@ -173,9 +180,9 @@ fn sizes() -> Vec<u64> {
 fn growth(bench: &Bench) -> Result<Vec<Figure>> {
     let (text, sizes) = (made(Family::Serving, 0), sizes());
     let figures = |live: usize| -> Result<Vec<Figure>> {
-        let pairs = |_| Ok(beside(&phantom(), live, &sizes, text.as_bytes())?.pairs);
-        let runs = (0..if bench.quick { 1 } else { 3 }).map(pairs).collect::<Result<Vec<_>>>()?;
-        Ok(pair_times(&format!("pool: a trace beside {} blocks", number(live as f64)), "plan", &runs))
+        let times = |_| beside(&phantom(), live, &sizes, text.as_bytes(), 1);
+        let times = (0..if bench.quick { 1 } else { 3 }).map(times).collect::<Result<Vec<_>>>()?;
+        Ok(pair_times(&format!("pool: a trace beside {} blocks", number(live as f64)), "plan", &times))
     };
     let (few, many) = (figures(BESIDE[0])?, figures(BESIDE[1])?);
     let names = [GROUP, "pool: a trace beside many blocks and few", "plan", "alloc + free, ratio"];

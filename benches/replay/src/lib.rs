@@ -5,7 +5,7 @@ mod load;
 mod made;
 mod trace;
 
-pub use load::{among, beside, rate, together};
+pub use load::{Times, among, beside, rate, times, together};
 pub use made::{Family, made};
 pub use trace::{Event, events, read};
 

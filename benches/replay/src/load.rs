@@ -1,14 +1,27 @@
 //! What the pool costs beside many live blocks, and under many threads.
 
-use crate::{Event, Pass, clock, events, nanoseconds, pass};
+use crate::{Event, clock, events, nanoseconds, pass};
 use std::{collections::HashMap, sync::Barrier, thread, time::Instant};
 use taut_memory::{Block, Error, ErrorKind, Kind, Pool, Result, Site, StreamId};
 
 const SITE: Site = Site::new("load", Kind::Activations);
 
-/// The times of `pairs` frees and allocations in turn among `live` blocks, in nanoseconds, sorted: a pair frees any one
-/// block, and allocates the next of `sizes`, which come again and again. What comes before, until no block is left of the
-/// first ones, is not timed.
+/// Allocations and frees between two readings of the clock. Around each of them alone it would take as long as they do, and
+/// the processor would finish the one before it looks at the next: that says how long one may take, but not what a program
+/// has to pay for it.
+const RUN: usize = 64;
+
+/// The times of an allocation and its free in nanoseconds, each list sorted.
+#[derive(Clone, Debug, Default)]
+pub struct Times {
+    /// In runs of 64 events, over their pairs, with what it takes to put a block where it is kept.
+    pub in_runs: Vec<u64>,
+    /// Of each pair, both events timed alone, without what reading the clock takes.
+    pub alone: Vec<u64>,
+}
+
+/// The times of `pairs` frees and allocations in turn among `live` blocks: a pair frees any one block, and allocates the next
+/// of `sizes`, which come again and again. What comes before, until no block is left of the first ones, is not timed.
 ///
 /// No program frees in such an order, and no cache holds what the next pair needs: not even the block that is freed.
 ///
@@ -18,52 +31,106 @@ const SITE: Site = Site::new("load", Kind::Activations);
 ///
 /// let pool = Pool::new(Arc::new(PhantomBacking::new(1 << 40, 0)));
 /// let times = taut_replay::among(&pool, 10, &[4096, 512, 70_000], 100)?;
-/// assert!(times.len() == 100 && times.is_sorted());
+/// assert_eq!((times.alone.len(), times.in_runs.len()), (100, 3));
 /// # Ok::<(), taut_memory::Error>(())
 /// ```
 ///
 /// # Errors
 ///
 /// [`Value`](taut_memory::ErrorKind::Value) without a block or a size, and those of the pool.
-pub fn among(pool: &Pool, live: usize, sizes: &[u64], pairs: usize) -> Result<Vec<u64>> {
+pub fn among(pool: &Pool, live: usize, sizes: &[u64], pairs: usize) -> Result<Times> {
     let clock = clock();
     let (mut blocks, mut sizes) = (fill(pool, live, sizes)?, sizes.iter().copied().cycle());
     let mut take = || pool.allocate(sizes.next().unwrap_or(0), StreamId::COMPUTE, SITE);
-    let (mut times, mut state) = (Vec::with_capacity(pairs), 1u64);
-    for _ in 0..pairs {
-        // Any block, by the high bits of a linear congruence.
+    let mut state = 1u64;
+    // Any block, by the high bits of a linear congruence.
+    let mut any = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let slot = &mut blocks[(state >> 33) as usize % live];
+        (state >> 33) as usize % live
+    };
+    let mut times = Times::default();
+    for _ in 0..pairs {
+        let slot = &mut blocks[any()];
         let start = Instant::now();
         drop(slot.take());
         let block = take();
         let time = start.elapsed().saturating_sub(clock);
         *slot = Some(block?);
-        times.push(nanoseconds(time));
+        times.alone.push(nanoseconds(time));
     }
-    times.sort_unstable();
-    Ok(times)
+    for _ in 0..pairs * 2 / RUN {
+        let start = Instant::now();
+        for _ in 0..RUN / 2 {
+            let slot = &mut blocks[any()];
+            drop(slot.take());
+            *slot = Some(take()?);
+        }
+        times.in_runs.push(nanoseconds(start.elapsed() * 2) / RUN as u64);
+    }
+    Ok(times.sorted())
 }
 
-/// The second pass over a trace beside `live` blocks of `sizes`, which stay, with gaps between them.
+/// The times of a trace that is replayed `repeat` times, after once that is not timed. Runs are of its own order.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use taut_memory::{PhantomBacking, Pool};
 ///
 /// let pool = Pool::new(Arc::new(PhantomBacking::new(1 << 40, 0)));
-/// let pass = taut_replay::beside(&pool, 10, &[4096, 512, 70_000], b"+,0,4096\n-,0\n")?;
-/// assert_eq!((pass.pairs.len(), pass.calls.commits), (1, 0));
+/// let times = taut_replay::times(&pool, b"+,0,4096\n+,1,512\n-,0\n-,1\n", 10)?;
+/// assert_eq!((times.alone.len(), times.in_runs.len()), (20, 10));
 /// # Ok::<(), taut_memory::Error>(())
 /// ```
 ///
 /// # Errors
 ///
-/// As [`among`] and [`pass`].
-pub fn beside(pool: &Pool, live: usize, sizes: &[u64], text: &[u8]) -> Result<Pass> {
+/// As [`pass`].
+pub fn times(pool: &Pool, text: &[u8], repeat: usize) -> Result<Times> {
+    let (steps, n_slots) = steps(text)?;
+    let mut slots = Vec::new();
+    slots.resize_with(n_slots, || None);
+    let mut times = Times::default();
+    replay(pool, &steps, &mut slots)?;
+    for _ in 0..repeat {
+        for run in steps.chunks(RUN) {
+            let start = Instant::now();
+            replay(pool, run, &mut slots)?;
+            times.in_runs.push(nanoseconds(start.elapsed() * 2) / run.len() as u64);
+        }
+        slots.fill_with(|| None);
+    }
+    for _ in 0..repeat {
+        times.alone.extend(pass(pool, text)?.pairs);
+    }
+    Ok(times.sorted())
+}
+
+impl Times {
+    fn sorted(mut self) -> Times {
+        self.in_runs.sort_unstable();
+        self.alone.sort_unstable();
+        self
+    }
+}
+
+/// The [times] of a trace beside `live` blocks of `sizes`, which stay, with gaps between them.
+///
+/// ```
+/// use std::sync::Arc;
+/// use taut_memory::{PhantomBacking, Pool};
+///
+/// let pool = Pool::new(Arc::new(PhantomBacking::new(1 << 40, 0)));
+/// let times = taut_replay::beside(&pool, 10, &[4096, 512, 70_000], b"+,0,4096\n-,0\n", 5)?;
+/// assert_eq!((times.alone.len(), times.in_runs.len()), (5, 5));
+/// # Ok::<(), taut_memory::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`among`] and [`times`].
+pub fn beside(pool: &Pool, live: usize, sizes: &[u64], text: &[u8], repeat: usize) -> Result<Times> {
     let _blocks = fill(pool, live, sizes)?;
-    pass(pool, text)?;
-    pass(pool, text)
+    times(pool, text, repeat)
 }
 
 /// So many blocks of `sizes`, which come again and again, each in the place of a first one or elsewhere.
@@ -105,10 +172,15 @@ pub fn rate(pool: &Pool, text: &[u8], threads: usize, repeat: usize) -> Result<f
     let run = || {
         let mut slots = Vec::new();
         slots.resize_with(n_slots, || None);
-        let warm = replay(pool, &steps, &mut slots);
+        let mut once = || {
+            replay(pool, &steps, &mut slots)?;
+            slots.fill_with(|| None);
+            Ok(())
+        };
+        let warm = once();
         gate.wait();
         let start = Instant::now();
-        let timed = (0..repeat).try_for_each(|_| replay(pool, &steps, &mut slots));
+        let timed = (0..repeat).try_for_each(|_| once());
         let time = start.elapsed();
         warm.and(timed).map(|()| time)
     };
@@ -188,12 +260,11 @@ fn steps(text: &[u8]) -> Result<(Vec<Step>, usize)> {
 }
 
 fn replay(pool: &Pool, steps: &[Step], slots: &mut [Option<Block>]) -> Result<()> {
-    for Step { slot, bytes } in steps {
-        slots[*slot] = match bytes {
-            Some(bytes) => Some(pool.allocate(*bytes, StreamId::COMPUTE, SITE)?),
-            None => None,
-        };
+    for &Step { slot, bytes } in steps {
+        match bytes {
+            Some(bytes) => slots[slot] = Some(pool.allocate(bytes, StreamId::COMPUTE, SITE)?),
+            None => slots[slot] = None,
+        }
     }
-    slots.fill_with(|| None);
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! One piece of memory.
 
 use crate::{
-    Kind, Pool, ScopeId, Site, StreamId, arena::Place, host::Region, place::Request, state::State,
-    trace::Event,
+    Kind, Pool, ScopeId, Site, StreamId, arena::Place, hold::Held, host::Region, place::Request,
+    state::State, trace::Event,
 };
 use std::{
     fmt,
@@ -34,7 +34,7 @@ use std::{
 /// # Ok::<(), taut_memory::Error>(())
 /// ```
 pub struct Block {
-    pub(crate) pool: Pool,
+    pub(crate) pool: Held,
     /// On the host. Nobody else has one over the same bytes.
     pub(crate) region: Option<Region>,
     /// `None` if it is empty, or lies where a script says.
@@ -57,7 +57,7 @@ impl Block {
     /// A block with this memory, by its offset, and with this number and owner.
     #[inline]
     pub(crate) fn new(
-        pool: Pool,
+        pool: Held,
         region: Option<Region>,
         (place, cache, offset): (Option<Place>, Option<NonZero<u16>>, u64),
         (id, owner): (u64, usize),
@@ -180,26 +180,46 @@ impl Block {
     }
 }
 
-impl Drop for Block {
-    fn drop(&mut self) {
-        if self.cache.is_some_and(|cache| self.pool.0.give_cached(self, cache.get() - 1)) {
-            return;
+impl Block {
+    /// Gives it back, and returns whether its handle held the pool for it alone.
+    ///
+    /// Nothing of the pool is looked at behind the lock: where the handle is not the last, whoever has that may end it then.
+    #[inline]
+    fn give(&mut self) -> bool {
+        let inner = &self.pool.0;
+        let number = self.cache.map(|cache| cache.get() - 1);
+        if let Some(mut cache) = number.and_then(|number| inner.caches.lock_open(number)) {
+            cache.uncount(self);
+            return cache.give(self);
         }
-        let mut state = self.pool.0.lock();
-        match (self.cache, self.place) {
-            (Some(cache), _) => self.pool.0.give_closed(&state, self, cache.get() - 1),
-            (None, Some(place)) => state.area.arena.give(place, *self.streams.get_mut()),
-            (None, None) => {}
-        }
+        let mut state = inner.lock();
         if let Some(script) = &mut state.script {
             script.freed(self.id, self.offset, self.bytes);
         }
         state.limits.sub(self.scope, self.bytes);
-        let owner = *self.owner.get_mut();
+        let owner = self.owner.load(Ordering::Relaxed);
         state.stats.sub(self.kind(), self.bytes);
         state.owners.remove(owner, self.bytes);
         state.event(Event::Free { owner: owner as u32 }, self.id, self.bytes);
         state.publish();
+        if let Some(mut cache) = number.and_then(|number| inner.caches.lock(number)) {
+            return cache.give(self);
+        }
+        if let Some(place) = self.place {
+            state.area.arena.give(place, self.streams.load(Ordering::Relaxed));
+        }
+        state.hold.give()
+    }
+}
+
+impl Drop for Block {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        if self.give() {
+            // SAFETY: this is called once for each handle, which comes with its block and goes with it, and `give` found it
+            // to be the last one. Nothing is locked, and nothing comes behind this.
+            unsafe { self.pool.end() }
+        }
     }
 }
 

@@ -14,14 +14,16 @@ use crate::{
     Block, Kind, Pool, Site, Stats,
     area::{AREAS, Area, Span, has_areas},
     arena::Place,
+    hold::Hold,
+    lock::{Guard, Lock},
     owners::{Lookup, Owners},
     place::Request,
-    state::{Inner, Locked, Root, Seat, State, Turn},
+    state::{Inner, Locked, Seat, State, Turn},
 };
 use std::{
     num::NonZero,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -38,7 +40,7 @@ pub(crate) struct Caches {
     /// Whether they are in use: changes while the pool is locked, to `false` in a turn only.
     open: AtomicBool,
     /// Made when they are first used. Locked after the pool where both are.
-    list: OnceLock<Vec<Line<Mutex<Cache>>>>,
+    list: OnceLock<Vec<Line<Lock<Cache>>>>,
 }
 
 /// What shares no line of the processor's cache with anything else, nor the one that is fetched with it.
@@ -66,8 +68,7 @@ pub(crate) struct Cache {
     lookup: Lookup,
     /// The number of its next block: those of a cache begin where others do not come to.
     next_id: u64,
-    /// What its blocks hold the pool by: with one count for all threads they would wait for that.
-    root: Weak<Root>,
+    hold: Hold,
 }
 
 impl Caches {
@@ -82,14 +83,14 @@ impl Caches {
 
     /// A cache, if there are any.
     #[inline]
-    pub(crate) fn lock(&self, number: u16) -> Option<MutexGuard<'_, Cache>> {
+    pub(crate) fn lock(&self, number: u16) -> Option<Guard<'_, Cache>> {
         let Line(cache) = self.list.get()?.get(usize::from(number))?;
-        Some(cache.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(cache.lock())
     }
 
     /// The same, if they are in use.
     #[inline]
-    fn lock_open(&self, number: u16) -> Option<MutexGuard<'_, Cache>> {
+    pub(crate) fn lock_open(&self, number: u16) -> Option<Guard<'_, Cache>> {
         self.lock(number).filter(|cache| cache.is_open)
     }
 }
@@ -104,15 +105,14 @@ impl Cache {
             owners: Vec::new(),
             lookup: Lookup::default(),
             next_id: u64::from(number + 1) << 48,
-            root: Weak::new(),
+            hold: Hold::default(),
         }
     }
 
     /// A block for which everything is there.
     #[inline]
-    fn take(&mut self, inner: &Inner, number: u16, request: &Request) -> Option<Block> {
+    fn take(&mut self, pool: &Pool, number: u16, request: &Request) -> Option<Block> {
         let owner = self.lookup.get(request.scope, request.site)?;
-        let root = self.root.upgrade()?;
         let (place, offset) = match request.aligned() {
             None if request.bytes == 0 => (None, 0),
             None => return None,
@@ -124,37 +124,34 @@ impl Cache {
                 found.map(|(place, offset)| (Some(place), offset))?
             }
         };
-        Some(self.enter(inner, number, request, (place, offset), owner, root))
+        Some(self.enter(pool, number, request, (place, offset), owner))
     }
 
     /// Counts a block.
     #[inline]
     fn enter(
         &mut self,
-        inner: &Inner,
+        pool: &Pool,
         number: u16,
         request: &Request,
         (place, offset): (Option<Place>, u64),
         owner: usize,
-        root: Arc<Root>,
     ) -> Block {
         let id = self.next_id;
         self.next_id += 1;
         self.stats.allocations += 1;
         self.stats.add(request.site.kind, request.bytes);
         self.count(owner, request.bytes, 1);
-        let region = inner.region(offset, request.bytes);
-        Block::new(Pool(root), region, (place, NonZero::new(number + 1), offset), (id, owner), request)
+        let (held, region) = (self.hold.take(pool), pool.0.region(offset, request.bytes));
+        Block::new(held, region, (place, NonZero::new(number + 1), offset), (id, owner), request)
     }
 
-    /// Opens it, and gives it what it needs for a block but for memory: an owner, and what holds the pool.
-    fn supply(&mut self, pool: &Pool, state: &mut State, request: &Request) -> (usize, Arc<Root>) {
+    /// Opens it, and gives it what it needs for a block but for memory: an owner.
+    fn supply(&mut self, state: &mut State, request: &Request) -> usize {
         self.is_open = true;
         let owner = state.owners.of(request.scope, request.site);
         self.lookup.insert(request.scope, request.site, owner);
-        let root = self.root.upgrade().unwrap_or_else(|| pool.0.another());
-        self.root = Arc::downgrade(&root);
-        (owner, root)
+        owner
     }
 
     #[inline]
@@ -167,8 +164,24 @@ impl Cache {
     }
 
     #[inline]
-    fn uncount(&mut self, owner: usize, bytes: u64) {
+    fn discount(&mut self, owner: usize, bytes: u64) {
         self.count(owner, bytes.wrapping_neg(), 1u64.wrapping_neg());
+    }
+
+    /// Counts a block of it no more.
+    #[inline]
+    pub(crate) fn uncount(&mut self, block: &Block) {
+        self.stats.sub(block.kind(), block.bytes);
+        self.discount(block.owner.load(Ordering::Relaxed), block.bytes);
+    }
+
+    /// Takes back the memory of a block, wherever that is counted. Returns whether nothing else of it holds the pool.
+    #[inline]
+    pub(crate) fn give(&mut self, block: &Block) -> bool {
+        if let Some(place) = block.place {
+            self.area.arena.give(place, block.streams.load(Ordering::Relaxed));
+        }
+        self.hold.give()
     }
 
     /// Moves what it counted to the pool.
@@ -188,7 +201,7 @@ impl Pool {
     pub(crate) fn take_cached(&self, request: Request) -> Option<Block> {
         let number = number();
         let mut cache = self.0.caches.lock_open(number);
-        let block = cache.as_mut().and_then(|cache| cache.take(&self.0, number, &request));
+        let block = cache.as_mut().and_then(|cache| cache.take(self, number, &request));
         drop(cache);
         block.or_else(|| self.take_in_turn(number, &request))
     }
@@ -206,8 +219,8 @@ impl Pool {
             return None;
         }
         let Seat { state, cache: Some((_, cache)) } = &mut seat else { return None };
-        let (owner, root) = cache.supply(self, state, request);
-        if let Some(block) = cache.take(&self.0, number, request) {
+        let owner = cache.supply(state, request);
+        if let Some(block) = cache.take(self, number, request) {
             return Some(block);
         }
         // Without a byte it has been taken.
@@ -219,32 +232,11 @@ impl Pool {
         let (mut seat, made) = self.0.make(&turn, self.0.seat(Some(number)), request);
         let (place, offset) = made.ok()?;
         let (_, cache) = seat.cache.as_mut()?;
-        Some(cache.enter(&self.0, number, request, (Some(place), offset), owner, root))
+        Some(cache.enter(self, number, request, (Some(place), offset), owner))
     }
 }
 
 impl Inner {
-    /// Gives a block back to its cache, and returns whether that counted it. It has its memory in any case, but where the pool
-    /// must count, it must be [locked](Self::give_closed) before.
-    #[inline]
-    pub(crate) fn give_cached(&self, block: &Block, number: u16) -> bool {
-        let Some(mut cache) = self.caches.lock_open(number) else { return false };
-        if let Some(place) = block.place {
-            cache.area.arena.give(place, block.streams.load(Ordering::Relaxed));
-        }
-        cache.stats.sub(block.kind(), block.bytes);
-        cache.uncount(block.owner.load(Ordering::Relaxed), block.bytes);
-        true
-    }
-
-    /// Gives the memory of a block back to a cache that was closed.
-    #[cold]
-    pub(crate) fn give_closed(&self, _: &Locked<'_>, block: &Block, number: u16) {
-        if let (Some(mut cache), Some(place)) = (self.caches.lock(number), block.place) {
-            cache.area.arena.give(place, block.streams.load(Ordering::Relaxed));
-        }
-    }
-
     /// Counts a block of a cache under another kind.
     pub(crate) fn change_cached(&self, block: &Block, number: u16, kind: Kind) {
         let site = Site::new(block.op, kind);
@@ -252,7 +244,7 @@ impl Inner {
             && let Some(new) = cache.lookup.get(block.scope, site)
         {
             cache.stats.change(block.kind(), kind, block.bytes);
-            cache.uncount(block.owner.swap(new, Ordering::Relaxed), block.bytes);
+            cache.discount(block.owner.swap(new, Ordering::Relaxed), block.bytes);
             cache.count(new, block.bytes, 1);
             block.kind.store(kind as u8, Ordering::Relaxed);
             return;
@@ -272,11 +264,11 @@ impl Inner {
     #[inline]
     pub(crate) fn meet(&self) -> Locked<'_> {
         match self.state.0.try_lock() {
-            Ok(mut state) => {
+            Some(mut state) => {
                 state.meetings.sum = state.meetings.sum.saturating_sub(1);
                 state
             }
-            Err(_) => self.wait(),
+            None => self.wait(),
         }
     }
 
@@ -297,7 +289,7 @@ impl Inner {
         if !state.is_unordered() || !has_areas(self.span.bytes) || self.caches.are_open() {
             return;
         }
-        let new = |number| Line(Mutex::new(Cache::new(number, self.span)));
+        let new = |number| Line(Lock::new(Cache::new(number, self.span)));
         self.caches.list.get_or_init(|| (0..AREAS).map(new).collect());
         state.meetings.peaks = Some(Box::new(state.stats));
         state.stats.restart_peaks();

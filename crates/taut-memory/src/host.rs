@@ -1,4 +1,4 @@
-//! Host pages: with `map.rs` the only module of this crate with `unsafe`.
+//! Host pages.
 //!
 //! A [`Mapping`] is one reservation of addresses, without memory under it until pages are committed. Its pool owns it
 //! alone, and hands each block a [`Region`] of it, which is the block's alone. What it asks of the system stands in

@@ -96,7 +96,7 @@ pub(crate) fn note(pool: &Pool) {
     if pools.len() == pools.capacity() {
         pools.retain(|pool| pool.strong_count() > 0);
     }
-    pools.push(Arc::downgrade(pool.0.inner()));
+    pools.push(Arc::downgrade(&pool.0));
 }
 
 fn pools() -> Vec<Arc<Inner>> {

@@ -1,4 +1,4 @@
-//! Files as memory, and memory that processes share: with `host.rs` the only module of this crate with `unsafe`.
+//! Files as memory, and memory that processes share.
 #![allow(unsafe_code)]
 
 use crate::{Error, Result};

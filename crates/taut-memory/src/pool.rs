@@ -7,7 +7,7 @@ use crate::{
     owners::Owners,
     place::Request,
     report::Size,
-    state::{Inner, Root},
+    state::Inner,
     trace::{Event, Ring},
 };
 use std::{fmt, sync::Arc};
@@ -38,7 +38,7 @@ use std::{fmt, sync::Arc};
 /// # Ok::<(), taut_memory::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Pool(pub(crate) Arc<Root>);
+pub struct Pool(pub(crate) Arc<Inner>);
 
 /// How much a pool may reserve, overhead included. Never more than the capacity of the device.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,7 +85,7 @@ impl Pool {
         let mut inner = Inner::new(backing, base, span);
         inner.host = host;
         let pool = Pool::from_inner(inner);
-        live::show(pool.0.inner());
+        live::show(&pool.0);
         leak::note(&pool);
         pool
     }
@@ -133,13 +133,14 @@ impl Pool {
         let owner = state.owners.add(scope, site, bytes);
         state.event(Event::Allocate { owner: owner as u32 }, id, bytes);
         state.publish();
+        let held = state.hold.take(self);
         drop(state);
-        Ok(Block::new(self.clone(), region, (place, None, offset), (id, owner), &request))
+        Ok(Block::new(held, region, (place, None, offset), (id, owner), &request))
     }
 
     /// The first handle of a pool.
     pub(crate) fn from_inner(inner: Inner) -> Pool {
-        Pool(Arc::new(Root::new(inner)))
+        Pool(Arc::new(inner))
     }
 
     /// What is in use now, and was at most. Asks the driver for `driver_bytes`, where there is one.
@@ -300,7 +301,7 @@ impl Pool {
 impl PartialEq for Pool {
     /// Whether both are handles of one pool.
     fn eq(&self, other: &Pool) -> bool {
-        Arc::ptr_eq(self.0.inner(), other.0.inner())
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

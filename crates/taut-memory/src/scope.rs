@@ -49,6 +49,7 @@ impl ScopeId {
     pub const ROOT: ScopeId = ScopeId(0);
 
     /// The scope that this thread is in.
+    #[inline]
     pub fn current() -> ScopeId {
         CURRENT.get()
     }

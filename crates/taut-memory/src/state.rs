@@ -4,49 +4,19 @@ use crate::{
     Backing, Block, Calls, Error, Result, Stats, Timeline,
     area::{Area, Span},
     cache::{Cache, Caches, Line, Meetings},
+    hold::Hold,
     host::{Mapping, Region},
     limit::Limits,
     live::Row,
+    lock::{Guard, Lock},
     owners::Owners,
     script::Scripted,
     trace::{Event, Ring},
 };
-use std::{
-    ops::Deref,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
-
-/// What holds a pool. There may be several, each with its own count of the handles: all threads would wait for one.
-#[repr(align(128))]
-pub(crate) struct Root(Arc<Inner>);
-
-impl Root {
-    /// The first one.
-    pub(crate) fn new(inner: Inner) -> Root {
-        Root(Arc::new(inner))
-    }
-
-    /// Another one for the same pool.
-    pub(crate) fn another(&self) -> Arc<Root> {
-        Arc::new(Root(self.0.clone()))
-    }
-
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
-        &self.0
-    }
-}
-
-impl Deref for Root {
-    type Target = Inner;
-
-    #[inline]
-    fn deref(&self) -> &Inner {
-        &self.0
-    }
-}
 
 pub(crate) struct Inner {
     pub(crate) backing: Arc<dyn Backing>,
@@ -61,7 +31,7 @@ pub(crate) struct Inner {
     /// for something.
     turn: Line<Mutex<()>>,
     /// Never locked while the device is asked for something.
-    pub(crate) state: Line<Mutex<State>>,
+    pub(crate) state: Line<Lock<State>>,
     pub(crate) caches: Caches,
 }
 
@@ -69,12 +39,12 @@ pub(crate) struct Inner {
 pub(crate) type Turn<'a> = MutexGuard<'a, ()>;
 
 /// The state of a pool, for one thread at a time.
-pub(crate) type Locked<'a> = MutexGuard<'a, State>;
+pub(crate) type Locked<'a> = Guard<'a, State>;
 
 /// The state, and one of the areas: that of a cache, or the first one.
 pub(crate) struct Seat<'a> {
     pub(crate) state: Locked<'a>,
-    pub(crate) cache: Option<(u16, MutexGuard<'a, Cache>)>,
+    pub(crate) cache: Option<(u16, Guard<'a, Cache>)>,
 }
 
 impl Seat<'_> {
@@ -102,6 +72,8 @@ pub(crate) struct State {
     pub(crate) meetings: Meetings,
     pub(crate) calls: Calls,
     pub(crate) owners: Owners,
+    /// Of the blocks that have no cache.
+    pub(crate) hold: Hold,
     pub(crate) budget_bytes: u64,
     /// The budgets of scopes.
     pub(crate) limits: Limits,
@@ -123,13 +95,14 @@ impl Inner {
             meetings: Meetings::default(),
             calls: Calls::default(),
             owners: Owners::default(),
+            hold: Hold::default(),
             budget_bytes: backing.capacity_bytes(),
             limits: Limits::default(),
             script: None,
             ring: None,
             row: None,
         };
-        let (base, turn, state) = (AtomicU64::new(base), Line(Mutex::new(())), Line(Mutex::new(state)));
+        let (base, turn, state) = (AtomicU64::new(base), Line(Mutex::new(())), Line(Lock::new(state)));
         let caches = Caches::default();
         Inner { backing, host: None, within: None, base, span, turn, state, caches }
     }
@@ -146,7 +119,7 @@ impl Inner {
 
     /// A thread that panicked left the state whole, or short of what it was about to add: it is usable.
     pub(crate) fn lock(&self) -> Locked<'_> {
-        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.0.lock()
     }
 
     /// The state and the area of a cache, or the first one.

@@ -4,7 +4,7 @@
 //! which order, depends on the ranges alone and not on the order in which they came: so does the best fit.
 
 use crate::ALIGN_BYTES;
-use std::{collections::BTreeSet, ops::Range};
+use std::{collections::BTreeSet, iter, ops::Range};
 
 /// A free range, in the order in which they are wanted: the shortest first, the lowest on ties. Length and start, in
 /// units of [`ALIGN_BYTES`], and the node are one number, which is compared at once.
@@ -56,9 +56,18 @@ const STEPS: usize = 16;
 const CLASSES: usize = 53 * STEPS;
 const WORDS: usize = CLASSES.div_ceil(64);
 
-/// The ranges of one class, sorted.
+/// The ranges of one class: most often there is one, or none.
 #[derive(Clone, Debug)]
-enum Bin {
+struct Bin {
+    /// The least, if there is any.
+    first: Key,
+    /// The others.
+    more: More,
+}
+
+/// Keys, sorted.
+#[derive(Clone, Debug)]
+enum More {
     Few(Vec<Key>),
     Many(BTreeSet<Key>),
 }
@@ -68,21 +77,27 @@ const FEW: usize = 64;
 
 impl Bins {
     pub(super) fn new() -> Bins {
-        Bins { bins: vec![Bin::Few(Vec::new()); CLASSES], filled: [0; WORDS], words: 0 }
+        let empty = Bin { first: Key::least(0), more: More::Few(Vec::new()) };
+        Bins { bins: vec![empty; CLASSES], filled: [0; WORDS], words: 0 }
     }
 
     /// The shortest range of at least `len` bytes, the lowest on ties.
     #[inline]
     pub(super) fn best(&self, len: u64) -> Option<Key> {
-        let class = class(len);
-        let here = if self.is_filled(class) { self.bins[class].first_from(len) } else { None };
-        here.or_else(|| self.bins[self.next_filled(class + 1)?].first_from(len))
+        let least = Key::least(len);
+        let class = self.next_filled(class(len))?;
+        let bin = &self.bins[class];
+        // Behind the class of `len` all are long enough, and most often the first one there is as well.
+        if bin.first >= least { Some(bin.first) } else { self.later(class, least) }
     }
 
     #[inline]
     pub(super) fn insert(&mut self, key: Key) {
         let class = class(key.len());
-        self.bins[class].insert(key);
+        if self.is_filled(class) {
+            return self.bins[class].insert(key);
+        }
+        self.bins[class].first = key;
         self.filled[class / 64] |= 1 << (class % 64);
         self.words |= 1 << (class / 64);
     }
@@ -90,7 +105,7 @@ impl Bins {
     #[inline]
     pub(super) fn remove(&mut self, key: Key) {
         let class = class(key.len());
-        if self.bins[class].remove(key) {
+        if !self.bins[class].remove(key) {
             self.filled[class / 64] &= !(1 << (class % 64));
             if self.filled[class / 64] == 0 {
                 self.words &= !(1 << (class / 64));
@@ -98,15 +113,23 @@ impl Bins {
         }
     }
 
+    /// The same where the first range of its class is too short.
+    #[inline]
+    fn later(&self, class: usize, least: Key) -> Option<Key> {
+        let here = self.bins[class].more.first_from(least);
+        here.or_else(|| Some(self.bins[self.next_filled(class + 1)?].first))
+    }
+
     /// Every range of at least `len` bytes, the shortest first.
     pub(super) fn from(&self, len: u64) -> impl Iterator<Item = Key> + '_ {
         let mut next = self.next_filled(class(len));
-        let classes = std::iter::from_fn(move || {
+        let classes = iter::from_fn(move || {
             let class = next?;
             next = self.next_filled(class + 1);
             Some(class)
         });
-        classes.flat_map(|class| self.bins[class].keys()).filter(move |key| key.len() >= len)
+        let keys = |class: usize| iter::once(self.bins[class].first).chain(self.bins[class].more.keys());
+        classes.flat_map(keys).filter(move |key| key.len() >= len)
     }
 
     #[inline]
@@ -131,59 +154,83 @@ impl Bins {
 /// The class of a length, which is a multiple of [`ALIGN_BYTES`]; those below 16 units have one each.
 fn class(len: u64) -> usize {
     let units = len / ALIGN_BYTES;
-    match units.checked_ilog2().unwrap_or(0) as usize {
-        0..4 => units as usize,
-        log => (log - 3) * STEPS + (units >> (log - 4)) as usize % STEPS,
-    }
+    // What is left of it then are 16 to 31, or less of the shortest, which are not shifted.
+    let shift = (units | STEPS as u64).ilog2() - STEPS.ilog2();
+    shift as usize * STEPS + (units >> shift) as usize
 }
 
 impl Bin {
-    #[inline]
-    fn first_from(&self, len: u64) -> Option<Key> {
-        match self {
-            Bin::Few(keys) => keys.get(keys.partition_point(|key| *key < Key::least(len))).copied(),
-            Bin::Many(keys) => keys.range(Key::least(len)..).next().copied(),
-        }
-    }
-
-    #[inline]
+    /// Enters a key beside the first.
     fn insert(&mut self, key: Key) {
-        match self {
-            Bin::Few(keys) => {
-                keys.insert(keys.partition_point(|other| *other < key), key);
-                if keys.len() > FEW {
-                    *self = Bin::Many(keys.iter().copied().collect());
-                }
-            }
-            Bin::Many(keys) => drop(keys.insert(key)),
-        }
+        self.more.insert(self.first.max(key));
+        self.first = self.first.min(key);
     }
 
-    /// Returns whether it is empty now.
+    /// Takes out a key that is there. Returns whether there is another.
     #[inline]
     fn remove(&mut self, key: Key) -> bool {
+        // Not whether they are equal: that would be compared at once, before what was stored by halves can be read so.
+        if self.first < key {
+            self.more.remove(key);
+            return true;
+        }
+        let first = self.more.take_first();
+        self.first = first.unwrap_or(key);
+        first.is_some()
+    }
+}
+
+impl More {
+    fn first_from(&self, least: Key) -> Option<Key> {
         match self {
-            Bin::Few(keys) => {
+            More::Few(keys) => keys.get(keys.partition_point(|key| *key < least)).copied(),
+            More::Many(keys) => keys.range(least..).next().copied(),
+        }
+    }
+
+    fn insert(&mut self, key: Key) {
+        match self {
+            More::Few(keys) => {
+                keys.insert(keys.partition_point(|other| *other < key), key);
+                if keys.len() > FEW {
+                    *self = More::Many(keys.iter().copied().collect());
+                }
+            }
+            More::Many(keys) => drop(keys.insert(key)),
+        }
+    }
+
+    fn remove(&mut self, key: Key) {
+        match self {
+            More::Few(keys) => {
                 if let Ok(i) = keys.binary_search(&key) {
                     keys.remove(i);
                 }
-                keys.is_empty()
             }
-            Bin::Many(keys) => {
+            More::Many(keys) => {
                 keys.remove(&key);
                 // Far fewer, so that a class at the limit is not rebuilt each time.
                 if keys.len() <= FEW / 4 {
-                    *self = Bin::Few(keys.iter().copied().collect());
+                    *self = More::Few(keys.iter().copied().collect());
                 }
-                false
             }
         }
+    }
+
+    #[inline]
+    fn take_first(&mut self) -> Option<Key> {
+        let first = match self {
+            More::Few(keys) => keys.first().copied(),
+            More::Many(keys) => keys.first().copied(),
+        }?;
+        self.remove(first);
+        Some(first)
     }
 
     fn keys(&self) -> Box<dyn Iterator<Item = Key> + '_> {
         match self {
-            Bin::Few(keys) => Box::new(keys.iter().copied()),
-            Bin::Many(keys) => Box::new(keys.iter().copied()),
+            More::Few(keys) => Box::new(keys.iter().copied()),
+            More::Many(keys) => Box::new(keys.iter().copied()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Arena,
     bins::Key,
-    ranges::{END, Used},
+    ranges::{END, Joined, Used},
 };
 use std::ops::Range;
 
@@ -39,24 +39,16 @@ impl Arena {
     /// Makes a live range free, and joins it with its neighbours.
     #[inline]
     pub(super) fn vacate(&mut self, node: u32, streams: u64) {
-        let block = self.ranges.range(node);
-        let (prev, mut next) = (self.ranges.prev(node), self.ranges.next(node));
-        let (mut joined, mut free, mut used) = (node, block.clone(), Used { streams, end: block.end });
-        if let Some(above) = self.ranges.used(next) {
-            let (node, range) = (next, self.ranges.range(next));
-            (free.end, next) = (range.end, self.ranges.next(node));
-            self.unlist(node, range, next);
-            self.ranges.remove(node);
-            used = Used { streams: used.streams | above.streams, end: used.end.max(above.end) };
+        let Joined { node: joined, range: free, next, below, above } = self.ranges.join(node, streams);
+        let mut block = free.clone();
+        if let Some((node, above)) = above {
+            block.end = above.start;
+            self.unlist(node, above, next);
         }
-        if let Some(below) = self.ranges.used(prev) {
-            free.start = self.ranges.start(prev);
-            self.unlist(prev, free.start..block.start, node);
-            self.ranges.remove(node);
-            used.streams |= below.streams;
-            joined = prev;
+        if let Some(below) = below {
+            block.start = below.end;
+            self.unlist(joined, below, node);
         }
-        self.ranges.free(joined, used);
         let (whole, pages) = (self.whole_pages(&free), self.pages_of(&block));
         self.list(joined, free, next);
         self.pages.untouch(pages.start.max(whole.start)..pages.end.min(whole.end));

@@ -36,6 +36,17 @@ pub(super) struct Used {
     pub(super) end: u64,
 }
 
+/// What a range became a part of when it was freed.
+pub(super) struct Joined {
+    pub(super) node: u32,
+    pub(super) range: Range<u64>,
+    /// What comes behind it.
+    pub(super) next: u32,
+    /// What was free before: the range that now begins earlier, and the one behind the freed one.
+    pub(super) below: Option<Range<u64>>,
+    pub(super) above: Option<(u32, Range<u64>)>,
+}
+
 impl Ranges {
     /// One free range, which no stream has used; none if `span` is 0.
     pub(super) fn new(span: u64) -> Ranges {
@@ -134,6 +145,36 @@ impl Ranges {
         let node = &mut self.nodes[node as usize];
         let streams = if used.end > node.start { used.streams } else { 0 };
         (node.streams, node.used_end) = (streams, used.end.max(node.start));
+    }
+
+    /// Makes a live range free that the `streams` may still use, and joins it with its neighbours.
+    #[inline]
+    pub(super) fn join(&mut self, node: u32, streams: u64) -> Joined {
+        let Node { start, prev, next, .. } = self.nodes[node as usize];
+        let (before, behind) = (self.nodes[prev as usize], self.nodes[next as usize]);
+        let range = start..behind.start;
+        let mut joined = Joined { node, range: range.clone(), next, below: None, above: None };
+        let mut used = Used { streams, end: range.end };
+        if behind.used_end != LIVE {
+            joined.next = behind.next;
+            joined.range.end = self.start(behind.next);
+            joined.above = Some((next, range.end..joined.range.end));
+            used = Used { streams: streams | behind.streams, end: range.end.max(behind.used_end) };
+            self.nodes[next as usize].used_end = LIVE;
+            self.unused.push(next);
+        }
+        if before.used_end != LIVE {
+            joined.node = prev;
+            joined.range.start = before.start;
+            joined.below = Some(before.start..start);
+            used.streams |= before.streams;
+            self.unused.push(node);
+        }
+        self.nodes[joined.next as usize].prev = joined.node;
+        let Used { streams, end: used_end } = used;
+        let joined_node = &mut self.nodes[joined.node as usize];
+        (joined_node.next, joined_node.streams, joined_node.used_end) = (joined.next, streams, used_end);
+        joined
     }
 
     /// Whether this is the number of a node, in the list or not.
