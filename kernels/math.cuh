@@ -6,7 +6,7 @@
 struct Quarter { f32 angle; u32 count; };
 
 // 2/pi as a fraction, behind 32 bits of 0.
-__constant__ const u32 kTwoOverPi[7] = {0, 0x28be60db, 0x9391054a, 0x7f09d5f4, 0x7d4d3770, 0x36d8a566, 0x4f10e410};
+constexpr u32 kTwoOverPi[7] = {0, 0x28be60db, 0x9391054a, 0x7f09d5f4, 0x7d4d3770, 0x36d8a566, 0x4f10e410};
 
 // quarter() of finite numbers of at least 1: of the product with 2/pi (Payne and Hanek, 1983) only the bits are computed
 // that a quarter and 62 bits of its fraction are made of.
