@@ -1,7 +1,7 @@
 // fill.cu: one value everywhere, and arithmetic sequences.
 //
-// Launch     1-D, kThreads threads, one block for each full kThreads * kPacks packs of 16 bytes, and one more.
-//            No shared memory. fill_walk: as the walk of unary.cu.
+// Launch     1-D, kThreads threads, as map_packed says of any number of elements up to n. No shared memory. fill_walk: as the
+//            walk of unary.cu.
 // Requires   out: n elements, contiguous, aligned to an element. fill_walk: as out of the walk of unary.cu.
 // Aliasing   none: nothing is read.
 // Numerics   fill: bits as they are. arange: start + i * step in f64, each operation rounded, then converted as

@@ -1,6 +1,7 @@
 // fused.cu: out = residual + dropout(activation(in + bias)), each part optional; kDrops says whether there is dropout.
 //
-// Launch     as unary.cu, with units of kLen = 8 elements for every T: a block of Philox.
+// Launch     as unary.cu, with units of kLen = 8 elements for every T: a block of Philox. packed: kFusedPacks units a thread
+//            where elements of 16 bits are dropped.
 // Requires   as unary.cu, with units in words of at most 16 bytes; the first element of each unit of 8 has a number that
 //            8 divides. packed: bias goes along as its walk of 32 bits says, in units, or is dense if that is of none.
 //            walk: operand 3 is no memory: its place, on top of `first`, is the row-major number of an element,
@@ -8,20 +9,21 @@
 // Aliasing   in == out or residual == out with the same layout is the op in place; a partial overlap is undefined.
 // Numerics   f32, each step rounded, rounded once more on store. Element e is kept if half-word e % 8 of block e / 8 of
 //            Philox under the seed (the low half of each word first) is not below the threshold, and then multiplied by
-//            scale; else it is 0, whatever it was. So the same elements are kept on every device and in every view.
+//            scale; else it is 0, whatever it was, and the residual stays as it is. So the same elements are kept on every
+//            device and in every view.
 // Bound by   memory: n * sizeof(T) bytes for each of in, residual and out; dropout of f32 by arithmetic nearly as much.
 #include "activation.cuh"
 #include "philox.cuh"
 
 // The twin of Parts in src/args.rs.
 struct Parts {
-    const void* bias;      // the dtype of in, or null
-    const void* residual;  // the dtype of in, or null
-    u64 seed;
-    u32 threshold;   // of 2^16 half-words so many drop their element; 0: nothing is dropped
-    f32 scale;       // of what is kept
-    u32 activation;  // Activation::code in Rust
-    f32 slope;       // of leaky relu
+    const void* bias;       // the dtype of in, or null
+    const void* residual;   // the dtype of in, or null
+    u32 threshold;          // of 2^16 half-words so many drop their element; 0 without kDrops only
+    f32 scale;              // of what is kept
+    u32 activation;         // Activation::code in Rust
+    f32 slope;              // of leaky relu
+    u32 keys[2 * kRounds];  // of the rounds of Philox: made here they would take registers or instructions
 };
 
 // Neighbours, in words of at most 16 bytes.
@@ -68,7 +70,7 @@ template <bool kDrops, typename T, u32 kLen>
 __device__ __forceinline__ void finish(const Parts& parts, const Unit<T, kLen>& unit, u64 number, T* out) {
     Words words;
     if constexpr (kDrops) {
-        words = philox(parts.seed, number / 8);
+        words = philox_by([&](u32 i) { return parts.keys[i]; }, number / 8);
         // Here, while what is read is on its way, and not where they are used.
         #pragma unroll
         for (u32& word : words.x) asm volatile("" : "+r"(word));
@@ -79,41 +81,39 @@ __device__ __forceinline__ void finish(const Parts& parts, const Unit<T, kLen>& 
     for (u32 l = 0; l < kLen; ++l) x[l] = in.lane[l];
     if (parts.bias) add(x, unit.bias);
     activate<T>(x, parts.activation, parts.slope);
-    if constexpr (kDrops) {
-        // No half-word is as large as a threshold of 2^16, which no half of a word holds.
-        if (kLen == 8 && parts.threshold < 0x10000) {
-            const u32 least = parts.threshold * 0x10001;
+    if constexpr (!kDrops) {
+        if (parts.residual) add(x, unit.residual);
+    } else {
+        // A half-word is kept above `last`: a word of it, with whatever below, above `most`.
+        const u32 last = parts.threshold - 1, most = last << 16 | 0xffff;
+        const auto keeps = [&](u32 l) {
+            if constexpr (kLen == 8) return (l % 2 ? words.x[l / 2] : words.x[l / 2] << 16) > most;
+            else return half_word(words, u32(number % 8)) > last;
+        };
+        #pragma unroll
+        for (f32& y : x) {
+            y = __fmul_rn(y, parts.scale);
+            asm volatile("" : "+f"(y));  // else it is done under a condition, and scale loaded each time
+        }
+        if (parts.residual) {
+            const auto residual = to_f32(unit.residual);
             #pragma unroll
-            for (f32& y : x) {
-                y = __fmul_rn(y, parts.scale);
-                asm volatile("" : "+f"(y));  // else it is done under a condition, and scale loaded each time
-            }
-            #pragma unroll
-            for (u32 l = 0; l < kLen; l += 2) {
-                bool keeps[2];
-                __vibmax_u16x2(words.x[l / 2], least, &keeps[1], &keeps[0]);
-                #pragma unroll
-                for (u32 i = 0; i < 2; ++i) x[l + i] = keeps[i] ? x[l + i] : 0.0f;
-            }
-        } else if (kLen == 8) {
-            #pragma unroll
-            for (f32& y : x) y = 0.0f;
+            for (u32 l = 0; l < kLen; ++l) x[l] = add_if(keeps(l), x[l], residual.lane[l]);
         } else {
-            const u32 bits = half_word(words, u32(number % 8));
-            x[0] = bits >= parts.threshold ? __fmul_rn(x[0], parts.scale) : 0.0f;
+            #pragma unroll
+            for (u32 l = 0; l < kLen; ++l) x[l] = keeps(l) ? x[l] : 0.0f;
         }
     }
-    if (parts.residual) add(x, unit.residual);
     store_unit(out, x);
 }
 
 template <typename T, u32 kLen, bool kDrops>
 __global__ void __launch_bounds__(kThreads)
-fused_packed(const T* in, T* out, u64 n, const __grid_constant__ Walk<1> walk, const Parts parts) {
+fused_packed(const T* in, T* out, u64 n, const __grid_constant__ Walk<1> walk, const __grid_constant__ Parts parts) {
     follow();
     const T* bias = static_cast<const T*>(parts.bias);
     const T* residual = static_cast<const T*>(parts.residual);
-    map_packed<kLen>(
+    map_packed<kLen, kDrops && kIsHalf<T> ? kFusedPacks : 1>(
         n,
         [&](auto len, u64 i) {
             constexpr u32 kUnit = decltype(len)::kValue;
@@ -130,12 +130,12 @@ fused_packed(const T* in, T* out, u64 n, const __grid_constant__ Walk<1> walk, c
             }
             return unit;
         },
-        [=](auto, u64 i, auto unit) { finish<kDrops>(parts, unit, i, out + i); });
+        [&](auto, u64 i, auto unit) { finish<kDrops>(parts, unit, i, out + i); });
 }
 
 template <typename T, u32 kLen, bool kDrops>
 __global__ void __launch_bounds__(kThreads)
-fused_walk(const T* in, T* out, const __grid_constant__ Walk<5> walk, u64 first, const Parts parts) {
+fused_walk(const T* in, T* out, const __grid_constant__ Walk<5> walk, u64 first, const __grid_constant__ Parts parts) {
     follow();
     const T* bias = static_cast<const T*>(parts.bias);
     const T* residual = static_cast<const T*>(parts.residual);

@@ -184,6 +184,12 @@ __device__ __forceinline__ u32 cvt_rzi_u32_f64(f64 x) {
     return y;
 }
 
+// x + y if so, or else y. Of a choice between the two the compiler makes a branch.
+__device__ __forceinline__ f32 add_if(bool adds, f32 x, f32 y) {
+    asm("{.reg .pred adds; setp.ne.u32 adds, %2, 0; @adds add.rn.f32 %0, %1, %0;}" : "+f"(y) : "f"(x), "r"(u32(adds)));
+    return y;
+}
+
 // NaN if either is, and 0 as larger than -0.
 __device__ __forceinline__ f32 max_nan(f32 a, f32 b) {
     f32 y;

@@ -1,13 +1,13 @@
 // unary.cu: elementwise ops of one operand, out[i] = Op(in[i]).
 //
-// Launch     1-D, kThreads threads. packed: one block for each full kThreads * kPacks packs, and one more.
-//            walk: one block for each kThreads * (kLen > 1 ? kPackSteps : kElementSteps) units begun. No shared memory.
+// Launch     1-D, kThreads threads. packed: as map_packed says, one pack a thread. walk: one block for each kThreads * (kLen >
+//            1 ? kPackSteps : kElementSteps) units begun. No shared memory.
 // Requires   packed: n elements each, dense in the same order, 16-byte aligned. walk: at most 2^31 - 1 units; with
 //            kLen > 1 in and out are contiguous or broadcast along the inner axis, and all packs 16-byte aligned.
 // Aliasing   in == out with the same layout is the in-place op; a partial overlap is undefined.
 // Numerics   16-bit floats compute in f32 and round once on store; NaN in, NaN out; integers wrap. Functions that are no
 //            one operation of IEEE 754 err by a few ulps of f32: as CUDA documents, and as math.cuh says; gelu of 16-bit
-//            floats by 2^-16 of its tail.
+//            floats by an eighth of what rounding may take.
 // Bound by   memory: n * 2 * sizeof(T) bytes; by arithmetic sin and cos of 16-bit floats, and powers that are not whole or
 //            beyond 4.
 #include "activation.cuh"

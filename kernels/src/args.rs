@@ -24,11 +24,6 @@ use taut_core::{CODE_BLOCK, DType, Layout, MAX_RANK, Norm, Shape};
 /// Threads in a block of every elementwise and reduction kernel.
 pub const THREADS: u32 = 256;
 
-/// Packs that a thread of an elementwise kernel takes. On an H200 ReLU over 2^28 f16 moves 4,243 GB/s with one, 4,008 with
-/// two, 3,963 with four, where a device copy moves 4,219; hints to the caches only cost (3,850 with four and
-/// `L1::no_allocate.L2::256B`).
-pub const PACKS: u32 = 1;
-
 /// Packs along rows that a thread of a walking elementwise kernel takes.
 pub const PACK_STEPS: u32 = 2;
 
@@ -110,11 +105,16 @@ pub fn slice_widths(op: Norm, dtype: DType) -> impl Iterator<Item = [usize; 2]> 
 /// Elements of a unit of `fused.cu`: those that a block of Philox decides.
 pub const FUSED_LEN: usize = 8;
 
+/// Units that a thread of `fused.cu` takes where elements of 16 bits are dropped: what both of them need is made once.
+pub const FUSED_PACKS: u32 = 2;
+
+/// Rounds of Philox.
+pub const ROUNDS: usize = 10;
+
 /// The constants of `facts.cuh`, by their names there.
 pub const FACTS: &[(&str, u32)] = &[
     ("kThreads", THREADS),
     ("kMostThreads", MOST_THREADS),
-    ("kPacks", PACKS),
     ("kPackSteps", PACK_STEPS),
     ("kElementSteps", ELEMENT_STEPS),
     ("kMaxRank", MAX_RANK as u32),
@@ -124,6 +124,8 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kDigits", PLACE_DIGITS),
     ("kPlaceTile", PLACE_TILE),
     ("kRest", SCATTER_REST),
+    ("kFusedPacks", FUSED_PACKS),
+    ("kRounds", ROUNDS as u32),
     ("kColumnSide", COLUMN_SIDE),
     ("kStayBlocks", STAY_BLOCKS as u32),
     ("kStayStat", STAY_STAT as u32),
@@ -425,8 +427,6 @@ pub struct Parts {
     pub bias: u64,
     /// Of the dtype of the input, or 0.
     pub residual: u64,
-    /// What is drawn from.
-    pub seed: u64,
     /// Of 2^16 half-words so many drop their element.
     pub threshold: u32,
     /// The factor of what is kept.
@@ -435,6 +435,15 @@ pub struct Parts {
     pub activation: u32,
     /// The parameter of the activation.
     pub slope: f32,
+    /// [`philox_keys`].
+    pub keys: [u32; 2 * ROUNDS],
+}
+
+/// The keys of the rounds of Philox under a seed, two each.
+pub fn philox_keys(seed: u64) -> [u32; 2 * ROUNDS] {
+    let (low, high) = (seed as u32, (seed >> 32) as u32);
+    let key = |(start, step): (u32, u32), round: usize| start.wrapping_add(step.wrapping_mul(round as u32));
+    std::array::from_fn(|i| key([(low, 0x9E37_79B9), (high, 0xBB67_AE85)][i % 2], i / 2))
 }
 
 /// The labels of rows, and what is made of them. Addresses are those of first elements, 0 for none.

@@ -148,7 +148,7 @@ const RSQRT: f64 = 2.0;
 pub(crate) const POW: f64 = 4.0;
 /// Of the tail: 6.5 with an exponential that is right to 1 ulp.
 pub(crate) const TAIL: f64 = 6.5 + EXP - 1.0;
-/// Of the tail where the result is rounded to 16 bits: 2^-16.
+/// Of the tail in the derivative of GELU, where that is rounded to 16 bits: 2^-16.
 pub(crate) const TAIL_16: f64 = 256.0;
 /// An exponential; the sum, the quotient of 2 ulps and the product are half an ulp each but that.
 const SIGMOID: f64 = EXP + 2.0;
@@ -171,8 +171,11 @@ pub(crate) fn unary_error(op: Unary, x: Value, dtype: DType) -> Option<Interval>
         Unary::Tanh => (TANH * whole, TANH),
         Unary::Sigmoid => (SIGMOID * whole, SIGMOID),
         Unary::Silu => ((SIGMOID + 0.5) * whole, SIGMOID * x.abs().min(1024.0)),
-        Unary::Gelu if dtype.size() == 2 => {
-            (TAIL_16 * tail(x.abs()) + 0.5 * whole, f64::from(f32::MIN_POSITIVE / f32::from_bits(1)))
+        // An eighth of what rounding the tail may take: 2^-15 of it in f16, at least of the smallest normal number, 2^-12 in
+        // bf16, which tells nothing from 0 where the probability is below 2^-126, beyond 13.
+        Unary::Gelu if dtype == DType::F16 => (256.0 * tail(x.abs()).max(2f64.powi(-14)) + 0.5 * whole, 0.0),
+        Unary::Gelu if dtype == DType::BF16 => {
+            (2048.0 * tail(x.abs()) + 0.5 * whole, 13.0 * f64::from(f32::MIN_POSITIVE / f32::from_bits(1)))
         }
         Unary::Gelu => (TAIL * tail(x.abs()) + 0.5 * whole, TAIL),
         Unary::GeluTanh => {

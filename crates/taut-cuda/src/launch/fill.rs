@@ -1,7 +1,7 @@
 //! Launches of `fill.cu`.
 
 use super::walk::{Way, choose, packed_grid};
-use crate::{Arg, Operand, Stream};
+use crate::{Arg, Grid, Operand, Stream};
 use taut_core::{Error, Result};
 use taut_kernels::{Kernel, pack_len};
 
@@ -32,7 +32,12 @@ fn fill_flat(stream: &Stream, bits: u64, bytes: usize, pointer: u64, n: u64) -> 
     }
     let args = [Arg::new(&pointer), Arg::new(&n), Arg::new(&bits)];
     // SAFETY: `fill(out, n, bits)`, and the `n` elements from the pointer on are those of the operand.
-    unsafe { stream.launch(Kernel::Fill(bytes), packed_grid(n, 16 / bytes)?, args) }
+    unsafe { stream.launch(Kernel::Fill(bytes), grid(n, 16 / bytes)?, args) }
+}
+
+/// For any number of elements in front of the first aligned pack.
+fn grid(n: u64, len: usize) -> Result<Grid> {
+    packed_grid(n | (len as u64 - 1), len)
 }
 
 /// Element `i` of `dst` gets `start + i * step`, computed in f64 and converted. `dst` is flat, and not of bools.
@@ -43,7 +48,7 @@ fn fill_flat(stream: &Stream, bits: u64, bytes: usize, pointer: u64, n: u64) -> 
 /// fails.
 pub fn arange(stream: &Stream, start: f64, step: f64, dst: Operand<'_>) -> Result<()> {
     let Some((pointer, n)) = flat("arange", &dst)? else { return Ok(()) };
-    let grid = packed_grid(n, pack_len(&[dst.dtype]))?;
+    let grid = grid(n, pack_len(&[dst.dtype]))?;
     let args = [Arg::new(&pointer), Arg::new(&n), Arg::new(&start), Arg::new(&step)];
     // SAFETY: `arange(out, n, start, step)`, and the `n` elements from the pointer on are those of `dst`.
     unsafe { stream.launch(Kernel::Arange(dst.dtype), grid, args) }

@@ -1,11 +1,11 @@
 //! Launches of `fused.cu`.
 
-use super::walk::{Choice, Way, check_dtypes, check_shapes, choose_with, packed_grid};
+use super::walk::{Choice, Way, check_dtypes, check_shapes, choose_with, packed_grid_by};
 use crate::{Arg, Operand, Param, Stream};
 use taut_core::{Activation, DType, Error, Layout, Mask, Result, Shape};
 use taut_kernels::{
     Access, Kernel,
-    args::{FUSED_LEN, Parts, WALK_LIMIT, Walk},
+    args::{FUSED_LEN, FUSED_PACKS, Parts, WALK_LIMIT, Walk, philox_keys},
 };
 
 // SAFETY: `Parts` is `repr(C)`, and the build checks its size against that of its twin.
@@ -46,16 +46,18 @@ pub fn fused(stream: &Stream, fused: Fused<'_>, src: Operand<'_>, dst: Operand<'
     let choice = choose_with(&operands, FUSED_LEN);
     let (activation, slope) = fused.activation.code();
     let Mask { seed, threshold, scale } = fused.mask.unwrap_or_default();
+    let keys = philox_keys(seed);
     let parts = |[_, bias, residual, _, _]: [u64; 5]| {
         let bias = fused.bias.map_or(0, |_| bias);
         let residual = fused.residual.map_or(0, |_| residual);
-        Parts { bias, residual, seed, threshold, scale, activation, slope }
+        Parts { bias, residual, threshold, scale, activation, slope, keys }
     };
     let drops = threshold != 0;
     if let Some(walk) = bias_walk(&choice, drops) {
         let pointers = choice.pointers(&operands);
         let (n, parts) = (dst.layout.numel() as u64, parts(pointers));
-        let grid = packed_grid(n, FUSED_LEN)?;
+        let packs = if drops && dst.dtype.size() == 2 { FUSED_PACKS } else { 1 };
+        let grid = packed_grid_by(n, FUSED_LEN, packs)?;
         let [src, _, _, _, dst] = &pointers;
         let args = [Arg::new(src), Arg::new(dst), Arg::new(&n), Arg::new(&walk), Arg::new(&parts)];
         let kernel = Kernel::Fused(operands[4].dtype, Access::Packed, drops);

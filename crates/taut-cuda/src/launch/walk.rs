@@ -4,7 +4,7 @@ use crate::{Grid, Operand, Param};
 use taut_core::{Error, Layout, Result};
 use taut_kernels::{
     Access,
-    args::{ELEMENT_STEPS, PACK_STEPS, PACKS, THREADS, WALK_LIMIT, Walk},
+    args::{ELEMENT_STEPS, PACK_STEPS, THREADS, WALK_LIMIT, Walk},
     pack_len,
 };
 
@@ -123,9 +123,15 @@ impl<const N: usize> Choice<N> {
     }
 }
 
-/// The grid of a packed kernel over `n` elements, `len` in a pack: a block for each that is full, and one for the rest.
+/// The grid of a packed kernel over `n` elements, `len` in a pack: a thread for each pack, and for each element that is left.
 pub(crate) fn packed_grid(n: u64, len: usize) -> Result<Grid> {
-    grid([n / len as u64 / u64::from(THREADS * PACKS) + 1, 1], THREADS)
+    packed_grid_by(n, len, 1)
+}
+
+/// The same, of packs by so many a thread.
+pub(super) fn packed_grid_by(n: u64, len: usize, packs: u32) -> Result<Grid> {
+    let len = len as u64;
+    grid([(n / len + n % len).div_ceil((THREADS * packs).into()).max(1), 1], THREADS)
 }
 
 /// The grid of a walking kernel over units of `len` elements.
@@ -235,10 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn the_grid_has_a_block_for_the_rest() {
-        let full = u64::from(THREADS * PACKS) * 8;
-        assert_eq!(packed_grid(full - 1, 8).unwrap().blocks[0], 1);
-        assert_eq!(packed_grid(full, 8).unwrap().blocks[0], 2);
+    fn the_grid_has_a_thread_for_each_pack_and_each_element_that_is_left() {
+        let full = u64::from(THREADS) * 8;
+        let blocks = |n| packed_grid(n, 8).unwrap().blocks[0];
+        assert_eq!([0, 1, full - 8, full - 7, full - 6, full, full + 1].map(blocks), [1, 1, 1, 1, 2, 1, 2]);
         assert!(grid([1, 65_536], 1).is_err() && grid([1 << 31, 1], 1).is_err());
     }
 }
