@@ -90,8 +90,14 @@ impl Limits {
     /// The first limit that a block of `bytes` in `scope` would exceed.
     #[inline]
     pub(crate) fn exceeded(&self, scope: ScopeId, bytes: u64) -> Option<Cause> {
+        if self.is_empty() { None } else { self.first_exceeded(scope, bytes) }
+    }
+
+    #[cold]
+    fn first_exceeded(&self, scope: ScopeId, bytes: u64) -> Option<Cause> {
+        let mut limits = self.0.iter().filter(|limit| is_within(scope, &limit.path));
         let Limit { path, most_bytes, live_bytes } =
-            self.of(scope).find(|limit| bytes > limit.most_bytes.saturating_sub(limit.live_bytes))?;
+            limits.find(|limit| bytes > limit.most_bytes.saturating_sub(limit.live_bytes))?;
         Some(Cause::Scope { path: path.clone(), live_bytes: *live_bytes, most_bytes: *most_bytes })
     }
 
@@ -101,20 +107,23 @@ impl Limits {
 
     #[inline]
     pub(crate) fn add(&mut self, scope: ScopeId, bytes: u64) {
-        self.of_mut(scope).for_each(|limit| limit.live_bytes += bytes);
+        if !self.is_empty() {
+            self.change(scope, |live_bytes| *live_bytes += bytes);
+        }
     }
 
     #[inline]
     pub(crate) fn sub(&mut self, scope: ScopeId, bytes: u64) {
-        self.of_mut(scope).for_each(|limit| limit.live_bytes -= bytes);
+        if !self.is_empty() {
+            self.change(scope, |live_bytes| *live_bytes -= bytes);
+        }
     }
 
-    fn of(&self, scope: ScopeId) -> impl Iterator<Item = &Limit> {
-        self.0.iter().filter(move |limit| is_within(scope, &limit.path))
-    }
-
-    fn of_mut(&mut self, scope: ScopeId) -> impl Iterator<Item = &mut Limit> {
-        self.0.iter_mut().filter(move |limit| is_within(scope, &limit.path))
+    /// Changes what is live in the scopes that `scope` is in.
+    #[cold]
+    fn change(&mut self, scope: ScopeId, change: impl Fn(&mut u64)) {
+        let limits = self.0.iter_mut().filter(|limit| is_within(scope, &limit.path));
+        limits.for_each(|limit| change(&mut limit.live_bytes));
     }
 }
 

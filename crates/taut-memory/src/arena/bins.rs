@@ -169,14 +169,23 @@ impl Bin {
     /// Takes out a key that is there. Returns whether there is another.
     #[inline]
     fn remove(&mut self, key: Key) -> bool {
-        // Not whether they are equal: that would be compared at once, before what was stored by halves can be read so.
-        if self.first < key {
-            self.more.remove(key);
-            return true;
+        if self.more.is_empty() {
+            return false;
         }
-        let first = self.more.take_first();
-        self.first = first.unwrap_or(key);
-        first.is_some()
+        self.remove_one(key);
+        true
+    }
+
+    /// The same where there are others.
+    #[cold]
+    fn remove_one(&mut self, key: Key) {
+        match self.more.first() {
+            Some(second) if self.first == key => {
+                self.more.remove(second);
+                self.first = second;
+            }
+            _ => self.more.remove(key),
+        }
     }
 }
 
@@ -218,13 +227,16 @@ impl More {
     }
 
     #[inline]
-    fn take_first(&mut self) -> Option<Key> {
-        let first = match self {
+    fn is_empty(&self) -> bool {
+        // A tree becomes a list again before it is empty.
+        matches!(self, More::Few(keys) if keys.is_empty())
+    }
+
+    fn first(&self) -> Option<Key> {
+        match self {
             More::Few(keys) => keys.first().copied(),
             More::Many(keys) => keys.first().copied(),
-        }?;
-        self.remove(first);
-        Some(first)
+        }
     }
 
     fn keys(&self) -> Box<dyn Iterator<Item = Key> + '_> {
