@@ -3,14 +3,17 @@
 //
 // Launch     1-D, kThreads threads, one block for each tile of the walk. Static shared memory: one tile.
 // Requires   packs of kInLen elements of in, or of kOutLen of out, aligned to their size and whole, if in_packs or
-//            out_packs says so; otherwise elements. Both extents are at least 2.
+//            out_packs says so; otherwise elements. Both extents are at least 2. Without out_packs a tile of whole height
+//            shares its last kOutLen rows with the next one.
 // Aliasing   out overlaps nothing.
 // Numerics   as convert.cuh says; a copy within one dtype keeps all bits.
 // Bound by   memory: n * (sizeof(From) + sizeof(To)) bytes, in runs of 256 bytes, or of 128 where elements have one.
 //
 // A thread loads a small block of kOutLen rows of kInLen elements, exchanges rows and columns in registers, and stores
 // them as packs along columns to shared memory, from where they go out in the order of memory. A tile is 256 small
-// blocks, as many side by side as the extents suggest.
+// blocks, as many side by side as the extents suggest. Where rows or columns begin anywhere, aligned packs come and go all the
+// same: what a thread needs, or stores, is shifted together from two of them.
+#include "mma.cuh"
 #include "shifted.cuh"
 
 // Elements of a pack.
@@ -20,6 +23,9 @@ template <typename T> constexpr u32 kTileLen = sizeof(T) == 1 ? 8 : 16 / sizeof(
 template <typename From, typename To> constexpr u32 tile_blocks() {
     const u32 len = kTileLen<From> * kTileLen<To>;
     const u32 bytes = len * (sizeof(From) > sizeof(To) ? sizeof(From) : sizeof(To));
+#if __CUDA_ARCH__ >= 1200
+    if (len == 64 && bytes > 64) return 3;  // the same code takes some registers more, and shared memory is short
+#endif
     return len == 64 || bytes > 64 ? 4 : bytes > 32 ? 5 : bytes > 16 ? 6 : 8;
 }
 
@@ -33,9 +39,7 @@ struct Tiles {
     u32 across;      // log2 of the small blocks side by side in a tile
     u32 in_packs;
     u32 out_packs;
-    u32 in_magic;   // i / columns == mulhi(i, magic), for i of a tile that holds all columns
-    u32 out_magic;  // i / height, for i of a tile; height: the rows of a whole one
-    u32 unused;
+    u32 in_magic;  // i / columns == mulhi(i, magic), for i of a tile that holds all columns
 };
 
 // Where elements of a tile stand in shared memory: in packs along columns, which are mixed so that neither a warp that
@@ -120,13 +124,82 @@ __device__ __forceinline__ void turn(const TileWord<From> (&x)[kTileLen<To>], Ti
     }
 }
 
+// Rows of a small block, from `row` and `column` on, of a tile whose rows begin anywhere: the aligned packs that have a part
+// of the tile come to shared memory, one more a row than a tile has, all on their way at once.
+template <typename From, u32 kRows>
+__device__ __forceinline__ void load_rows(TileWord<From> (&x)[kRows], const From* in, const Tiles& tiles, TileWord<From>* raw,
+                                          u32 column, u32 row, u32 columns, u32 rows) {
+    constexpr u32 kLen = kTileLen<From>, kBytes = sizeof(TileWord<From>);
+    const u32 packs = 1 << tiles.across, pitch = packs + 1, across = column / kLen, first = threadIdx.x >> tiles.across;
+    const u32 skew = skew_of<kLen>(in), step = u32(tiles.in_row), down = kThreads >> tiles.across;
+    const auto skew_in = [&](u32 row) { return (skew + row * step) % kLen; };
+    const From* start = in + first * tiles.in_row;
+    u32 to = shared_address(raw) + (first * pitch + across) * kBytes;
+    #pragma unroll 1
+    for (u32 r = first; r < rows; r += down) {
+        const u32 end = skew_in(r) + columns;
+        const From* const at = start - skew_in(r) + column;
+        if (column < end) copy_async<kBytes>(to, at);
+        if (across == 0 && packs * kLen < end) copy_async<kBytes>(to + packs * kBytes, at + packs * kLen);
+        start += down * tiles.in_row;
+        to += down * pitch * kBytes;
+    }
+    copy_async_commit();
+    copy_async_wait<0>();
+    __syncthreads();
+    const TileWord<From>* low = raw + row * pitch + across;
+    #pragma unroll
+    for (u32 r = 0; r < kRows; ++r) {
+        if (column >= columns || row + r >= rows) continue;
+        const auto pack = [&](u32 i) { return bits_as<Pack<From, kLen>>(low[r * pitch + i]); };
+        x[r] = bits_as<TileWord<From>>(shifted(pack(0), pack(1), skew_in(row + r)));
+    }
+    __syncthreads();
+}
+
+// Columns of a tile, which begin anywhere: whole aligned packs. What they lack at the end of the tile is in the next one too;
+// of the first and the last tile what is left goes by elements.
+template <typename To, typename Mix>
+__device__ __forceinline__ void store_columns(To* out, const Tiles& tiles, const TileWord<To>* tile, const Mix& mix,
+                                              u32 columns, u32 rows, bool is_first, bool is_last) {
+    constexpr u32 kLen = kTileLen<To>;
+    const u32 skew = skew_of<kLen>(out), step = u32(tiles.out_column), down = kThreads >> mix.down;
+    const auto head_of = [&](u32 column) { return (0 - skew - column * step) % kLen; };  // in front of the first pack
+    const u32 first = threadIdx.x >> mix.down, number = threadIdx.x & ((1 << mix.down) - 1);
+    const u32 whole = is_last ? rows : (kLen << mix.down) - 1;
+    To* at = out + first * tiles.out_column + number * kLen;
+    #pragma unroll 2
+    for (u32 column = first; column < columns; column += down) {
+        const u32 head = head_of(column);
+        const auto pack = [&](u32 i) { return bits_as<Pack<To, kLen>>(tile[mix.pack(column, i)]); };
+        if (number * kLen + head + kLen <= whole) store(at + head, shifted(pack(number), pack(number + (head > 0)), head));
+        at += down * tiles.out_column;
+    }
+    if (!is_first && !is_last) return;
+
+    constexpr u32 kSlots = 2 * kLen;
+    const To* const single = reinterpret_cast<const To*>(tile);
+    #pragma unroll 1
+    for (u32 i = threadIdx.x; i < columns * kSlots; i += kThreads) {
+        const u32 column = i / kSlots, slot = i % kSlots;
+        const u32 head = min(head_of(column), rows), tail = (rows - head) % kLen;
+        const u32 row = slot < head ? slot : rows - tail + (slot - head);
+        const bool goes = row < rows && (slot < head ? is_first : is_last);
+        if (goes) out[column * tiles.out_column + row] = single[mix.element(column, row)];
+    }
+}
+
 template <typename From, typename To>
 __global__ void __launch_bounds__(kThreads, tile_blocks<From, To>())
 copy_tiles(const From* in, To* out, const __grid_constant__ Tiles tiles) {
     follow();
     constexpr u32 kInLen = kTileLen<From>, kOutLen = kTileLen<To>;
     constexpr u32 kAtOnce = 4;
-    __shared__ TileWord<To> tile[kThreads * kInLen];
+    // What is turned, or before that what load_rows has, of tiles with room for it: of at least 2^kWide packs side by side.
+    constexpr u32 kWide = 4;
+    constexpr u32 kTurned = kThreads * kInLen * sizeof(TileWord<To>);
+    constexpr u32 kRaw = (kThreads + (kThreads >> kWide)) * kOutLen * sizeof(TileWord<From>);
+    __shared__ alignas(16) TileWord<To> tile[(kTurned > kRaw ? kTurned : kRaw) / sizeof(TileWord<To>)];
     const Mix<kInLen, kOutLen, sizeof(tile[0])> mix(tiles.across);
     To* const single = reinterpret_cast<To*>(tile);
     const u32 thread = threadIdx.x;
@@ -145,24 +218,26 @@ copy_tiles(const From* in, To* out, const __grid_constant__ Tiles tiles) {
         const bool aligned = kInLen == 1 || tiles.in_packs;
         const u32 across = thread & ((1 << tiles.across) - 1);
         const u32 column = across * kInLen, row = (thread >> tiles.across) * kOutLen;
-        if (column < columns && row < rows) {
+        const bool exists = column < columns && row < rows;
+        TileWord<From> x[kOutLen];
+        #pragma unroll
+        for (u32 r = 0; r < kOutLen; ++r) x[r] = {};
+        if (aligned) {
             const From* at = in + row * tiles.in_row + column;
-            TileWord<From> x[kOutLen];
             #pragma unroll
             for (u32 r = 0; r < kOutLen; ++r) {
-                x[r] = {};
-                if (aligned && row + r < rows) {
-                    x[r] = ld_global(reinterpret_cast<const TileWord<From>*>(at + r * tiles.in_row));
-                }
+                if (exists && row + r < rows) x[r] = ld_global(reinterpret_cast<const TileWord<From>*>(at + r * tiles.in_row));
             }
-            if (!aligned) {
-                #pragma unroll
-                for (u32 r = 0; r < kOutLen; ++r) {
-                    if (row + r < rows) {
-                        x[r] = bits_as<TileWord<From>>(load_shifted<kInLen>(at + r * tiles.in_row, columns - column));
-                    }
-                }
+        } else if (tiles.across < kWide) {
+            #pragma unroll
+            for (u32 r = 0; r < kOutLen; ++r) {
+                const From* at = in + (row + r) * tiles.in_row + column;
+                if (exists && row + r < rows) x[r] = bits_as<TileWord<From>>(load_shifted<kInLen>(at, columns - column));
             }
+        } else {
+            load_rows<From>(x, in, tiles, reinterpret_cast<TileWord<From>*>(tile), column, row, columns, rows);
+        }
+        if (exists) {
             TileWord<To> y[kInLen];
             turn<From, To>(x, y);
             #pragma unroll
@@ -225,11 +300,6 @@ copy_tiles(const From* in, To* out, const __grid_constant__ Tiles tiles) {
             if (column < columns && row < rows) st_global(reinterpret_cast<TileWord<To>*>(at), y[c]);
         }
     } else {
-        const u32 whole = tiles.rows < height ? u32(tiles.rows) : height, n = whole * columns;
-        #pragma unroll kAtOnce
-        for (u32 i = thread; i < n; i += kThreads) {
-            const u32 column = __umulhi(i, tiles.out_magic), row = i - column * whole;
-            if (row < rows) out[column * tiles.out_column + row] = single[mix.element(column, row)];
-        }
+        store_columns(out, tiles, tile, mix, columns, rows, place[0].of[3] == 0, rows_left <= height);
     }
 }

@@ -16,6 +16,12 @@ __device__ __forceinline__ void copy_async_4(u32 to, const void* from, u32 bytes
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
 
+// Of 16 or of 8 bytes, all of which there are.
+template <u32 kBytes> __device__ __forceinline__ void copy_async(u32 to, const void* from) {
+    if constexpr (kBytes == 16) asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+    else asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(to), "l"(from) : "memory");
+}
+
 // What has come, again as the instruction takes addresses.
 __device__ __forceinline__ uint4 load_shared_16(u32 from) {
     uint4 x;

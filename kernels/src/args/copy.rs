@@ -27,10 +27,6 @@ pub struct Tiles {
     pub out_packs: u32,
     /// `i / columns` is `mulhi(i, in_magic)`, for elements of a tile that holds all columns.
     pub in_magic: u32,
-    /// `i / height` is `mulhi(i, out_magic)`, for elements of a tile and the rows of a whole one.
-    pub out_magic: u32,
-    /// Padding.
-    pub unused: u32,
 }
 
 impl Tiles {
@@ -49,6 +45,16 @@ impl Tiles {
         let across = across(columns.div_ceil(in_len), rows.div_ceil(out_len));
         let (width, height) = (in_len << across, out_len << (THREADS.ilog2() - across));
         let along = |axis: usize, unit: usize| (unit * src.strides()[axis], unit * dst.strides()[axis]);
+
+        let packs = |layout: &Layout, axis: usize, len: usize| {
+            let strides = layout.strides().iter().enumerate();
+            layout.shape()[axis].is_multiple_of(len)
+                && layout.offset().is_multiple_of(len)
+                && strides.filter(|(other, _)| *other != axis).all(|(_, stride)| stride.is_multiple_of(len))
+        };
+        let [in_packs, out_packs] = [packs(src, column, in_len), packs(dst, row, out_len)];
+        // From tile to tile: columns that begin anywhere want rows of the next one to end on whole packs.
+        let step = if out_packs { height } else { height.saturating_sub(out_len).max(1) };
 
         let mut walk = Walk {
             numel: 1,
@@ -74,7 +80,7 @@ impl Tiles {
                 .for_each(|(&step, stride)| stride[axis] = step as u64);
         };
         let side = (columns.div_ceil(width), along(column, width), [width, 0]);
-        let down = (rows.div_ceil(height), along(row, height), [0, height]);
+        let down = (1 + rows.saturating_sub(height).div_ceil(step), along(row, step), [0, step]);
         // Tiles that run at once should make long stretches of both operands: all along the shorter side first.
         for (count, steps, start) in if side.0 <= down.0 { [side, down] } else { [down, side] } {
             push(count, steps, start);
@@ -84,12 +90,6 @@ impl Tiles {
         }
         walk.rank = walk.rank.max(1);
 
-        let packs = |layout: &Layout, axis: usize, len: usize| {
-            let strides = layout.strides().iter().enumerate();
-            layout.shape()[axis].is_multiple_of(len)
-                && layout.offset().is_multiple_of(len)
-                && strides.filter(|(other, _)| *other != axis).all(|(_, stride)| stride.is_multiple_of(len))
-        };
         Tiles {
             walk,
             columns: columns as u64,
@@ -97,11 +97,9 @@ impl Tiles {
             in_row: src.strides()[row] as u64,
             out_column: dst.strides()[column] as u64,
             across,
-            in_packs: packs(src, column, in_len).into(),
-            out_packs: packs(dst, row, out_len).into(),
+            in_packs: in_packs.into(),
+            out_packs: out_packs.into(),
             in_magic: reciprocal(columns.min(width)),
-            out_magic: reciprocal(rows.min(height)),
-            unused: 0,
         }
     }
 }

@@ -163,8 +163,9 @@ fn places<const N: usize>(walk: &Walk<N>, mut unit: u64) -> [u64; N] {
     out
 }
 
-/// What `copy_tiles` does: the element of the source that each written element of the destination comes from.
-fn run_tiles(tiles: &Tiles, bytes: [usize; 2], mut write: impl FnMut(u64, u64)) {
+/// What `copy_tiles` does, for a destination that begins at `start`: the element of the source that each written element
+/// of it comes from.
+fn run_tiles(tiles: &Tiles, bytes: [usize; 2], start: u64, mut write: impl FnMut(u64, u64)) {
     let [in_len, out_len] = bytes.map(|bytes| Tiles::pack_len(bytes) as u64);
     let threads = u64::from(THREADS);
     let (across, down) = (u64::from(tiles.across), 8 - u64::from(tiles.across));
@@ -212,13 +213,20 @@ fn run_tiles(tiles: &Tiles, bytes: [usize; 2], mut write: impl FnMut(u64, u64)) 
                 }
             }
         } else {
-            let whole = tiles.rows.min(height);
-            for i in 0..whole * columns {
-                let column = divide(i, tiles.out_magic);
-                assert_eq!(column, i / whole);
-                if i - column * whole < rows {
-                    take(column, i - column * whole);
+            let (is_first, is_last) = (row == 0, tiles.rows - row <= height);
+            let whole = if is_last { rows } else { height - 1 };
+            for column in 0..columns {
+                let skew = (start + to + column * tiles.out_column) % out_len;
+                let head = (out_len - skew) % out_len;
+                for first in (0..1 << down).map(|pack| pack * out_len + head) {
+                    if first + out_len <= whole {
+                        (0..out_len).for_each(|r| take(column, first + r));
+                    }
                 }
+                let head = head.min(rows);
+                let tail = (rows - head) % out_len;
+                (0..head).filter(|_| is_first).for_each(|r| take(column, r));
+                (rows - tail..rows).filter(|_| is_last).for_each(|r| take(column, r));
             }
         }
     }
@@ -313,7 +321,8 @@ fn every_element_is_moved_once() {
         match &road {
             Road::Tiles { column, .. } => {
                 roads[1] += 1;
-                run_tiles(&Tiles::new(&wide, *column, moved.bytes()), moved.bytes(), &mut write);
+                let tiles = Tiles::new(&wide, *column, moved.bytes());
+                run_tiles(&tiles, moved.bytes(), dst_start, &mut write);
             }
             Road::Planes { form, .. } => {
                 roads[3] += 1;
