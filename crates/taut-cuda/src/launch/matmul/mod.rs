@@ -348,13 +348,20 @@ fn multiply(stream: &Stream, choice: &Choice, product: &Product, count: u64) -> 
     unsafe { stream.launch(kernel, blocks(choice, count)?, [Arg::new(&product)]) }
 }
 
+/// Parts that a thread of the second pass adds at most, unless there are too many: all are on their way at once.
+const PARTS_OF_THREAD: u32 = 8;
+
+/// Threads that share the parts of a sum at most: a warp.
+const MOST_LANES: u32 = 32;
+
 /// Launches the second pass, which adds the parts of all rows.
 fn reduce(stream: &Stream, choice: &Choice, rows: &Product) -> Result<()> {
     let kernel = Kernel::MatmulReduce(choice.dtype);
-    let threads = rows.m * rows.n.div_ceil(4);
+    let lanes = rows.splits.div_ceil(PARTS_OF_THREAD).next_power_of_two().min(MOST_LANES);
+    let threads = rows.m * rows.n.div_ceil(4) * u64::from(lanes);
     let grid = grid([threads.div_ceil(kernel.threads().into()), 1], kernel.threads())?;
     // SAFETY: as above.
-    unsafe { stream.launch(kernel, grid, [Arg::new(rows)]) }
+    unsafe { stream.launch(kernel, grid, [Arg::new(&Product { lanes, ..*rows })]) }
 }
 
 /// The address of the workspace, 0 if none was planned.
