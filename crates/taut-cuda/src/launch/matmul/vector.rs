@@ -29,7 +29,7 @@ pub(super) fn choose(products: &Products, dtype: DType, card: &Card, product: &m
     let blocks = if major == Major::K { (n * count).div_ceil(covers) } else { n.div_ceil(covers) * count };
     let processors = u64::from(card.multiprocessors);
     let parts = (4 * processors / blocks.max(1)).min(2 * processors).min(k as u64 / least).max(1);
-    Way { kernel: Kernel::Matvec(dtype, major), blocks: n.div_ceil(covers), parts, tail: None, cycles: 0 }
+    Way::of(Kernel::Matvec(dtype, major), n.div_ceil(covers), parts)
 }
 
 /// Loads of a thread that are on their way at once: `kAhead` in the source.
