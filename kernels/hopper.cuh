@@ -191,7 +191,13 @@ __device__ __forceinline__ void store_blocks(u32 address, const u32 (&blocks)[4]
                  ::"r"(address), "r"(blocks[0]), "r"(blocks[1]), "r"(blocks[2]), "r"(blocks[3]) : "memory");
 }
 
-// The same with each block transposed on the way.
+// Two of them, at the addresses of lanes 0 to 15.
+__device__ __forceinline__ void store_blocks(u32 address, const u32 (&blocks)[2]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x2.shared::cta.b16 [%0], {%1, %2};"
+                 ::"r"(address), "r"(blocks[0]), "r"(blocks[1]) : "memory");
+}
+
+// Four with each block transposed on the way.
 __device__ __forceinline__ void store_blocks_transposed(u32 address, const u32 (&blocks)[4]) {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared::cta.b16 [%0], {%1, %2, %3, %4};"
                  ::"r"(address), "r"(blocks[0]), "r"(blocks[1]), "r"(blocks[2]), "r"(blocks[3]) : "memory");
@@ -231,12 +237,15 @@ template <bool kOuter> __device__ __forceinline__ u64 factor_at(u32 address, u32
 #define TAUT_OUT_56 TAUT_OUT_48 ", %48, %49, %50, %51, %52, %53, %54, %55"
 #define TAUT_OUT_64 TAUT_OUT_56 ", %56, %57, %58, %59, %60, %61, %62, %63"
 #define TAUT_OUT_72 TAUT_OUT_64 ", %64, %65, %66, %67, %68, %69, %70, %71"
-#define TAUT_OUT_96 \
+#define TAUT_OUT_88 \
     TAUT_OUT_72 ", %72, %73, %74, %75, %76, %77, %78, %79, " \
-    "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
-#define TAUT_OUT_128 \
+    "%80, %81, %82, %83, %84, %85, %86, %87"
+#define TAUT_OUT_96 TAUT_OUT_88 ", %88, %89, %90, %91, %92, %93, %94, %95"
+#define TAUT_OUT_112 \
     TAUT_OUT_96 ", " \
-    "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
+    "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
+#define TAUT_OUT_128 \
+    TAUT_OUT_112 ", " \
     "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 // Operands beyond the sums: both factors, whether to add, and where there is a choice whether each factor is kOuter.
 #define TAUT_PRODUCT(SHAPE, DTYPE, SUMS, A, B, ADD, OUTER) \
@@ -284,9 +293,15 @@ __device__ __forceinline__ void multiply_group(f32 (&sums)[kSums], u64 a, u64 b,
     } else if constexpr (kSums == 72) {
         TAUT_HALVES("m64n144k16", TAUT_OUT_72, "%72", "%73", "%74", ", %75, %76", TAUT_SUMS_32(0), TAUT_SUMS_32(32),
                     TAUT_SUMS_8(64));
+    } else if constexpr (kSums == 88) {
+        TAUT_HALVES("m64n176k16", TAUT_OUT_88, "%88", "%89", "%90", ", %91, %92", TAUT_SUMS_32(0), TAUT_SUMS_32(32),
+                    TAUT_SUMS_8(64), TAUT_SUMS_8(72), TAUT_SUMS_8(80));
     } else if constexpr (kSums == 96) {
         TAUT_HALVES("m64n192k16", TAUT_OUT_96, "%96", "%97", "%98", ", %99, %100", TAUT_SUMS_32(0), TAUT_SUMS_32(32),
                     TAUT_SUMS_32(64));
+    } else if constexpr (kSums == 112) {
+        TAUT_HALVES("m64n224k16", TAUT_OUT_112, "%112", "%113", "%114", ", %115, %116", TAUT_SUMS_32(0), TAUT_SUMS_32(32),
+                    TAUT_SUMS_32(64), TAUT_SUMS_8(96), TAUT_SUMS_8(104));
     } else {
         static_assert(kSums == 128);
         TAUT_HALVES("m64n256k16", TAUT_OUT_128, "%128", "%129", "%130", ", %131, %132", TAUT_SUMS_32(0), TAUT_SUMS_32(32),

@@ -23,7 +23,8 @@ struct Product {
     u32 onto;        // Onto::code in Rust
     u32 wide;        // dst is f32, whatever the dtype of a and b
     u32 packed;      // matvec_rows: the matrix takes 16-byte loads (1), and so does the vector (2)
-    u32 lanes;       // matvec_rows: that share a row, a power of two
+    u32 lanes;       // matvec_rows: that share a row; matmul_reduce: that share the parts of a run; a power of two
+    u32 width;       // matmul_parts: columns of a tile, a multiple of 8
     u32 turned;      // matmul_wgmma of tiles in pairs: dst is [products, n, m], bias [m], and out_of says boxes
 };
 

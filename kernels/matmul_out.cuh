@@ -16,12 +16,13 @@ __device__ __forceinline__ Out out_of(const Product& p) {
 // Sums of a thread that are stored at a time: 64 rows and 64 columns of a warpgroup.
 constexpr u32 kChunk = 32;
 constexpr u32 kBlocks = kChunk / 4;  // of 8 columns
+template <u32 kSums> constexpr u32 kChunksOf = (kSums + kChunk - 1) / kChunk;  // the last may have fewer
 
 // Calls f(number, chunk) for each chunk of 64 rows and 64 columns. Registers have no index: each chunk is copied to where
 // one piece of code is for all, and back.
 template <u32 kGroups, u32 kSums, typename F>
 __device__ __forceinline__ void each_chunk(f32 (&sums)[kGroups][kSums], F f) {
-    constexpr u32 kCount = kGroups * kSums / kChunk, kAcross = kSums / kChunk;
+    constexpr u32 kAcross = kChunksOf<kSums>, kCount = kGroups * kAcross;
     #pragma unroll 1
     for (u32 i = 0; i < kCount; ++i) {
         f32 x[kChunk];
@@ -29,7 +30,7 @@ __device__ __forceinline__ void each_chunk(f32 (&sums)[kGroups][kSums], F f) {
         for (u32 c = 0; c < kCount; ++c) {
             if (c == i) {
                 #pragma unroll
-                for (u32 j = 0; j < kChunk; ++j) x[j] = sums[c / kAcross][c % kAcross * kChunk + j];
+                for (u32 j = c % kAcross * kChunk, of = 0; of < kChunk && j < kSums; ++j, ++of) x[of] = sums[c / kAcross][j];
             }
         }
         f(i, x);
@@ -37,7 +38,7 @@ __device__ __forceinline__ void each_chunk(f32 (&sums)[kGroups][kSums], F f) {
         for (u32 c = 0; c < kCount; ++c) {
             if (c == i) {
                 #pragma unroll
-                for (u32 j = 0; j < kChunk; ++j) sums[c / kAcross][c % kAcross * kChunk + j] = x[j];
+                for (u32 j = c % kAcross * kChunk, of = 0; of < kChunk && j < kSums; ++j, ++of) sums[c / kAcross][j] = x[of];
             }
         }
     }
@@ -132,6 +133,31 @@ __device__ __forceinline__ void activate_all(const Product& p, f32 (&sums)[kGrou
     });
 }
 
+// Two blocks of 8 columns of a thread's rows, as words of 16-bit pairs; relu is part of the rounding.
+template <typename T> __device__ __forceinline__ void round_blocks(const Product& p, const f32* sums, u32 (&words)[4]) {
+    #pragma unroll
+    for (u32 w = 0; w < 4; ++w) {
+        const f32 low = sums[2 * w], high = sums[2 * w + 1];
+        words[w] = p.activation == 1 ? pack_relu_pair<T>(low, high) : pack_pair<T>(low, high);
+    }
+}
+
+// Rounds 64 rows of a warpgroup to where they lie as in dst: kCols columns, or the first `cols` of them, a multiple of 8.
+template <typename T, u32 kCols>
+__device__ __forceinline__ void round_rows(const Product& p, const f32* sums, u32 to, u32 cols = kCols) {
+    static_assert(kCols % 16 == 0);
+    const u32 lane = threadIdx.x % 32, y = threadIdx.x / 32 % 4 * 16 + lane % 16;
+    to += y * cols * u32(sizeof(T)) + lane / 16 * 16;
+    #pragma unroll
+    for (u32 b = 0; b < kCols / 8; b += 2) {
+        if (8 * b >= cols) break;
+        u32 words[4];
+        round_blocks<T>(p, sums + 4 * b, words);
+        if (8 * (b + 1) < cols) store_blocks(to + b * 16, words);
+        else store_blocks(to + b * 16, {words[0], words[1]});
+    }
+}
+
 // The way out of a warpgroup through shared memory: batches of boxes, in turn.
 template <typename T, typename S> struct Outlet {
     const TensorMap& map;
@@ -212,6 +238,22 @@ template <typename T, typename S> struct Outlet {
                 }
             }
             turn += batch % S::kRoom == S::kRoom - 1;
+        }
+    }
+
+    // The same of no multiple of 64 columns, in rows as those of dst.
+    template <u32 kSums> __device__ __forceinline__
+    void send_rows(const Product& p, const f32 (&sums)[1][kSums], const Work& work, u32 row0) const {
+        #pragma unroll
+        for (u32 col = 0; col < S::kN; col += S::kOutCols) {
+            drain();
+            round_rows<T, S::kOutCols>(p, sums[0] + col / 2, at);
+            copy_out_fence();
+            group_wait(id);
+            if (leads) {
+                copy_box_out(map, at, work.n0 + col, row0, work.product);
+                copy_out_commit();
+            }
         }
     }
 

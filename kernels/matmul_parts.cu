@@ -1,17 +1,24 @@
 // matmul_parts.cu: products as in matmul_wgmma.cu of few tiles. Of so few that most of the card would have none, the blocks of a
-// cluster take one tile, each a part of k, and add up through each other's shared memory; alone, a block takes one of the widths
-// with which as many tiles as the card has multiprocessors come out.
+// cluster take one tile, each a part of k, and add up through each other's shared memory; alone, a block takes a tile of so many
+// columns (p.width) that about as many tiles as the card has multiprocessors come out: wgmma multiplies all Shape::kN, of which
+// those beyond are whatever lies in the ring, and are dropped. Where that still leaves most of the card idle, tiles are cut into
+// shares of k, whose sums matmul_reduce adds.
 //
 // One thread of a block starts bulk copies of both operands into a ring of stages; warpgroups of 64 rows each multiply. Every
 // block then lays its sums where the ring was, in rows; when all blocks have, each takes some of the rows, adds them up in the
 // order of the parts, so that the bits do not depend on who adds, and stores them. Who has nobody to add to rounds at once, and
 // the copy engine stores, if it can and there is no more to do than a bias and relu.
 //
-// Launch     1-D, a cluster for each tile of each product; in clusters of 1 to 8, the parts of k, some of which may be empty;
-//            Shape::kThreads threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
+// Shared memory: stages of kBytes, first the rows of a, then those of b, each of 128 bytes; then in their place the sums, rows of
+// kRowBytes, or what is rounded of them, in boxes. Barriers: of each stage one that its bytes have come, one that all warps have
+// read it; 1 when nobody reads the ring any more, 2 and 3 of a warpgroup, before its boxes go out.
+//
+// Launch     1-D, a cluster for each tile of each share of k of each product; in clusters of 1 to 8, the parts of a share, some of
+//            which may be empty; Shape::kThreads threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
 // Requires   a_map and b_map as in matmul_wgmma.cu, but for boxes of a along k where m is below Shape::kM: these have m rows, in
-//            eights; k at least 1. dst_map in boxes of 64 rows and Shape::kOutCols columns, if out_of says so: of 64 as those of
-//            operands, of others as in dst.
+//            eights; and those of b along k have p.width. k at least 1, p.k_part a multiple of kStep<T> if there are shares;
+//            p.width a multiple of 8 up to Shape::kN, and that if b lies across k. dst_map in boxes of 64 rows, if out_of says
+//            so: of 64 columns as those of operands, or where p.width is no multiple of that, of all as they lie in dst.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu.
 // Bound by   what L2 and memory bring; for short k, the latencies of copies and of the cluster.
@@ -24,7 +31,6 @@ template <u32 kM_, u32 kN_, u32 kStages_> struct Shape {
     static constexpr u32 kMultiply = kM / 64 * 128, kThreads = kMultiply + 32, kWarps = kMultiply / 32;
     // Warps take all columns of a row, or a half of them, 4 to a lane; of less than 128 columns the last lanes take none.
     static constexpr u32 kHalves = (kN + 127) / 128;
-    static constexpr u32 kOutCols = kN % 64 == 0 ? 64 : kN;  // of a box of results
     // Of sums: what is added to a multiple of 128 bytes lets the eight rows that a warp writes at a time meet all banks.
     static constexpr u32 kRowBytes = kN * sizeof(f32) + 32;
     static_assert((kM == 64 || kM == 128) && kWarps % kHalves == 0 && kM * kRowBytes <= kStages * kBytes);
@@ -98,30 +104,31 @@ void store_together(const Product& p, f32 (&x)[kTogether][kCols], u64 at, u64 st
     }
 }
 
-// Rounds the sums of a warpgroup and sends them out, by way of `at`. In boxes of 64 columns packs lie as in a ring's.
+// Rounds the sums of a warpgroup and sends them out, by way of `at`: in boxes of 64 columns, where packs lie as in a ring's, or
+// in one of all p.width.
 template <typename T, typename S>
 __device__ __forceinline__
 void send_whole(const Product& p, const f32 (&sums)[S::kN / 2], const TensorMap& map, u32 at, u32 m0, u32 n0, u32 product) {
-    const u32 lane = threadIdx.x % 32, y = threadIdx.x / 32 % 4 * 16 + lane % 16;
-    #pragma unroll
-    for (u32 b = 0; b < S::kN / 8; b += 2) {
-        u32 words[4];
+    const bool in_boxes = p.width % 64 == 0;
+    if (in_boxes) {
+        const u32 lane = threadIdx.x % 32, y = threadIdx.x / 32 % 4 * 16 + lane % 16;
         #pragma unroll
-        for (u32 w = 0; w < 4; ++w) {
-            const f32 low = sums[4 * b + 2 * w], high = sums[4 * b + 2 * w + 1];
-            words[w] = p.activation == 1 ? pack_relu_pair<T>(low, high) : pack_pair<T>(low, high);
+        for (u32 b = 0; b < S::kN / 8; b += 2) {
+            if (8 * b >= p.width) break;
+            u32 words[4];
+            round_blocks<T>(p, sums + 4 * b, words);
+            const u32 pack = b % 8 + lane / 16;
+            store_blocks(at + b / 8 * kBoxBytes + y * 128 + (pack ^ y % 8) * 16, words);
         }
-        const u32 pack = b % (S::kOutCols / 8) + lane / 16;
-        const u32 box = at + b / (S::kOutCols / 8) * kBoxBytes + y * S::kOutCols * u32(sizeof(T));
-        store_blocks(box + (S::kOutCols == 64 ? pack ^ y % 8 : pack) * 16, words);
+    } else {
+        round_rows<T, S::kN>(p, sums, at, p.width);
     }
     copy_out_fence();
     group_wait(2 + threadIdx.x / 128);
     if (threadIdx.x % 128 != 0) return;
-    #pragma unroll
-    for (u32 i = 0; i < S::kN / S::kOutCols; ++i) {
-        copy_box_out(map, at + i * kBoxBytes, n0 + i * S::kOutCols, m0, product);
-    }
+    const u32 cols = in_boxes ? 64 : p.width;
+    #pragma unroll 1
+    for (u32 i = 0; i * cols < p.width; ++i) copy_box_out(map, at + i * kBoxBytes, n0 + i * cols, m0, product);
     copy_out_commit();
     copy_out_wait<0>();
 }
@@ -153,41 +160,42 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     __syncthreads();
     const u32 parts = cluster_size(), part = cluster_rank();
     u32 index = cluster_index();
-    const u32 product = divide(index, tiles_of(p, S::kM, S::kN));
-    const Tile tile = tile_at(p, S::kM, S::kN, index, 0);
+    u32 share = divide(index, tiles_of(p, S::kM, p.width));
+    const u32 product = divide(share, p.splits);
+    const Work work = work_of<T>(tile_at(p, S::kM, p.width, index, share), share, product);
     // The first parts have a step more, if they are not alike.
-    u32 more = u32((p.k + kStep<T> - 1) / kStep<T>);
+    u32 more = work.steps;
     const u32 least = divide(more, parts), steps = least + (part < more), first = part * least + min(part, more);
     follow();
     Ring<S::kStages> ring;
 
     if (threadIdx.x >= S::kMultiply) {
         // Rows outside would take longer to come than others: of few rows the box has no more.
-        const u32 rows = kA == Major::K ? min((u32(p.m) + 7) & ~7u, S::kM) : S::kM, bytes = (rows + S::kN) * 128;
+        const u32 rows = kA == Major::K ? min((u32(p.m) + 7) & ~7u, S::kM) : S::kM, bytes = (rows + p.width) * 128;
         // An operand that all products share has one place.
         const u32 a_product = p.batch.stride[0][0] == 0 ? 0 : product;
         const u32 b_product = p.batch.stride[1][0] == 0 ? 0 : product;
         #pragma unroll 1
         for (u32 step = 0; threadIdx.x == S::kMultiply && step < steps; ++step, ring.next()) {
             const u32 barrier = full + 8 * ring.stage, to = ring_at + ring.stage * S::kBytes;
-            const u32 k = (first + step) * kStep<T>;
+            const u32 k = work.k0 + (first + step) * kStep<T>;
             barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
             barrier_expect(barrier, bytes);
-            A::fetch(to, a_map, u32(tile.m0), k, a_product, barrier);
-            B::fetch(to + S::kABytes, b_map, u32(tile.n0), k, b_product, barrier);
+            A::fetch(to, a_map, work.m0, k, a_product, barrier);
+            B::fetch(to + S::kABytes, b_map, work.n0, k, b_product, barrier);
         }
         return;  // the others wait for what is on its way, and clusters do not wait for who has ended
     }
 
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, rows_at = warp / 4 * 64;
     const u32 first_col = warp % S::kHalves * 128 + lane * kCols;
-    const u64 col = tile.n0 + first_col;
-    const u32 cols = first_col < S::kN ? left_of(p.n, col, kCols) : 0;
+    const u64 col = work.n0 + first_col;
+    const u32 cols = first_col < p.width ? left_of(p.n, col, kCols) : 0;
     const bool whole = kIsHalf<T> && parts == 1 && out_of(p) == Out::Boxes && !p.onto && p.activation <= 1;
     f32 term[kCols] = {};
     Bias<T, S::kN> bias;
-    if (p.bias && whole) bias.bring(p, tile.n0);
-    else if (p.bias) load_bias<T>(term, p, col, cols);
+    if (p.bias && whole) bias.bring(p, work.n0);
+    else if (p.bias && !p.partial) load_bias<T>(term, p, col, cols);
     const auto leave = [&](u32 barrier) {
         if (lane == 0) barrier_arrive(barrier);
     };
@@ -220,7 +228,7 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             f32 (&all)[1][S::kN / 2] = reinterpret_cast<f32 (&)[1][S::kN / 2]>(sums);
             if (p.bias) bias.add_to(all);
             const u32 box = ring_at + rows_at * S::kN * u32(sizeof(T));
-            return send_whole<T, S>(p, sums, dst_map, box, u32(tile.m0) + rows_at, u32(tile.n0), product);
+            return send_whole<T, S>(p, sums, dst_map, box, work.m0 + rows_at, work.n0, product);
         }
     }
     const u32 own = ring_at + (warp * 16 + lane / 4) * S::kRowBytes + lane % 4 * 8;
@@ -232,7 +240,7 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
 
     // The warps of all blocks take rows in turn.
     const u32 first_row = (part * S::kWarps + warp) / S::kHalves, step_rows = parts * S::kWarps / S::kHalves;
-    const u32 end = first_col < S::kN ? left_of(p.m, tile.m0, S::kM) : 0;
+    const u32 end = cols > 0 ? left_of(p.m, work.m0, S::kM) : 0;
     const u32 at = ring_at + first_col * sizeof(f32);
     switch (parts) {
         case 1: break;
@@ -245,7 +253,17 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         default: add_up<S, 8>(at, first_row, end);
     }
     cluster_arrive();  // what the others have is read: the sums were stored
-    const u64 to = (product * p.m + tile.m0) * p.n + col;
+    if (p.partial) {
+        const u64 stride = partial_stride(p);
+        f32* to = p.partial + share * p.part_step + (product * p.m + work.m0) * stride + col;
+        #pragma unroll 4
+        for (u32 row = first_row; row < end; row += step_rows) {
+            store(to + row * stride, bits_as<Run>(load_shared(at + row * S::kRowBytes)));
+        }
+        cluster_await();
+        return;
+    }
+    const u64 to = (product * p.m + work.m0) * p.n + col;
     #pragma unroll 1
     for (u32 row = first_row; row < end; row += kTogether * step_rows) {
         f32 x[kTogether][kCols];

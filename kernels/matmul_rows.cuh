@@ -81,14 +81,14 @@ __device__ __forceinline__ void store_ends(const Product& p, Out* to, u32 rows, 
 template <typename Out, u32 kGroups, u32 kSums>
 __device__ __forceinline__
 void store_rows(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u64 row0, u32 at) {
-    constexpr u32 kAcross = kSums / kChunk, kLen = kWordLen<Out>;
+    constexpr u32 kAcross = kChunksOf<kSums>, kLen = kWordLen<Out>;
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
     each_chunk(sums, [&](u32 i, f32 (&x)[kChunk]) {
         __syncwarp();  // the chunk before has been read
         stage(at, x);
         __syncwarp();
         const u64 row = row0 + i / kAcross * 64 + warp * 16, col = work.n0 + i % kAcross * 64;
-        const u32 rows = left_of(p.m, row, 16), cols = left_of(p.n, col, 64);
+        const u32 rows = left_of(p.m, row, 16), cols = left_of(min(p.n, u64(work.n0) + 2 * kSums), col, 64);
         Out* to = static_cast<Out*>(p.dst) + (work.product * p.m + row) * p.n + col;
         #pragma unroll 1
         for (u32 j = 0; j < 4 / kLen; ++j) {
@@ -103,13 +103,13 @@ void store_rows(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work,
 template <u32 kGroups, u32 kSums>
 __device__ __forceinline__
 void store_partial(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u64 row0) {
-    constexpr u32 kAcross = kSums / kChunk;
+    constexpr u32 kAcross = kChunksOf<kSums>;
     const u64 stride = partial_stride(p);
     const u32 lane = threadIdx.x % 32;
     each_chunk(sums, [&](u32 i, f32 (&x)[kChunk]) {
         const u64 row = row0 + i / kAcross * 64 + threadIdx.x / 32 % 4 * 16 + lane / 4;
         const u64 col = work.n0 + i % kAcross * 64 + lane % 4 * 2;
-        const u32 cols = left_of(p.n, col, 64), rows = (row < p.m) + (row + 8 < p.m);
+        const u32 cols = left_of(min(p.n, u64(work.n0) + 2 * kSums), col, 64), rows = (row < p.m) + (row + 8 < p.m);
         f32* to = p.partial + work.part * p.part_step + (work.product * p.m + row) * stride + col;
         #pragma unroll
         for (u32 h = 0; h < 2; ++h) {

@@ -12,7 +12,12 @@ template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     // Boxes of a warpgroup that go out together, and how many such batches there is room for: two, in turn, or all in one.
     static constexpr bool kAllInOne = kN == 64 || kN == 192;
     static constexpr u32 kBatch = kAllInOne ? kN / 64 : kRows / 64, kRoom = kAllInOne ? 1 : 2;
-    static constexpr u32 kBoxes = kRoom * kBatch, kOutBytes = (kBoxes > 1 ? kBoxes : 2) * kBoxBytes;
+    static constexpr u32 kBoxes = kRoom * kBatch;
+    // Of no multiple of 64 columns all go out as they lie in dst, at once or, where there is no room, one half after the other.
+    static constexpr bool kInBoxes = kN % 64 == 0;
+    static constexpr u32 kOutCols = kN > 208 ? kN / 2 : kN;
+    static constexpr u32 kLeast = kInBoxes ? kBoxes * kBoxBytes : 64 * kOutCols * 2;
+    static constexpr u32 kOutBytes = kLeast > 2 * kBoxBytes ? kLeast : 2 * kBoxBytes;
     static constexpr u32 kBarriers = 2 * kStages + 4;  // of stages, and of batches
     static_assert(kRows % 64 == 0 && (kTeam == 1 || kTeam == 2));
 };

@@ -13,7 +13,8 @@
 // Launch     1-D, at most a block for each tile of each part of k of each product; in clusters of 1, or of 2 if kTeam is 2;
 //            384 threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
 // Requires   a_map and b_map: 3-D, the contiguous axis, the other, products; boxes as in Side; k at least 1. dst_map
-//            likewise in boxes of 128 bytes and 64 rows, 32 if p.turned and p.wide, if out_of says so (else any). k_part a
+//            likewise in boxes of 128 bytes and 64 rows, 32 if p.turned and p.wide, if out_of says so (else any); of tiles of
+//            no multiple of 64 columns, which are never turned, in boxes of Shape::kOutCols as they lie in dst. k_part a
 //            multiple of kStep<T>, unless there is one part. Of f32, p.wide is set and p.turned is not.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu. Where the copy engine adds to f32, what is below 2^-126 counts as zero.
@@ -63,7 +64,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         for (u32 index = blockIdx.x; threadIdx.x == 0 && index < works; index += gridDim.x) {
             const Work work = next;
             const u32 m0 = work.m0, n0 = work.n0;
-            const bool adds = out_of(p) == Out::WideBoxes && p.onto;
+            const bool adds = S::kInBoxes && out_of(p) == Out::WideBoxes && p.onto;
             constexpr u32 kBoxes = S::kM / 64 * (S::kN / 32), kAcross = S::kN / 32, kDown = S::kM / 32;
             // An operand that all products share has one place.
             const u32 a_product = p.batch.stride[0][0] == 0 ? 0 : work.product;
@@ -93,8 +94,9 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const u32 group = threadIdx.x / 128 - 1;
     const u32 rows_at = S::kTeam == 2 ? group * S::kRows : 0;
     const bool has_bias = p.bias && !p.partial;
-    const Out out = out_of(p);
-    constexpr bool kTurns = S::kPairs && kIsHalf<T>;
+    // Tiles of no multiple of 64 columns have one way of boxes.
+    const Out out = S::kInBoxes || !(p.onto || p.wide) ? out_of(p) : Out::Directly;
+    constexpr bool kTurns = S::kPairs && S::kInBoxes && kIsHalf<T>;
     const bool turned = kTurns && p.turned;
     const u32 boxes = ring_at + S::kStages * S::kBytes + group * S::kOutBytes;
     const u32 staged = boxes + threadIdx.x / 32 % 4 * kStagedBytes;  // of a warp, in launches without boxes
@@ -144,6 +146,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         if (p.partial) store_partial(p, sums, work, row0);
         else if (out == Out::Directly && (!kIsHalf<T> || p.wide)) store_rows<f32>(p, sums, work, row0, staged);
         else if (out == Out::Directly) store_rows<T>(p, sums, work, row0, staged);
+        else if constexpr (!S::kInBoxes) outlet.send_rows(p, sums, work, row0);
         else if (out == Out::WideBoxes) outlet.send_wide(p, sums, work, row0);
         else if constexpr (kIsHalf<T>) {
             if (p.onto) outlet.template send<true, false>(p, sums, work, row0);

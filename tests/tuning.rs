@@ -208,7 +208,7 @@ fn damage_is_refused(at: &At) -> Check {
     let entry = "f16 f16, 1, 2048 x 2112 x 7168, k k: MatmulWgmma(F16, [K, K], Broad), 1, 1536 3\n";
     prop_assert!(text.ends_with(entry), "{}", text);
     for (from, to, line) in [
-        ("tuning 1", "tuning 2", 1),
+        ("tuning 2", "tuning 3", 1),
         ("card:", "cart:", 2),
         ("9.0", "9", 3),
         ("132", "-132", 4),

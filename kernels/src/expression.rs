@@ -215,10 +215,13 @@ impl Kernel {
             Kernel::Matmul(_, _, tile) => 4 * 64 * (tile.extent().0 + tile.extent().1),
             Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulGrouped(_, _, tile) => {
                 let (m, n) = self.extent();
-                // Boxes of 8 KiB of each of two warpgroups (`Shape::kBoxes`), and 1 KiB to begin on a multiple of that.
-                let boxes = if matches!(tile, Tile::Broad) { 3 } else { 2 * (m / team(tile) / 64) };
-                let out = 2 * boxes * 8;
-                stages(tile) * 128 * (m + n) + (out + 1) * 1024
+                // `Shape::kOutBytes` of each of two warpgroups, and 1 KiB to begin on a multiple of that.
+                let out = match tile {
+                    Tile::Broad => 3 * 8192,
+                    Tile::N176 => 64 * 176 * 2,
+                    _ => 2 * (m / team(tile) / 64) * 8192,
+                };
+                stages(tile) * 128 * (m + n) + 2 * out + 1024
             }
             Kernel::MatmulParts(_, _, strip) => {
                 let (m, n) = strip.extent();
@@ -295,13 +298,13 @@ impl Kernel {
 
 /// Warpgroups that share a tile of `matmul_wgmma.cu` or `matmul_grouped.cu`. Those of smaller tiles have one each, in turn.
 const fn team(tile: Tile) -> u32 {
-    if matches!(tile, Tile::Large | Tile::Broad) { 2 } else { 1 }
+    if matches!(tile, Tile::Large | Tile::N224 | Tile::Broad | Tile::N176) { 2 } else { 1 }
 }
 
 /// Stages of `matmul_wgmma.cu` and `matmul_grouped.cu`: as many as there is room for.
 const fn stages(tile: Tile) -> u32 {
     match tile {
-        Tile::Large | Tile::Broad => 4,
+        Tile::Large | Tile::N224 | Tile::Broad | Tile::N176 => 4,
         Tile::Medium => 5,
         Tile::Small => 8,
         Tile::Tiny => 10,
@@ -316,7 +319,7 @@ const fn warps(tile: Tile, width: usize) -> (u32, u32) {
         (Tile::Large, _) => (4, 32),
         (Tile::Medium, 32) => (2, 16),
         (Tile::Medium, _) => (4, 16),
-        (Tile::Small | Tile::Broad | Tile::Tiny, _) => (1, 16),
+        _ => (1, 16),
     }
 }
 
@@ -330,7 +333,7 @@ const fn blocks(tile: Tile, width: usize) -> u32 {
         (Tile::Medium, 128) => 2,
         (Tile::Medium, _) => 1,
         (Tile::Small, 32 | 64) => 16,
-        (Tile::Small | Tile::Broad | Tile::Tiny, _) => 8,
+        _ => 8,
     }
 }
 

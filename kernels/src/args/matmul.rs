@@ -106,8 +106,11 @@ pub struct Product {
     pub wide: u32,
     /// Of `matvec_rows`: 1 if `b` takes 16-byte loads along `k`, plus 2 if `a` does too.
     pub packed: u32,
-    /// Of `matvec_rows`: threads that share a column of `b`, a power of two up to 32.
+    /// Of `matvec_rows`: threads that share a column of `b`; of `matmul_reduce`: those that share the parts of a sum. A power of
+    /// two, of `matmul_reduce` up to 32.
     pub lanes: u32,
+    /// Of `matmul_parts`: columns of a tile, a multiple of 8.
+    pub width: u32,
     /// Of `matmul_wgmma`: 1 if `dst` is `[products, n, m]`, which then goes out in boxes of 16-bit elements.
     pub turned: u32,
 }

@@ -71,7 +71,7 @@ impl Kernel {
         for dtype in halves {
             for majors in Major::PAIRS {
                 all.extend(Tile::ALL.map(|tile| Kernel::Matmul(dtype, majors, tile)));
-                let tiles = Tile::of_wgmma(dtype);
+                let tiles = Tile::of_wgmma(dtype, majors);
                 all.extend(tiles.map(|tile| Kernel::MatmulWgmma(dtype, majors, tile)));
                 let strips = Strip::of(dtype, majors);
                 all.extend(strips.map(|strip| Kernel::MatmulParts(dtype, majors, strip)));

@@ -63,23 +63,31 @@ pub enum Tile {
     Broad,
     /// For so little that [`Tile::Small`] leaves most of the card idle: likewise.
     Tiny,
+    /// 128 x 224: this and the next where such widths leave less of the card idle in the last round; likewise, and only where the
+    /// second operand lies along `k`.
+    N224,
+    /// 128 x 176.
+    N176,
 }
 
 impl Tile {
     /// Those of all kernels of tiles; `ALL[tile as usize] == tile`.
     pub const ALL: [Tile; 3] = [Tile::Large, Tile::Medium, Tile::Small];
 
-    /// Those of `matmul_wgmma.cu` for such elements.
-    pub fn of_wgmma(dtype: DType) -> impl Iterator<Item = Tile> {
-        let more = dtype != DType::F32;
-        Tile::ALL.into_iter().chain([Tile::Broad, Tile::Tiny].into_iter().filter(move |_| more))
+    /// Those of `matmul_wgmma.cu` for such operands.
+    pub fn of_wgmma(dtype: DType, majors: [Major; 2]) -> impl Iterator<Item = Tile> {
+        let halves = (dtype != DType::F32).then_some([Tile::Broad, Tile::Tiny]);
+        let along_k = (dtype != DType::F32 && majors[1] == Major::K).then_some([Tile::N224, Tile::N176]);
+        Tile::ALL.into_iter().chain(halves.into_iter().chain(along_k).flatten())
     }
 
     /// Rows and columns of the output of a product.
     pub const fn extent(self) -> (u32, u32) {
         match self {
             Tile::Large => (128, 256),
+            Tile::N224 => (128, 224),
             Tile::Broad => (128, 192),
+            Tile::N176 => (128, 176),
             Tile::Medium => (128, 128),
             Tile::Small | Tile::Tiny => (64, 64),
         }
@@ -93,7 +101,7 @@ impl Tile {
     /// Blocks that share a multiprocessor.
     pub const fn blocks(self) -> u32 {
         match self {
-            Tile::Large | Tile::Broad => 1,
+            Tile::Large | Tile::N224 | Tile::Broad | Tile::N176 => 1,
             Tile::Medium => 2,
             Tile::Small | Tile::Tiny => 4,
         }

@@ -19,6 +19,9 @@ const ROWS: u32 = 64;
 /// Rows of a box of `f32` results in turned roles: elements in a row of one.
 const TURNED_WIDE_ROWS: u32 = 32;
 
+/// Columns of a box of results at most that lie there as in `dst`.
+const MOST_OUT_COLUMNS: u32 = 208;
+
 /// One factor. Axes are extents and strides, in elements.
 struct Factor {
     address: u64,
@@ -41,17 +44,14 @@ pub(super) fn factors(
 ) -> Result<[TensorMap; 2]> {
     let Product { a, b, m, n, k, a_m, a_k, b_k, b_n, ref batch, .. } = *product;
     let tile = kernel.extent();
-    // `matmul_parts.cu` brings no rows that a product of few does not have.
-    let of_a = match kernel {
-        Kernel::MatmulParts(..) => u64::from(tile.0).min(m.next_multiple_of(8)) as u32,
-        _ => tile.0,
+    let (of_a, of_b) = match kernel {
+        // No rows that a product of few does not have, and columns as the launch cuts them.
+        Kernel::MatmulParts(..) => (u64::from(tile.0).min(m.next_multiple_of(8)) as u32, product.width),
+        _ if kernel.pairs() => (tile.0, tile.1 / 2),
+        _ => tile,
     };
-    let rows = |major, extent: u32, halves: bool| match major {
-        Major::K if halves => extent / 2,
-        Major::K => extent,
-        Major::Outer => ROWS,
-    };
-    let (of_a, of_b) = (rows(majors[0], of_a, false), rows(majors[1], tile.1, kernel.pairs()));
+    let rows = |major, extent: u32| if major == Major::K { extent } else { ROWS };
+    let (of_a, of_b) = (rows(majors[0], of_a), rows(majors[1], of_b));
     let [a_step, b_step] = batch.stride.map(|strides| strides[0]);
     let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], rows: of_a };
     let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], rows: of_b };
@@ -69,30 +69,31 @@ pub(super) fn factors(
     Ok([map(a)?, map(b)?])
 }
 
-/// That of `dst` for `matmul_parts.cu`, in boxes of the columns of a tile if those are no multiple of [`ROWS`].
-pub(super) fn whole(stream: &Stream, product: &Product, dtype: DType, columns: u32) -> Result<TensorMap> {
-    let Product { dst, m, n, ref batch, wide, .. } = *product;
-    if !goes_in_boxes(product) || wide != 0 {
-        return Ok(TensorMap::default()); // stored without
-    }
-    let boxes = match columns.is_multiple_of(ROWS) {
-        true => Boxes::of(ROWS, dtype),
-        false => Boxes { columns, rows: ROWS, swizzle: sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_NONE },
-    };
-    encode(stream, (elements(dtype), dtype.size()), dst, n, [(m, n), (batch.numel, m * n)], boxes)
-}
-
 /// That of `dst`. What lies outside is dropped.
-pub(super) fn results(stream: &Stream, product: &Product, dtype: DType) -> Result<TensorMap> {
-    if !goes_in_boxes(product) {
+pub(super) fn results(stream: &Stream, product: &Product, dtype: DType, kernel: Kernel) -> Result<TensorMap> {
+    let Product { dst, m, n, ref batch, wide, turned, .. } = *product;
+    let columns = out_columns(kernel, product.width);
+    let is_special = columns.is_some() || matches!(kernel, Kernel::MatmulParts(..));
+    if !goes_in_boxes(product) || is_special && wide != 0 {
         return Ok(TensorMap::default()); // stored without
     }
-    let Product { dst, m, n, ref batch, wide, turned, .. } = *product;
     let out = if wide == 0 { dtype } else { DType::F32 };
     let (rows, row) = if turned == 0 { (m, n) } else { (n, m) };
     let of_box = if turned != 0 && wide != 0 { TURNED_WIDE_ROWS } else { ROWS };
-    let boxes = Boxes::of(of_box, out);
+    let boxes = columns.map_or(Boxes::of(of_box, out), |columns| Boxes {
+        columns,
+        rows: ROWS,
+        swizzle: sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_NONE,
+    });
     encode(stream, (elements(out), out.size()), dst, row, [(rows, row), (batch.numel, m * n)], boxes)
+}
+
+/// Columns of the boxes of results where tiles have no whole number of [`ROWS`] of them: all, or a half of more than there is
+/// room for (`kOutCols` in `matmul_stages.cuh`).
+fn out_columns(kernel: Kernel, width: u32) -> Option<u32> {
+    let columns = if matches!(kernel, Kernel::MatmulParts(..)) { width } else { kernel.extent().1 };
+    let of_box = if columns > MOST_OUT_COLUMNS { columns / 2 } else { columns };
+    (!columns.is_multiple_of(ROWS)).then_some(of_box)
 }
 
 /// The same products with the factors in turned roles, where `kernel` can turn the results back on their way out and needs
@@ -105,7 +106,8 @@ pub(super) fn turned(product: &Product, kernel: Kernel) -> Option<(Product, Kern
     let Kernel::MatmulWgmma(dtype, [of_a, of_b], tile) = kernel else { return None };
     let (tiles, turned) = (Tiles::new(kernel, m, n), Tiles::new(kernel, n, m));
     let loses = turned.down * turned.right > tiles.down * tiles.right || tiles.in_pairs && !turned.in_pairs;
-    if !kernel.pairs() || dtype == DType::F32 || !goes_in_boxes(product) || loses {
+    let turns = kernel.pairs() && out_columns(kernel, 0).is_none() && dtype != DType::F32;
+    if !turns || !goes_in_boxes(product) || loses {
         return None;
     }
     let [a_step, b_step] = batch.stride;

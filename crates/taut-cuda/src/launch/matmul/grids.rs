@@ -27,7 +27,8 @@ pub(super) fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
         }
         kernel @ Kernel::MatmulParts(..) => {
             let cluster = choice.cluster;
-            let grid = grid([choice.blocks * count * u64::from(cluster), 1], threads)?;
+            let blocks = choice.blocks * count * u64::from(splits) * u64::from(cluster);
+            let grid = grid([blocks, 1], threads)?;
             return Ok(Grid { shared_bytes: kernel.shared_bytes(), cluster, ..grid });
         }
         _ => (choice.blocks, u32::try_from(count).unwrap_or(u32::MAX)),
@@ -43,7 +44,8 @@ const MANY_ROUNDS: u64 = 8;
 pub(super) fn staying(kernel: Kernel, product: &Product, count: u64, processors: u32) -> Result<Grid> {
     let Tiles { down, right, in_pairs } = Tiles::new(kernel, product.m, product.n);
     let (works, processors) = (down * right * u64::from(product.splits) * count, u64::from(processors));
-    let paired = in_pairs && works >= processors;
+    // Nearly: of 128 tiles on 132 multiprocessors, too.
+    let paired = in_pairs && works + processors / 16 >= processors;
     let (most, cluster) = if paired { (processors / 2 * 2, 2_u32) } else { (processors, 1) };
     // Of many rounds the last is seldom a whole one: as few blocks as take no more rounds need less power.
     let rounds = works.div_ceil(most.max(1));

@@ -225,7 +225,7 @@ fn list(
         let product = Product { a: a.pointer(), b: b.pointer(), dst: dst.pointer(), ..member.product };
         end += units(kernel, &product, paired);
         [list.a[i], list.b[i]] = boxes::factors(stream, &product, dtype, majors, kernel)?;
-        list.out[i] = boxes::results(stream, &product, dtype)?;
+        list.out[i] = boxes::results(stream, &product, dtype, kernel)?;
         list.dst[i] = product.dst;
         let counted = [product.m, product.n, product.k, end].map(u32::try_from);
         let [Ok(m), Ok(n), Ok(k), Ok(end)] = counted else {

@@ -1,7 +1,7 @@
 //! Which kernel computes products of matrices: a model of their times. Nothing is measured, so that equal problems
 //! always run alike.
 
-use super::{Pick, Tail, Way, boxes::ROW_BYTES, thin, vector::on_packs};
+use super::{Pick, Tail, Way, strips, thin, vector::on_packs};
 use crate::Card;
 use taut_core::{DType, Layout, Precision, Products};
 use taut_kernels::{Copies, Kernel, Major, Strip, Tile, args::PARTIAL_PACK, pack_len};
@@ -18,27 +18,20 @@ pub(super) const MOST_PARTS: u64 = 64;
 /// The most workspace that is worth a split.
 const MOST_WORKSPACE: u64 = 32 << 20;
 
+/// Cycles of a second pass however little there is to add, more where its blocks find no room beside the first, and bytes of sums that a multiprocessor stores in a cycle for it and
+/// that are read again.
+const SECOND_PASS: u64 = 4000;
+const NO_ROOM: u64 = 2000;
+const SUMS_BYTES: u64 = 10;
+
+/// Columns of a thin tile from which on it brings the rows less often, but has less on its way.
+const WIDEST: u64 = 32;
+
 /// Cycles from the end of one kernel to the work of the next.
 pub(super) const SECOND_LAUNCH: u64 = 3000;
 
-/// Cycles in which the blocks of a cluster meet, and those that each of them adds; bytes that one reads of the others in a cycle.
-const CLUSTER: u64 = 2000;
-const CLUSTER_BLOCK: u64 = 150;
-const CLUSTER_BYTES: u64 = 14;
-
-/// Steps at most of what blocks of a cluster share where both factors are more than a part of L2 holds: they read them again and
-/// again.
-const MOST_CLUSTER_STEPS: u64 = 512;
-
 /// Columns of a matrix from which on a row by it is a product of few rows.
 const FEWEST_STREAMED: usize = 256;
-
-/// Blocks of a cluster at most that every card takes, and `matmul_parts.cu`.
-const LARGEST_CLUSTER: u64 = 8;
-
-/// Multiprocessors come in groups of so many or a few more, and a cluster lies within one. One group may be half as large: of an
-/// H200's 132, 37 clusters of 3 fit, 30 of 4 and 22 of 5.
-const GROUP: u64 = 16;
 
 /// Bytes that a multiprocessor gets from memory in a cycle, if all of them want some.
 pub(super) const MEMORY_BYTES: u64 = 18;
@@ -46,20 +39,24 @@ pub(super) const MEMORY_BYTES: u64 = 18;
 /// The same where they come in tiles, whose rows are short.
 pub(super) const TILE_MEMORY_BYTES: u64 = 16;
 
-/// Bytes that a multiprocessor gets in a cycle at most: from memory, and from wherever they come.
-const MOST_MEMORY_BYTES: u64 = 24;
-const MOST_BYTES: u64 = 68;
+/// The same at most, of one that does not share with all.
+pub(super) const MOST_MEMORY_BYTES: u64 = 24;
 
 /// The way that should be the fastest; of equals the one with larger tiles and fewer parts.
 pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
     let best = fastest(products, dtype, Precision::Exact, card);
-    best.unwrap_or(Way { kernel: Kernel::MatmulAny(dtype), blocks: 0, parts: 1, tail: None, cycles: 0 })
+    best.unwrap_or(Way::of(Kernel::MatmulAny(dtype), 0, 1))
 }
 
-/// The way of a row by a matrix that lies as `matmul_thin.cu` takes it: that brings it faster than `matvec.cu`, which has more
-/// instructions for each element. Not of many small ones, which fill blocks there together.
+/// The way of a row by a matrix that lies as `matmul_thin.cu` or `matmul_parts.cu` take it: they bring it faster than `matvec.cu`,
+/// which has more instructions for each element. Not of many small ones, which fill blocks there together.
 pub(super) fn streamed(products: &Products, dtype: DType, card: &Card) -> Option<Way> {
-    let kernels = thin::candidates(products, dtype).into_iter().flatten();
+    let streams = |kernel: &Kernel| match kernel {
+        Kernel::MatmulThin(..) => true,
+        Kernel::MatmulParts(_, majors, _) => dtype != DType::F32 && *majors == [Major::K; 2],
+        _ => false,
+    };
+    let kernels = kernels(products, dtype, Precision::Exact, card).filter(streams);
     let ways = kernels.flat_map(|kernel| ways(kernel, products, dtype, card, true));
     ways.min_by_key(|way| way.cycles).filter(|_| products.count() == 1 && products.n >= FEWEST_STREAMED)
 }
@@ -87,7 +84,7 @@ pub(super) fn picked(
     card: &Card,
 ) -> Option<Way> {
     let mut kernels = kernels(products, dtype, precision, card).filter(|kernel| *kernel == pick.kernel);
-    ways(kernels.next()?, products, dtype, card, false).find(|way| Pick::from(*way) == *pick)
+    ways(kernels.next()?, products, dtype, card, false).into_iter().find(|way| Pick::from(*way) == *pick)
 }
 
 /// The kernels that can compute the products on that card.
@@ -124,7 +121,7 @@ fn candidates(products: &Products, dtype: DType, precision: Precision, card: &Ca
             Tile::ALL.map(|tile| Kernel::MatmulF32(pair, tile)).into()
         }
         [Some(a), Some(b)] if is_hopper(card) && in_boxes(products, [a, b]) => {
-            let whole = Tile::of_wgmma(dtype).map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
+            let whole = Tile::of_wgmma(dtype, [a, b]).map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
             let parts = Strip::of(dtype, [a, b]).map(|strip| Kernel::MatmulParts(dtype, [a, b], strip));
             whole.chain(parts).collect()
         }
@@ -154,15 +151,11 @@ pub(super) fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize), le
 }
 
 /// The ways to run a kernel, with the cycles that they should take: with `k` whole, in up to as many parts as fill the card,
-/// in parts that a cluster adds up, if there are more than one, and with parts of the last rows only. `trusted`: those that the
-/// model was fitted to.
-fn ways(
-    kernel: Kernel,
-    products: &Products,
-    dtype: DType,
-    card: &Card,
-    trusted: bool,
-) -> impl Iterator<Item = Way> {
+/// and with parts of the last rows only. `trusted`: those that the model was fitted to.
+fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card, trusted: bool) -> Vec<Way> {
+    if matches!(kernel, Kernel::MatmulParts(..)) {
+        return strips::ways(kernel, products, dtype, card, trusted);
+    }
     let Pace { blocks, busy, alone, ends } = pace(kernel);
     let start = start(kernel);
     let (tile_m, tile_n) = kernel.extent();
@@ -179,62 +172,39 @@ fn ways(
     let least = bytes / (processors * if is_thin { MEMORY_BYTES } else { TILE_MEMORY_BYTES });
     let own = bytes / (all * steps.max(1)) / MOST_MEMORY_BYTES;
     let alone = if bytes > card.l2_bytes { alone.max(own) } else { alone };
-    let in_cluster = matches!(kernel, Kernel::MatmulParts(..));
-    let stage = u64::from(ROW_BYTES) / (STEP * dtype.size() as u64);
-    // Few blocks wait for what they read, from wherever it comes.
-    let read = (tile_m + tile_n) * STEP * dtype.size() as u64;
-    let alone = if in_cluster { alone.max(read / MOST_BYTES) } else { alone };
-    // The second factor of few rows comes from memory, and blocks that share it wait for it together.
-    let of_second = tile_n * STEP * dtype.size() as u64 / MOST_MEMORY_BYTES;
-    let alone = if in_cluster && m < n && 2 * bytes > card.l2_bytes { alone.max(of_second) } else { alone };
+    // Rows that there are not bring nothing.
+    let busy = if is_thin { busy * (m.min(tile_m) + tile_n) / (tile_m + tile_n) } else { busy };
+    // Thin tiles bring their few rows again and again, and a last round that leaves blocks without work takes its time.
+    let across = n.div_ceil(tile_n.min(WIDEST));
+    let again = count * (m * across.saturating_sub(1) + n * down.saturating_sub(1)) * k * dtype.size() as u64;
     // The products of so many tiles, cut into parts of `k`, beside so many cycles in which their factors come from memory. Of
     // the tiles of 9.0 these hide not all of the products.
-    let is_wgmma = matches!(kernel, Kernel::MatmulWgmma(..) | Kernel::MatmulParts(..));
-    let first = move |tiles: u64, parts: u64, least: u64| {
+    let stays = matches!(kernel, Kernel::MatmulWgmma(..));
+    let first = |tiles: u64, parts: u64, least: u64| {
         let per_processor = (tiles * parts).div_ceil(processors);
         let rounds = per_processor.div_ceil(blocks);
         // Of many blocks that are short the next begin while others end.
         let all_ends = ends * if is_thin { rounds.min(3) } else { rounds };
-        // Blocks of a cluster have whole stages.
-        let steps = match in_cluster {
-            true => steps.div_ceil(stage).div_ceil(parts) * stage,
-            false => steps.div_ceil(parts),
+        let work = steps.div_ceil(parts) * (per_processor * busy).max(rounds * alone);
+        let least = match (is_thin, m < n) {
+            (true, true) => least + thin::late(least, tiles * parts, rounds * blocks * processors),
+            _ => least,
         };
-        let work = steps * (per_processor * busy).max(rounds * alone);
-        start + (work + all_ends).max(least + ends + if is_wgmma { work / 6 } else { 0 })
+        let least = least + if is_thin { again / (processors * thin::AGAIN_BYTES) } else { 0 };
+        start + (work + all_ends).max(least + ends + if stays { work / 6 } else { 0 })
     };
-    // One more part costs the sums of every product, written and read again.
-    let sums = move |rows: u64| rows * n.next_multiple_of(PARTIAL_PACK.into());
-    let second = move |parts: u64, sums: u64| match parts {
+    let sums = |rows: u64| rows * n.next_multiple_of(PARTIAL_PACK.into());
+    // Blocks that stay leave no registers for those of the second pass, which come later.
+    let second = |parts, sums| match parts {
         1 => 0,
-        _ if in_cluster => {
-            let of_others = tile_m * tile_n * 4 * (parts - 1) / parts;
-            CLUSTER + parts * CLUSTER_BLOCK + of_others / CLUSTER_BYTES
-        }
-        _ => 6000 + parts * sums * 8 / (processors * 20),
-    };
-    let most = move |sums: u64| {
-        (steps / STEPS_PER_PART).min(MOST_PARTS).min(MOST_WORKSPACE / (4 * sums).max(1)).max(1)
+        _ => second_pass(parts, sums, processors) + if stays { NO_ROOM } else { 0 },
     };
     // Blocks that stay take tiles one after the other: more rounds may be more even.
-    let stays = matches!(kernel, Kernel::MatmulWgmma(..));
     let fullest = if stays && all * 2 >= processors { 2 * blocks } else { blocks };
-    let most_of_all = match in_cluster {
-        true => LARGEST_CLUSTER.min(steps.div_ceil(stage)),
-        false => (processors * fullest / all).clamp(1, most(count * sums(m))),
-    };
-    // Clusters that the card holds at once take a tile each.
-    let groups = (processors / GROUP).saturating_sub(1);
-    let at_once = move |parts| match trusted && parts > 1 {
-        true => groups * (GROUP / parts) + GROUP / 2 / parts,
-        false => processors,
-    };
-    let is_known =
-        !trusted || steps <= MOST_CLUSTER_STEPS || m.min(n) * k * dtype.size() as u64 <= card.l2_bytes / 4;
-    let exists = move |parts: &u64| !in_cluster || is_known && groups > 0 && all <= at_once(*parts);
-    let even = (1..=most_of_all).filter(exists).map(move |parts| {
+    let most = (processors * fullest / all).clamp(1, most_parts(steps, count * sums(m)));
+    let even = (1..=most).map(|parts| {
         let cycles = first(all, parts, least) + second(parts, count * sums(m));
-        Way { kernel, blocks: tiles, parts, tail: None, cycles }
+        Way { cycles, ..Way::of(kernel, tiles, parts) }
     });
     // The rows of tiles that fill the card whole times; in pairs, if all are. The others are the tail.
     let above = tiles / processors * processors / right.max(1);
@@ -242,14 +212,24 @@ fn ways(
     let rest = (down - above) * right;
     let tail = (stays && count == 1 && above > 0 && above < down).then(|| {
         let sums = sums(m - above * tile_m);
-        let parts = (processors / rest.max(1)).clamp(1, most(sums));
+        let parts = (processors / rest.max(1)).clamp(1, most_parts(steps, sums));
         let of_above = least * above / down;
         let below = first(rest, parts, least - of_above) + second(parts, sums);
         let cycles = first(above * right, 1, of_above) + SECOND_LAUNCH + below;
         let tail = Some(Tail { first: above * tile_m, parts });
-        Way { kernel, blocks: tiles, parts: 1, tail, cycles }
+        Way { tail, cycles, ..Way::of(kernel, tiles, 1) }
     });
-    even.chain(tail.filter(|way| way.tail.is_some_and(|tail| tail.parts > 1)))
+    even.chain(tail.filter(|way| way.tail.is_some_and(|tail| tail.parts > 1))).collect()
+}
+
+/// Parts of `k` at most, of so many steps and sums.
+pub(super) fn most_parts(steps: u64, sums: u64) -> u64 {
+    (steps / STEPS_PER_PART).min(MOST_PARTS).min(MOST_WORKSPACE / (4 * sums).max(1)).max(1)
+}
+
+/// Cycles of the second pass, and of the sums that the first one stores for it.
+pub(super) fn second_pass(parts: u64, sums: u64, processors: u64) -> u64 {
+    if parts == 1 { 0 } else { SECOND_PASS + parts * sums * 4 / (processors * SUMS_BYTES) }
 }
 
 /// How fast a kernel is. Cycles are estimates, and only their ratios matter.
@@ -270,7 +250,9 @@ pub(super) fn pace(kernel: Kernel) -> Pace {
         Kernel::MatmulWgmma(dtype, _, tile) | Kernel::MatmulGrouped(dtype, _, tile) => {
             let (blocks, busy, alone, ends) = match tile {
                 Tile::Large => (1, 550, 550, 4700),
+                Tile::N224 => (1, 515, 515, 4300),
                 Tile::Broad => (1, 420, 420, 3800),
+                Tile::N176 => (1, 398, 398, 3700),
                 Tile::Medium => (2, 305, 320, 3400),
                 Tile::Small => (2, 185, 185, 2500),
                 Tile::Tiny => (2, 200, 200, 1700),
@@ -325,7 +307,7 @@ fn lying(kernel: Kernel) -> u64 {
 fn start(kernel: Kernel) -> u64 {
     match kernel {
         Kernel::MatmulWgmma(_, _, Tile::Large) => 800,
-        Kernel::MatmulWgmma(_, _, Tile::Broad) => 1000,
+        Kernel::MatmulWgmma(_, _, Tile::Broad | Tile::N224 | Tile::N176) => 1000,
         Kernel::MatmulWgmma(_, _, Tile::Medium) => 500,
         Kernel::MatmulWgmma(_, _, Tile::Small) => 1200,
         _ => 0,

@@ -7,6 +7,8 @@ pub mod grouped;
 mod lately;
 mod matrix;
 mod pitch;
+mod strips;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod tf32;
@@ -18,18 +20,15 @@ mod vector;
 pub use tuned::{candidates, choose_tuned, signature};
 pub use tuning::{Lie, Origin, Pick, Signature, Tuning};
 
-use super::{
-    fill::flat,
-    walk::{each_part, grid},
-};
+use super::{fill::flat, walk::each_part};
 use crate::{Arg, Card, Operand, Param, Stream};
 use grids::{Tiles, blocks, limit, staying};
-use matrix::STEP;
 use pitch::{ALIGNED, Pitched};
+use sums::{padded, reduce, split, sums_bytes};
 use taut_core::{Activation, DType, Error, Layout, Onto, Precision, Products, Result};
 use taut_kernels::{
     Kernel,
-    args::{PARTIAL_PACK, Product, Walk},
+    args::{Product, Walk},
 };
 use taut_memory::Block;
 
@@ -103,12 +102,23 @@ struct Way {
     kernel: Kernel,
     /// Blocks of one product and one part of `k`.
     blocks: u64,
-    /// Of `k`: added up by a second pass, or by the blocks of a cluster.
+    /// Of `k`, which a second pass adds up.
     parts: u64,
+    /// Blocks of a cluster, each with a part of that part, which they add up.
+    cluster: u64,
+    /// Columns of a tile of `matmul_parts.cu`; 0 of others.
+    width: u64,
     /// The rows whose `k` is in parts, where that of the others is whole.
     tail: Option<Tail>,
     /// That it should take: an estimate, 0 where there is no choice.
     cycles: u64,
+}
+
+impl Way {
+    /// Without all else.
+    fn of(kernel: Kernel, blocks: u64, parts: u64) -> Way {
+        Way { kernel, blocks, parts, cluster: 1, width: 0, tail: None, cycles: 0 }
+    }
 }
 
 /// The last rows of a product: fewer tiles than the card takes at a time, with `k` in parts so that all of it has some.
@@ -166,16 +176,12 @@ fn seen(problem: &Problem<'_>, card: &Card) -> Seen {
 fn choice(problem: &Problem<'_>, card: &Card, seen: &Seen, way: &Way) -> Choice {
     let Problem { a, b, dtype, out, .. } = *problem;
     let Seen { ref products, turned, pitched, mut product, .. } = *seen;
-    let Way { kernel, blocks, parts, tail, .. } = *way;
-    // Parts that a cluster adds up are none to the rest of the launch.
-    let (parts, cluster) = match kernel {
-        Kernel::MatmulParts(..) => (1, u32::try_from(parts).unwrap_or(1)),
-        _ => (parts, 1),
-    };
+    let Way { kernel, blocks, parts, cluster, width, tail, .. } = *way;
+    let [cluster, width] = [cluster, width].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     let [m, n, k, count] = [products.m, products.n, products.k, products.count()].map(|n| n as u64);
     let [a_m, a_k] = products.a.map(|stride| stride as u64);
     let [b_k, b_n] = products.b.map(|stride| stride as u64);
-    product = Product { m, n, k, a_m, a_k, b_k, b_n, ..product };
+    product = Product { m, n, k, a_m, a_k, b_k, b_n, width, ..product };
 
     split(&mut product, count, parts);
     let tail = tail.map(|tail| {
@@ -212,28 +218,6 @@ fn choice(problem: &Problem<'_>, card: &Card, seen: &Seen, way: &Way) -> Choice 
         tail,
         product,
     }
-}
-
-/// Cuts `k` into at most so many parts.
-fn split(product: &mut Product, count: u64, parts: u64) {
-    let (k, step) = (product.k, 4 * STEP);
-    product.k_part = if parts > 1 {
-        k.div_ceil(parts).next_multiple_of(2 * STEP)
-    } else {
-        k.next_multiple_of(step).max(step)
-    };
-    product.splits = u32::try_from(k.div_ceil(product.k_part).max(1)).unwrap_or(u32::MAX);
-    product.part_step = count * product.m * padded(product.n);
-}
-
-/// Of the sums of all parts.
-fn sums_bytes(product: &Product) -> u64 {
-    if product.splits > 1 { u64::from(product.splits) * product.part_step * 4 } else { 0 }
-}
-
-/// The sums in a row of a part.
-fn padded(n: u64) -> u64 {
-    n.next_multiple_of(PARTIAL_PACK.into())
 }
 
 /// The elements of a layout, those that are repeated counted once.
@@ -328,33 +312,20 @@ pub fn matmul(
 /// Launches the first pass of so many products.
 fn multiply(stream: &Stream, choice: &Choice, product: &Product, count: u64) -> Result<()> {
     let (product, kernel) = boxes::turned(product, choice.kernel).unwrap_or((*product, choice.kernel));
-    if let Kernel::MatmulWgmma(dtype, majors, _) = kernel {
+    if let Kernel::MatmulWgmma(dtype, majors, _) | Kernel::MatmulParts(dtype, majors, _) = kernel {
         let [a, b] = boxes::factors(stream, &product, dtype, majors, kernel)?;
-        let dst = boxes::results(stream, &product, dtype)?;
+        let dst = boxes::results(stream, &product, dtype, kernel)?;
         let args = [Arg::new(&product), Arg::new(&a), Arg::new(&b), Arg::new(&dst)];
-        let blocks = staying(kernel, &product, count, choice.processors)?;
+        let blocks = match kernel {
+            Kernel::MatmulWgmma(..) => staying(kernel, &product, count, choice.processors)?,
+            _ => blocks(choice, count)?,
+        };
         // SAFETY: as below, and the maps stand for the same operands.
         return unsafe { stream.launch(kernel, blocks, args) };
-    }
-    if let Kernel::MatmulParts(dtype, majors, _) = kernel {
-        let [a, b] = boxes::factors(stream, &product, dtype, majors, kernel)?;
-        let dst = boxes::whole(stream, &product, dtype, kernel.extent().1)?;
-        let args = [Arg::new(&product), Arg::new(&a), Arg::new(&b), Arg::new(&dst)];
-        // SAFETY: likewise.
-        return unsafe { stream.launch(kernel, blocks(choice, count)?, args) };
     }
     // SAFETY: every other kernel of the family takes a `Product`. Its operands are those that the choice was made for, and the
     // workspace holds what was planned: `address` has seen to it.
     unsafe { stream.launch(kernel, blocks(choice, count)?, [Arg::new(&product)]) }
-}
-
-/// Launches the second pass, which adds the parts of all rows.
-fn reduce(stream: &Stream, choice: &Choice, rows: &Product) -> Result<()> {
-    let kernel = Kernel::MatmulReduce(choice.dtype);
-    let threads = rows.m * rows.n.div_ceil(4);
-    let grid = grid([threads.div_ceil(kernel.threads().into()), 1], kernel.threads())?;
-    // SAFETY: as above.
-    unsafe { stream.launch(kernel, grid, [Arg::new(rows)]) }
 }
 
 /// The address of the workspace, 0 if none was planned.

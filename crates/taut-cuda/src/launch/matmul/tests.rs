@@ -1,7 +1,10 @@
 mod few;
 mod tf32;
 
-use super::{matrix::MOST_PARTS, *};
+use super::{
+    matrix::{MOST_PARTS, STEP},
+    *,
+};
 use crate::Grid;
 use taut_core::Shape;
 use taut_kernels::{Copies, Major, Strip, Thin, Tile, args::WALK_LIMIT};
@@ -119,6 +122,21 @@ fn the_last_rows_are_split_where_they_would_leave_most_of_the_card_idle() {
     }
     for (m, n, k) in [(4096, 4096, 4096), (8192, 8192, 8192), (2048, 2112, 256), (128, 2112, 7168)] {
         assert_eq!(plan(&layout(m, k), &transposed(k, n), DType::F16).tail, None, "{m} x {n} x {k}");
+    }
+}
+
+#[test]
+fn widths_between_take_what_leaves_the_last_round_short() {
+    for (m, n, tile) in [(2048, 11_008, Tile::N176), (512, 14_336, Tile::N224)] {
+        let choice = plan(&layout(m, 4096), &transposed(4096, n), DType::F16);
+        let kernel = Kernel::MatmulWgmma(DType::F16, [Major::K; 2], tile);
+        assert_eq!((choice.kernel, choice.workspace_bytes), (kernel, 0));
+        // They have one way out, in which nothing is turned.
+        let product = Product { a: 64, b: 128, dst: 256, ..choice.product };
+        assert_eq!(boxes::turned(&product, kernel), None);
+        // Columns across `k` come in boxes of 64.
+        let across = plan(&layout(m, 4096), &layout(4096, n), DType::F16).kernel;
+        assert!(across.extent().1.is_multiple_of(64), "{across:?}");
     }
 }
 

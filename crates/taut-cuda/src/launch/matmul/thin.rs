@@ -10,6 +10,9 @@ const FEW: usize = 64;
 /// Bytes that a multiprocessor gets from L2 in a cycle.
 const L2_BYTES: u64 = 36;
 
+/// Bytes that a multiprocessor brings from L2 in a cycle beside those that come from memory.
+pub(super) const AGAIN_BYTES: u64 = 136;
+
 /// Cycles that a warp takes for a step whose operands are there.
 fn step_of_warp(thin: Thin) -> u64 {
     if matches!(thin, Thin::Square | Thin::Tall) { 1000 } else { 700 }
@@ -42,4 +45,9 @@ pub(super) fn pace(thin: Thin) -> Pace {
         alone: (step_of_warp(thin) + LATENCY / u64::from(thin.ahead())) / u64::from(thin.warps()),
         ends: 1500 + LATENCY,
     }
+}
+
+/// Cycles of the last round of blocks beyond those in which memory brings all factors, where not all `places` have a block.
+pub(super) fn late(least: u64, blocks: u64, places: u64) -> u64 {
+    least * (places - blocks) / (4 * blocks).max(1)
 }

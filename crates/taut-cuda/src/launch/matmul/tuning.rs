@@ -64,15 +64,17 @@ pub struct Signature {
 pub struct Pick {
     /// The kernel of the first pass.
     pub kernel: Kernel,
-    /// Of `k`: added up by a second pass, or by the blocks of a cluster.
+    /// Of `k`, which a second pass adds up.
     pub parts: u64,
+    /// Blocks of a cluster, which add up parts of each of these.
+    pub cluster: u64,
     /// The first row of those whose `k` is in parts where that of the others is whole, and their parts.
     pub tail: Option<(u64, u64)>,
 }
 
 impl From<Way> for Pick {
-    fn from(Way { kernel, parts, tail, .. }: Way) -> Pick {
-        Pick { kernel, parts, tail: tail.map(|tail| (tail.first, tail.parts)) }
+    fn from(Way { kernel, parts, cluster, tail, .. }: Way) -> Pick {
+        Pick { kernel, parts, cluster, tail: tail.map(|tail| (tail.first, tail.parts)) }
     }
 }
 

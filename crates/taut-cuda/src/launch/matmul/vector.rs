@@ -30,7 +30,7 @@ pub(super) fn choose(products: &Products, dtype: DType, card: &Card, product: &m
     let blocks = if major == Major::K { (n * count).div_ceil(covers) } else { n.div_ceil(covers) * count };
     let processors = u64::from(card.multiprocessors);
     let parts = (each * processors / blocks.max(1)).min(2 * processors).min(k as u64 / least).max(1);
-    Way { kernel: Kernel::Matvec(dtype, major), blocks: n.div_ceil(covers), parts, tail: None, cycles: 0 }
+    Way::of(Kernel::Matvec(dtype, major), n.div_ceil(covers), parts)
 }
 
 /// Blocks for each multiprocessor that are so short that it is no matter how they are dealt out: of 4, as many as are there

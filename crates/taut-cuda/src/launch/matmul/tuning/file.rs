@@ -6,10 +6,10 @@ use taut_core::{DType, Error, Precision, Result};
 use taut_kernels::Kernel;
 use taut_memory::atomic;
 
-const FIRST: &str = "taut tuning 1";
+const FIRST: &str = "taut tuning 2";
 
 const LEGEND: &str = "\
-# dtypes of factors and results, count, m x n x k, how the factors lie: kernel, parts of k, [first row of the tail, its parts]";
+# dtypes of factors and results, count, m x n x k, how the factors lie: kernel, parts of k and blocks that share each, [first row of the tail, its parts]";
 
 /// Factors of f32, in that precision.
 const TF32: &str = "tf32";
@@ -126,7 +126,7 @@ impl fmt::Display for Signature {
 
 impl fmt::Display for Pick {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}, {}", self.kernel, self.parts)?;
+        write!(f, "{:?}, {} {}", self.kernel, self.parts, self.cluster)?;
         self.tail.map_or(Ok(()), |(first, parts)| write!(f, ", {first} {parts}"))
     }
 }
@@ -206,9 +206,11 @@ fn entry(line: &str, kernels: &HashMap<String, Kernel>) -> Option<(Signature, Pi
     // The names of kernels have commas, too.
     let (name, rest) = way.split_at(way.rfind(')')? + 1);
     let mut rest = rest.strip_prefix(", ")?.split(", ");
+    let (parts, cluster) = numbers(rest.next()?, " ")?;
     let pick = Pick {
         kernel: *kernels.get(name)?,
-        parts: number(rest.next()?)?,
+        parts,
+        cluster,
         tail: match rest.next() {
             Some(tail) => Some(numbers(tail, " ")?),
             None => None,

@@ -1,0 +1,110 @@
+//! The ways of `matmul_parts.cu`: products of so few tiles that a card holds all of them at once, each a block's or a cluster's,
+//! whole or cut along `k` for a second pass.
+
+use super::{
+    Way,
+    boxes::ROW_BYTES,
+    matrix::{MEMORY_BYTES, MOST_MEMORY_BYTES, Pace, STEP, most_parts, pace, second_pass},
+};
+use crate::Card;
+use taut_core::{DType, Products};
+use taut_kernels::{Kernel, Major, args::PARTIAL_PACK};
+
+/// Cycles in which the blocks of a cluster meet, and those that each of them adds; bytes that one reads of the others in a cycle.
+const CLUSTER: u64 = 2000;
+const CLUSTER_BLOCK: u64 = 150;
+const CLUSTER_BYTES: u64 = 14;
+
+/// Blocks of a cluster at most that every card takes, and `matmul_parts.cu`.
+const LARGEST_CLUSTER: u64 = 8;
+
+/// Steps at most of what blocks share where both factors are more than a part of L2 holds: they read them again and again.
+const MOST_STEPS: u64 = 512;
+
+/// Columns of a tile at least: with fewer, most of what blocks read is the same.
+const FEWEST_COLUMNS: u64 = 16;
+
+/// Multiprocessors come in groups of so many or a few more, and a cluster lies within one. One group may be half as large: of an
+/// H200's 132, 37 clusters of 3 fit, 30 of 4 and 22 of 5. Two make a pair, which all are in.
+const GROUP: u64 = 16;
+
+/// Bytes that a multiprocessor gets in a cycle at most, from wherever they come.
+const MOST_BYTES: u64 = 68;
+
+/// The ways to run a kernel, with the cycles that they should take. `trusted`: those that the model was fitted to.
+pub(super) fn ways(
+    kernel: Kernel,
+    products: &Products,
+    dtype: DType,
+    card: &Card,
+    trusted: bool,
+) -> Vec<Way> {
+    let [m, n, k, count] = [products.m, products.n, products.k, products.count()].map(|n| n as u64);
+    let (tile_m, tile_n) = kernel.extent();
+    let (tile_m, tile_n) = (u64::from(tile_m), u64::from(tile_n));
+    let (down, right) = (m.div_ceil(tile_m), n.div_ceil(tile_n));
+    let size = dtype.size() as u64;
+    let stage = u64::from(ROW_BYTES) / (STEP * size);
+    let steps = k.div_ceil(STEP);
+    let processors = u64::from(card.multiprocessors).max(1);
+    let groups = (processors / GROUP).saturating_sub(1);
+    let all = (down * right * count).max(1);
+    let bytes = count * (m + n) * k * size;
+    let sums = count * m * n.next_multiple_of(PARTIAL_PACK.into());
+    let Pace { busy, ends, .. } = pace(kernel);
+    let is_known = |steps| !trusted || steps <= MOST_STEPS || m.min(n) * k * size <= card.l2_bytes / 4;
+    // Where the second factor is the larger one, and no cache holds both.
+    let from_memory = m < n && 2 * bytes > card.l2_bytes;
+    let mut ways = Vec::new();
+    for cluster in 1..=LARGEST_CLUSTER.min(steps.div_ceil(stage)) {
+        // Clusters that the card holds at once take a tile each.
+        let at_once = match cluster {
+            1 | 2 => processors / cluster,
+            _ => groups * (GROUP / cluster) + GROUP / 2 / cluster,
+        };
+        if groups == 0 || all > if trusted { at_once } else { processors } {
+            continue;
+        }
+        // Whole, or cut so that the card is full.
+        let fullest = (at_once / all).clamp(1, most_parts(steps / cluster, sums));
+        let cuts = [Some(1), (fullest > 1).then_some(fullest)];
+        for parts in cuts.into_iter().flatten().filter(|parts| is_known(steps.div_ceil(*parts))) {
+            let width = if from_memory && cluster * parts == 1 {
+                width(kernel, n, down * count, at_once)
+            } else {
+                tile_n
+            };
+            let right = n.div_ceil(width);
+            let rows = m.min(tile_m);
+            // A block waits for what it reads, from wherever it comes; the second factor of few rows comes from memory, and
+            // blocks that share it wait for it together.
+            let of_reading = (rows + width) * STEP * size / MOST_BYTES;
+            let of_memory = if from_memory { width * STEP * size / MOST_MEMORY_BYTES } else { 0 };
+            let of_block = steps.div_ceil(stage).div_ceil(parts).div_ceil(cluster) * stage;
+            let blocks = down * right * count * parts * cluster;
+            let rounds = blocks.div_ceil(processors);
+            let work = rounds * of_block * busy.max(of_reading).max(of_memory);
+            let least = bytes / (processors * MEMORY_BYTES).min(blocks * MOST_MEMORY_BYTES).max(1);
+            let joined = match cluster {
+                1 => 0,
+                _ => {
+                    let of_others = tile_m * width * 4 * (cluster - 1) / cluster;
+                    CLUSTER + cluster * CLUSTER_BLOCK + of_others / CLUSTER_BYTES
+                }
+            };
+            // What comes from memory hides most of the products.
+            let first = (work + rounds * ends).max(least + ends + rounds * of_block * busy / 8);
+            let cycles = first + joined + second_pass(parts, sums, processors);
+            ways.push(Way { kernel, blocks: down * right, width, parts, cluster, tail: None, cycles });
+        }
+    }
+    ways
+}
+
+/// Columns of a tile: as few as the card has multiprocessors for, if `others` share each of them and it holds so many at once.
+fn width(kernel: Kernel, n: u64, others: u64, at_once: u64) -> u64 {
+    let most = u64::from(kernel.extent().1);
+    // Boxes of what lies across `k` are as wide as wgmma takes them.
+    let Kernel::MatmulParts(_, [_, Major::K], _) = kernel else { return most };
+    n.div_ceil((at_once / others.max(1)).max(1)).next_multiple_of(8).clamp(FEWEST_COLUMNS, most)
+}
