@@ -23,6 +23,7 @@ const TURNED_WIDE_ROWS: u32 = 32;
 const MOST_OUT_COLUMNS: u32 = 208;
 
 /// One factor. Axes are extents and strides, in elements.
+#[derive(Clone, Copy)]
 struct Factor {
     address: u64,
     outer: (u64, u64),
@@ -30,18 +31,19 @@ struct Factor {
     /// The stride from product to product, 0 if all have it in common.
     step: u64,
     major: Major,
-    /// Of a box, along the axis that is not contiguous.
-    rows: u32,
+    /// Of a box, along `outer`.
+    extent: u32,
 }
 
-/// The maps of both factors, as the source asks for them. For what lies outside zeros come; f32 is rounded to tf32.
+/// The maps of both factors, as the source asks for them, and of the columns of a tile that fill no box of the second one. For what
+/// lies outside zeros come; f32 is rounded to tf32.
 pub(super) fn factors(
     stream: &Stream,
     product: &Product,
     dtype: DType,
     majors: [Major; 2],
     kernel: Kernel,
-) -> Result<[TensorMap; 2]> {
+) -> Result<[TensorMap; 3]> {
     let Product { a, b, m, n, k, a_m, a_k, b_k, b_n, ref batch, .. } = *product;
     let tile = kernel.extent();
     let (of_a, of_b) = match kernel {
@@ -50,23 +52,25 @@ pub(super) fn factors(
         _ if kernel.pairs() => (tile.0, tile.1 / 2),
         _ => tile,
     };
-    let rows = |major, extent: u32| if major == Major::K { extent } else { ROWS };
-    let (of_a, of_b) = (rows(majors[0], of_a), rows(majors[1], of_b));
     let [a_step, b_step] = batch.stride.map(|strides| strides[0]);
-    let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], rows: of_a };
-    let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], rows: of_b };
+    let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], extent: of_a };
+    let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], extent: of_b };
     let elements = match dtype {
         DType::F32 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32,
         _ => elements(dtype),
     };
     let map = |factor: Factor| {
-        let Factor { address, outer, k, step, major, rows } = factor;
-        let (along, across) = if major == Major::K { (k, outer) } else { (outer, k) };
+        let Factor { address, outer, k, step, major, extent } = factor;
+        let (along, across, boxes) = match major {
+            Major::K => (k, outer, Boxes::of(extent, dtype)),
+            Major::Outer => (outer, k, Boxes { columns: extent.min(ROWS), ..Boxes::of(ROWS, dtype) }),
+        };
         let products = if step == 0 { 1 } else { batch.numel };
-        let boxes = Boxes::of(rows, dtype);
         encode(stream, (elements, dtype.size()), address, along.0, [across, (products, step)], boxes)
     };
-    Ok([map(a)?, map(b)?])
+    let rest = if majors[1] == Major::Outer { of_b % ROWS } else { 0 };
+    let of_rest = if rest > 0 { map(Factor { extent: rest, ..b })? } else { TensorMap::default() };
+    Ok([map(a)?, map(b)?, of_rest])
 }
 
 /// That of `dst`. What lies outside is dropped.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::Card;
 use taut_core::{DType, Products};
-use taut_kernels::{Kernel, Major, args::PARTIAL_PACK};
+use taut_kernels::{Kernel, args::PARTIAL_PACK};
 
 /// Cycles in which the blocks of a cluster meet, and those that each of them adds; bytes that one reads of the others in a cycle.
 const CLUSTER: u64 = 2000;
@@ -104,7 +104,5 @@ pub(super) fn ways(
 /// Columns of a tile: as few as the card has multiprocessors for, if `others` share each of them and it holds so many at once.
 fn width(kernel: Kernel, n: u64, others: u64, at_once: u64) -> u64 {
     let most = u64::from(kernel.extent().1);
-    // Boxes of what lies across `k` are as wide as wgmma takes them.
-    let Kernel::MatmulParts(_, [_, Major::K], _) = kernel else { return most };
     n.div_ceil((at_once / others.max(1)).max(1)).next_multiple_of(8).clamp(FEWEST_COLUMNS, most)
 }
