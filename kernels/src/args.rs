@@ -19,7 +19,7 @@ pub use copy::*;
 pub use matmul::*;
 pub use optimizer::*;
 pub use table::*;
-use taut_core::{CODE_BLOCK, DType, Layout, MAX_RANK, Norm, Shape};
+use taut_core::{CODE_BLOCK, Layout, MAX_RANK, Shape};
 
 /// Threads in a block of every elementwise and reduction kernel.
 pub const THREADS: u32 = 256;
@@ -89,18 +89,8 @@ pub const SLICE_TAKE: u32 = 4;
 /// See [`SLICE_TAKE`].
 pub const SLICE_STAGES: u32 = 3;
 
-/// Packs of a row at most of the kernels that read rows once for the gradients of the weights of a norm, and the threads of
-/// their blocks: sums of up to four packs are in the registers of one. Blocks of more are faster for two sums of each f32, by
-/// 12 % on an H200, and slower for all else that they are not needed for.
-pub fn slice_widths(op: Norm, dtype: DType) -> impl Iterator<Item = [usize; 2]> {
-    let is_large = op == Norm::Layer && dtype == DType::F32;
-    [256, 512, 1024, 2048].into_iter().filter_map(move |width| match width {
-        256 if is_large => None,
-        512 | 1024 if is_large => Some([width, 2 * THREADS as usize]),
-        2048 => Some([width, 2 * THREADS as usize]),
-        _ => Some([width, THREADS as usize]),
-    })
-}
+/// Threads of a block of `norm_weight_backward_slices`: fewer where a row has no more packs than they take.
+pub const SLICE_THREADS: [u32; 2] = [THREADS, 2 * THREADS];
 
 /// Elements of a unit of `fused.cu`: those that a block of Philox decides.
 pub const FUSED_LEN: usize = 8;

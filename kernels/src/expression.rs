@@ -133,9 +133,9 @@ impl Kernel {
                 let len = if packs { pack_len(&[dtype]) } else { 1 };
                 format!("norm_weight_backward_columns<{}, {dtype}, {len}>", op.kind())
             }
-            Kernel::NormWeightSlices(op, dtype, [width, threads]) => {
-                let (op, len, units) = (op.kind(), pack_len(&[dtype]), width / threads);
-                format!("norm_weight_backward_slices<{op}, {dtype}, {len}, {units}, {threads}>")
+            Kernel::NormWeightSlices(op, dtype, threads) => {
+                let (op, len) = (op.kind(), pack_len(&[dtype]));
+                format!("norm_weight_backward_slices<{op}, {dtype}, {len}, {threads}>")
             }
             Kernel::NormWeightJoin(dtype) => format!("norm_weight_backward_join<{dtype}>"),
             Kernel::Triangle(bytes, access) => {

@@ -105,9 +105,9 @@ pub enum Kernel {
     NormWeightRows(Norm, DType, RowPart, bool),
     /// `norm_weight_backward.cu`: sums over slices of rows; likewise.
     NormWeightColumns(Norm, DType, bool),
-    /// `norm_weight_backward.cu`: sums over slices of rows that are read once: of so many packs at most, by blocks of so many
-    /// threads, one of [`slice_widths`](crate::args::slice_widths).
-    NormWeightSlices(Norm, DType, [usize; 2]),
+    /// `norm_weight_backward.cu`: sums over slices of rows that are read once, by blocks of so many threads, one of
+    /// [`SLICE_THREADS`](crate::args::SLICE_THREADS).
+    NormWeightSlices(Norm, DType, u32),
     /// `norm_weight_backward.cu`: the sums of the slices, to this dtype.
     NormWeightJoin(DType),
     /// `cross_entropy.cu`, with gradients or without: likewise.

@@ -2,7 +2,7 @@
 
 use super::Kernel;
 use crate::{
-    args::{PLANES, STAY_TEAMS, slice_widths},
+    args::{PLANES, SLICE_THREADS, STAY_TEAMS},
     expression::pack_len,
     variant::{
         Access, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, ScatterPart,
@@ -142,7 +142,7 @@ impl Kernel {
                 all.extend(weighted.map(|op| Kernel::NormWeightColumns(op, dtype, packs)));
             }
             for op in [Norm::Layer, Norm::Rms] {
-                all.extend(slice_widths(op, dtype).map(|widths| Kernel::NormWeightSlices(op, dtype, widths)));
+                all.extend(SLICE_THREADS.map(|threads| Kernel::NormWeightSlices(op, dtype, threads)));
             }
             all.push(Kernel::NormWeightJoin(dtype));
             for drops in [true, false] {

@@ -99,8 +99,8 @@ impl Kernel {
             Kernel::CrossEntropy(grad, dtype, part, packs) => {
                 [35, grad as usize * 2 + packs as usize, dtype as usize, part as usize]
             }
-            Kernel::NormWeightSlices(op, dtype, [width, _]) => {
-                [47, op as usize, dtype as usize, width.trailing_zeros() as usize - 8]
+            Kernel::NormWeightSlices(op, dtype, threads) => {
+                [47, op as usize, dtype as usize, threads.trailing_zeros() as usize - 8]
             }
             Kernel::NormStay(op, dtype, teams) => [48, op as usize, dtype as usize, teams],
             Kernel::NormBackwardStay(op, dtype, teams) => [49, op as usize, dtype as usize, teams],
