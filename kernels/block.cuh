@@ -81,6 +81,12 @@ struct Group {
             return shuffle_from(own, threadIdx.x % kWarp & ~(size - 1));
         }
     }
+
+    // The same where all of them have `count` elements together.
+    template <typename Op> __device__ __forceinline__ typename Op::Stat join(typename Op::Stat own, f32 count) const {
+        if constexpr (requires { Op::join_all(*this, own, count); }) return Op::join_all(*this, own, count);
+        else return join<Op>(own);
+    }
 };
 
 // A whole block, of whole warps.

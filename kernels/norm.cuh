@@ -25,10 +25,15 @@ struct Layer {
     // Of a whole group at once, by deviations from what its first thread has found: with sums, where pairs would divide in
     // each step.
     static __device__ __forceinline__ Moment join_all(const Group& group, Moment own) {
+        return join_all(group, own, group.sum_alike(own.count));
+    }
+
+    // The same where it is known how many elements all of them have.
+    static __device__ __forceinline__ Moment join_all(const Group& group, Moment own, f32 count) {
         const f32 centre = group.first(own.mean), apart = own.mean - centre;
         f32 sum = own.count * apart, squares = fmaf(sum, apart, own.squares);
         group.sum_both(sum, squares);
-        return moment(group.sum_alike(own.count), sum, squares, centre);
+        return moment(count, sum, squares, centre);
     }
 
     // Of the sums of so many deviations, and of their squares, from what is `apart` from the origin.

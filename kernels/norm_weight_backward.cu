@@ -9,7 +9,7 @@
 //            of dynamic shared memory.
 // Requires   rows as softmax.cu, of grad and in. centers: one for each row. partials: f32 [slices, kinds, n], of Layer two
 //            kinds, of others one. weight and bias: [n]; bias only of two kinds. slices: packs; share: a power of two up to
-//            the warps of a block, of which a row takes kWarp * kSliceTake packs each; with kUnits > 1 all of them.
+//            the warps of a block, which have room for a row at kWarp * kSliceTake packs each.
 // Aliasing   nothing overlaps what is written.
 // Numerics   f32, statistics as in norm.cu; sums in a fixed order: the same bits in every run; one rounding on store.
 // Bound by   memory: rows * n * 2 * sizeof(T) bytes, or 3 by two kernels.
@@ -133,89 +133,104 @@ template <u32 kLength, u32 kCount> struct Own {
     __device__ __forceinline__ const f32 (&numbers(u32 j) const)[kLen] { return x[j]; }
 };
 
-// Slices of rows that are read once. A stage of shared memory has rows of both operands for all warps, `share` of them a
-// row, kSliceTake packs for each lane; the stages behind it are on their way. A thread adds up the same kUnits packs of
-// all of its rows.
-template <typename Kind, typename T, u32 kLen, u32 kUnits, u32 kMost>
+// What a warp finds in its share of a row: deviations are from one of its elements.
+template <typename Stat> struct alignas(16) Share { Stat stat; f32 origin; };
+
+// Slices of rows that are read once. A stage of shared memory has rows of both operands, `share` warps a row and kSliceTake
+// packs for each lane, which only the thread that copies them reads; the stages behind it are on their way. The warps of a row
+// have those of every row that they take, and wait for each other only, once a row: for what there is in it.
+template <typename Kind, typename T, u32 kLen, u32 kMost>
 __global__ void __launch_bounds__(kMost, 2 * kThreads / kMost)
 norm_weight_backward_slices(const T* grad, const T* in, f32* partials, const __grid_constant__ Rows<2> rows, u64 slice,
                             f32 eps, u32 share) {
     follow();
     using Stat = typename Kind::Stat;
-    constexpr u32 kKinds = Kind::kCentered ? 2 : 1, kWarps = kMost / kWarp, kSteps = kSliceTake / kUnits;
+    constexpr u32 kKinds = Kind::kCentered ? 2 : 1, kWarps = kMost / kWarp;
     constexpr u32 kOperand = kMost * kSliceTake * 16, kStage = 2 * kOperand;  // bytes
     extern __shared__ uint4 memory[];
-    __shared__ Stat of_warp[kWarps];
+    __shared__ Share<Stat> of_warp[2][kWarps];
     const u32 lane = threadIdx.x % kWarp, own = threadIdx.x / kWarp, at = shared_address(memory);
     const u32 units = u32(rows.units), n = units * kLen;
-    const u32 n_rows = kWarps / share, width = share * kWarp * kSliceTake;
-    const u64 begin = u64(blockIdx.x) * slice;
-    const u64 end = begin + slice < rows.walk.numel ? begin + slice : rows.walk.numel;
-    const u32 first = own % share * (kWarp * kSliceTake) + lane, place = (own * kWarp * kSliceTake + lane) * 16;
+    const u32 side = 31 - __clz(share), team = own >> side, teams = kWarps >> side;
+    const u64 begin = u64(blockIdx.x) * slice + team;
+    const u64 end = min(u64(blockIdx.x + 1) * slice, rows.walk.numel);
+    const u32 start_of_warp = (own & (share - 1)) * (kWarp * kSliceTake), first = start_of_warp + lane;
+    const u32 place = at + (own * kWarp * kSliceTake + lane) * 16;
+    // Elements of a row that a warp has, and all of them.
+    const f32 of_share = f32(min(units - min(start_of_warp, units), kWarp * kSliceTake) * kLen), of_row = f32(n);
 
-    const auto start = [&](u64 top, u32 stage) {
-        if (top + own / share < end) {
-            const auto row = rows.at(top + own / share);
+    // The packs of this thread in the next row that is to come.
+    const T *x = in, *g = grad;
+    const auto go_to = [&](u64 row) {
+        const auto of_row = rows.at(row);
+        x = in + of_row.of[1] + first * kLen;
+        g = grad + of_row.of[0] + first * kLen;
+    };
+    go_to(begin);
+    const auto start = [&](u64 row, u32 stage) {
+        if (row < end) {
+            const u32 to = place + stage * kStage;
             #pragma unroll
             for (u32 j = 0; j < kSliceTake; ++j) {
-                const u32 unit = first + j * kWarp, to = at + stage * kStage + place + j * kWarp * 16;
-                if (unit >= units) continue;
-                copy_async_16(to, in + row.of[1] + unit * kLen, 16);
-                copy_async_16(to + kOperand, grad + row.of[0] + unit * kLen, 16);
+                if (first + j * kWarp >= units) continue;
+                copy_async_16(to + j * kWarp * 16, x + j * kWarp * kLen, 16);
+                copy_async_16(to + j * kWarp * 16 + kOperand, g + j * kWarp * kLen, 16);
+            }
+            if (rows.walk.rank > 1) {
+                go_to(row + teams);
+            } else {
+                x += teams * rows.walk.stride[1][0];
+                g += teams * rows.walk.stride[0][0];
             }
         }
         copy_async_commit();
     };
     const auto pack = [](u32 from) { return to_f32(bits_as<Pack<T, kLen>>(load_shared_16(from))); };
-    const auto origin_of = [&](u32 stage, u32 row) { return pack(at + stage * kStage + row * width * 16).lane[0]; };
-
-    f32 sum[kUnits][kKinds][kLen] = {};
-    const u32 column = threadIdx.x & (width - 1), group = threadIdx.x / width;
-    const u32 side = width < kMost ? width : kMost, groups = kMost / side;
-    #pragma unroll 1
-    for (u32 i = 0; i + 1 < kSliceStages; ++i) start(begin + i * n_rows, i);
-    u32 stage = 0;
-    #pragma unroll 1
-    for (u64 top = begin; top < end; top += n_rows) {
-        copy_async_wait<kSliceStages - 2>();
-        __syncthreads();  // what all have copied is there, and nobody reads the stage before any more
-        start(top + (kSliceStages - 1) * n_rows, stage == 0 ? kSliceStages - 1 : stage - 1);
+    const auto look = [&](u32 stage) -> Share<Stat> {
         Own<kLen, kSliceTake> chunk{{}, first, units};
         #pragma unroll
         for (u32 j = 0; j < kSliceTake; ++j) {
-            const auto x = pack(at + stage * kStage + place + j * kWarp * 16);
+            const auto x = pack(place + stage * kStage + j * kWarp * 16);
             #pragma unroll
             for (u32 l = 0; l < kLen; ++l) chunk.x[j][l] = Kind::kCentered || chunk.has(j) ? x.lane[l] : 0.0f;
         }
-        const f32 origin = Kind::kCentered ? origin_of(stage, own / share) : 0.0f;
-        const Stat found = Group(kWarp).join<Kind>(Kind::find(chunk, origin));
-        if (lane == 0) of_warp[own] = found;
-        __syncthreads();
+        const f32 origin = Kind::kCentered ? shuffle_from(chunk.has(0) ? chunk.x[0][0] : 0.0f, 0) : 0.0f;
+        return {Group(kWarp).join<Kind>(Kind::find(chunk, origin), of_share), origin};
+    };
+    const auto meet = [&] {
+        if (share == 1) __syncwarp();
+        else some_wait(1 + team, share * kWarp);
+    };
 
-        // In every warp, lane by lane, what there is in the row of each warp.
-        const u32 of = lane & (kWarps - 1);
-        const auto by = Kind::prescribe(Group(share).join<Kind>(of_warp[of]), f32(n), eps);
-        Center center{0.0f, 0.0f, 0.0f, 0.0f};
-        if constexpr (Kind::kCentered) center = {origin_of(stage, of / share), by.shift, by.factor, 0.0f};
-        else center.factor = by;
+    f32 sum[kSliceTake][kKinds][kLen] = {};
+    #pragma unroll 1
+    for (u32 i = 0; i + 1 < kSliceStages; ++i) start(begin + i * teams, i);
+    u32 stage = 0, turn = 0;
+    #pragma unroll 1
+    for (u64 row = begin; row < end; row += teams) {
+        copy_async_wait<kSliceStages - 2>();
+        start(row + (kSliceStages - 1) * teams, stage == 0 ? kSliceStages - 1 : stage - 1);
+        const Share<Stat> own_share = look(stage);
+        if (lane == 0) of_warp[turn][own] = own_share;
+        meet();
+        // In every warp, lane by lane, what there is in the share of each warp.
+        Share<Stat> found = of_warp[turn][(team << side) + (lane & (share - 1))];
+        const f32 origin = shuffle_from(found.origin, 0);
+        if constexpr (Kind::kCentered) found.stat.mean += found.origin - origin;
+        const auto by = Kind::prescribe(Group(share).join<Kind>(found.stat, of_row), of_row, eps);
+        turn ^= 1;
         #pragma unroll
-        for (u32 i = 0; i < kSteps; ++i) {
-            const u32 row = group + i * groups;
-            const Center c = shuffle_from(center, row * share);
-            if (top + row >= end) continue;
+        for (u32 j = 0; j < kSliceTake; ++j) {
+            if (first + j * kWarp >= units) continue;
+            const u32 from = place + stage * kStage + j * kWarp * 16;
+            const auto x = pack(from), g = pack(from + kOperand);
             #pragma unroll
-            for (u32 j = 0; j < kUnits; ++j) {
-                const u32 unit = column + j * kMost, from = at + stage * kStage + (row * width + unit) * 16;
-                if (unit >= units) continue;
-                const auto x = pack(from), g = pack(from + kOperand);
-                #pragma unroll
-                for (u32 l = 0; l < kLen; ++l) {
-                    if constexpr (Kind::kCentered) {
-                        sum[j][0][l] += g.lane[l] * fmaf(x.lane[l] - c.origin, c.factor, c.mean);
-                        sum[j][kKinds - 1][l] += g.lane[l];
-                    } else {
-                        sum[j][0][l] += g.lane[l] * (x.lane[l] * c.factor);
-                    }
+            for (u32 l = 0; l < kLen; ++l) {
+                if constexpr (Kind::kCentered) {
+                    sum[j][0][l] += g.lane[l] * fmaf(x.lane[l] - origin, by.factor, by.shift);
+                    sum[j][kKinds - 1][l] += g.lane[l];
+                } else {
+                    sum[j][0][l] += g.lane[l] * (x.lane[l] * by);
                 }
             }
         }
@@ -225,7 +240,7 @@ norm_weight_backward_slices(const T* grad, const T* in, f32* partials, const __g
     copy_async_wait<0>();
     f32* of_thread = reinterpret_cast<f32*>(memory);
     #pragma unroll
-    for (u32 j = 0; j < kUnits; ++j) {
+    for (u32 j = 0; j < kSliceTake; ++j) {
         #pragma unroll
         for (u32 kind = 0; kind < kKinds; ++kind) {
             __syncthreads();
@@ -233,12 +248,13 @@ norm_weight_backward_slices(const T* grad, const T* in, f32* partials, const __g
             for (u32 l = 0; l < kLen; ++l) of_thread[l * kMost + threadIdx.x] = sum[j][kind][l];
             __syncthreads();
             #pragma unroll 1
-            for (u32 i = threadIdx.x; i < kLen * side; i += kMost) {
+            for (u32 i = threadIdx.x; i < kLen * share * kWarp; i += kMost) {
+                const u32 thread = i / kLen, l = i % kLen;
                 f32 total = 0.0f;
                 #pragma unroll 1
-                for (u32 k = 0; k < groups; ++k) total += of_thread[i % kLen * kMost + k * side + i / kLen];
-                const u32 to = j * kMost * kLen + i;
-                if (to < n) partials[(u64(blockIdx.x) * kKinds + kind) * n + to] = total;
+                for (u32 k = 0; k < teams; ++k) total += of_thread[l * kMost + k * share * kWarp + thread];
+                const u32 unit = (thread / kWarp * kSliceTake + j) * kWarp + thread % kWarp;
+                if (unit < units) partials[(u64(blockIdx.x) * kKinds + kind) * n + unit * kLen + l] = total;
             }
         }
     }

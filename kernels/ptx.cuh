@@ -22,6 +22,11 @@ __device__ __forceinline__ void follow() {
 #endif
 }
 
+// `count` threads, of whole warps, meet at a barrier of theirs: one of 15, from 1 on.
+__device__ __forceinline__ void some_wait(u32 id, u32 count) {
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(count) : "memory");
+}
+
 // All bits of a product. Of a * u64(b) the compiler makes an addition more.
 __device__ __forceinline__ u64 mul_wide(u32 a, u32 b) {
     u64 x;

@@ -1,7 +1,7 @@
 //! What the compiler and the driver are told of a kernel: its C++ name, its shared memory and threads.
 
 use crate::{
-    args::FUSED_LEN,
+    args::{FUSED_LEN, LIST_THREADS},
     kernel::Kernel,
     variant::{Access, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile},
 };
@@ -99,6 +99,9 @@ impl Kernel {
                 let len = if packs { pack_len(&[dtype]) } else { 1 };
                 format!("scatter_{}<{dtype}, {len}>", format!("{part:?}").to_lowercase())
             }
+            Kernel::ScatterLists(dtype, room) => {
+                format!("scatter_lists<{dtype}, {}>", room / LIST_THREADS)
+            }
             Kernel::Softmax(op, dtype, part, packs) => {
                 rows("softmax", op.functor(), op.streams(), dtype, part, packs)
             }
@@ -133,9 +136,9 @@ impl Kernel {
                 let len = if packs { pack_len(&[dtype]) } else { 1 };
                 format!("norm_weight_backward_columns<{}, {dtype}, {len}>", op.kind())
             }
-            Kernel::NormWeightSlices(op, dtype, [width, threads]) => {
-                let (op, len, units) = (op.kind(), pack_len(&[dtype]), width / threads);
-                format!("norm_weight_backward_slices<{op}, {dtype}, {len}, {units}, {threads}>")
+            Kernel::NormWeightSlices(op, dtype, threads) => {
+                let (op, len) = (op.kind(), pack_len(&[dtype]));
+                format!("norm_weight_backward_slices<{op}, {dtype}, {len}, {threads}>")
             }
             Kernel::NormWeightJoin(dtype) => format!("norm_weight_backward_join<{dtype}>"),
             Kernel::Triangle(bytes, access) => {

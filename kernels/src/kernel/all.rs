@@ -2,7 +2,7 @@
 
 use super::Kernel;
 use crate::{
-    args::{PLANES, STAY_TEAMS, slice_widths},
+    args::{LIST_ROOMS, PLANES, SLICE_THREADS, STAY_TEAMS},
     expression::pack_len,
     variant::{
         Access, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, ScatterPart,
@@ -142,7 +142,7 @@ impl Kernel {
                 all.extend(weighted.map(|op| Kernel::NormWeightColumns(op, dtype, packs)));
             }
             for op in [Norm::Layer, Norm::Rms] {
-                all.extend(slice_widths(op, dtype).map(|widths| Kernel::NormWeightSlices(op, dtype, widths)));
+                all.extend(SLICE_THREADS.map(|threads| Kernel::NormWeightSlices(op, dtype, threads)));
             }
             all.push(Kernel::NormWeightJoin(dtype));
             for drops in [true, false] {
@@ -168,6 +168,7 @@ impl Kernel {
                 let parts = ScatterPart::ALL.into_iter().filter(|&part| packs || part != ScatterPart::Rest);
                 all.extend(parts.map(|part| Kernel::Scatter(dtype, part, packs)));
             }
+            all.extend(LIST_ROOMS.map(|room| Kernel::ScatterLists(dtype, room)));
         }
         for (dtype, access) in floats.iter().flat_map(|&d| [Access::Packed, Access::Strided].map(|a| (d, a)))
         {

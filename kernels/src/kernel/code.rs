@@ -1,6 +1,7 @@
 //! A kernel in numbers, by which its slot is found.
 
 use super::Kernel;
+use crate::args::LIST_THREADS;
 use std::sync::LazyLock;
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
@@ -78,6 +79,7 @@ impl Kernel {
             Kernel::SortPositions => [13, 1, 0, 0],
             Kernel::Places(first, moves) => [13, 4, first as usize, moves as usize],
             Kernel::Scatter(dtype, part, packs) => [15, packs as usize, dtype as usize, part as usize],
+            Kernel::ScatterLists(dtype, room) => [15, 2, dtype as usize, (room / LIST_THREADS) as usize],
             Kernel::Softmax(op, dtype, part, packs) => {
                 [17, op as usize * 2 + packs as usize, dtype as usize, part as usize]
             }
@@ -99,8 +101,8 @@ impl Kernel {
             Kernel::CrossEntropy(grad, dtype, part, packs) => {
                 [35, grad as usize * 2 + packs as usize, dtype as usize, part as usize]
             }
-            Kernel::NormWeightSlices(op, dtype, [width, _]) => {
-                [47, op as usize, dtype as usize, width.trailing_zeros() as usize - 8]
+            Kernel::NormWeightSlices(op, dtype, threads) => {
+                [47, op as usize, dtype as usize, threads.trailing_zeros() as usize - 8]
             }
             Kernel::NormStay(op, dtype, teams) => [48, op as usize, dtype as usize, teams],
             Kernel::NormBackwardStay(op, dtype, teams) => [49, op as usize, dtype as usize, teams],

@@ -10,7 +10,7 @@ use crate::{Arg, Card, Grid, Operand, Stream, operand};
 use taut_core::{DType, Error, Layout, Norm, Result};
 use taut_kernels::{
     Kernel,
-    args::{CENTER_BYTES, SLICE_STAGES, SLICE_TAKE, THREADS, WARP, slice_widths},
+    args::{CENTER_BYTES, SLICE_STAGES, SLICE_TAKE, SLICE_THREADS, THREADS, WARP},
     pack_len,
 };
 use taut_memory::Block;
@@ -43,8 +43,8 @@ pub struct Choice {
 /// A kernel that reads rows once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Once {
-    /// One of [`slice_widths`]: packs and threads.
-    widths: [usize; 2],
+    /// One of [`SLICE_THREADS`].
+    threads: u32,
     /// Warps that share a row.
     share: u32,
     /// Of dynamic shared memory.
@@ -54,14 +54,14 @@ struct Once {
 }
 
 /// For rows of packs that fill more than half of a warp's share and fit in a stage, where they fill half of the card.
-fn once(op: Norm, operands: &[Layout; 2], [rows, n]: [u64; 2], dtype: DType, card: &Card) -> Option<Once> {
+fn once(operands: &[Layout; 2], [rows, n]: [u64; 2], dtype: DType, card: &Card) -> Option<Once> {
     let operands = operands.each_ref().map(|layout| Operand { address: 0, layout, dtype });
     let axis = operands[0].layout.rank().checked_sub(1)?;
     let units = usize::try_from(n).ok()? / pack_len(&[dtype]);
-    let widths = slice_widths(op, dtype).find(|&[width, _]| units <= width)?;
-    let (a_warp, threads) = ((WARP * SLICE_TAKE) as usize, widths[1] as u32);
+    let threads = SLICE_THREADS.into_iter().find(|&threads| units <= (threads * SLICE_TAKE) as usize)?;
+    let a_warp = (WARP * SLICE_TAKE) as usize;
     let once = Once {
-        widths,
+        threads,
         share: units.div_ceil(a_warp).next_power_of_two() as u32,
         shared_bytes: SLICE_STAGES * 2 * threads * SLICE_TAKE * 16,
         blocks: u64::from(card.multiprocessors * (2 * THREADS / threads)),
@@ -77,7 +77,7 @@ pub fn choose(op: Norm, grad: &Layout, input: &Layout, dtype: DType, card: &Card
     let n = input.shape().last().copied().unwrap_or(1) as u64;
     let rows = (input.numel() as u64).checked_div(n).unwrap_or(0);
     let kinds = if op == Norm::Layer { 2 } else { 1 };
-    let once = once(op, &operands, [rows, n], dtype, card);
+    let once = once(&operands, [rows, n], dtype, card);
     // As if of packs of 16-bit floats: the sums are cut alike for all dtypes.
     let tiles = n.div_ceil(8 * u64::from(WARP)).max(1);
     let wanted = once.map_or(u64::from(card.multiprocessors) * BLOCKS / tiles, |once| once.blocks);
@@ -132,12 +132,12 @@ pub fn norm_weight_backward(
         if once.is_some() { workspace } else { workspace + rows.rows.walk.numel * CENTER_BYTES as u64 };
     let [grad, input, centers_arg, partials_arg] = [&grad, &input, &workspace, &partials].map(Arg::new);
     let (rows_arg, slice_arg, eps_arg) = (Arg::new(&rows.rows), Arg::new(&slice), Arg::new(&eps));
-    if let Some(Once { widths, share, shared_bytes, .. }) = once {
-        let grid = Grid { shared_bytes, ..grid([slices, 1], widths[1] as u32)? };
+    if let Some(Once { threads, share, shared_bytes, .. }) = once {
+        let grid = Grid { shared_bytes, ..grid([slices, 1], threads)? };
         let args = [grad, input, partials_arg, rows_arg, slice_arg, eps_arg, Arg::new(&share)];
         // SAFETY: `norm_weight_backward_slices(grad, in, partials, rows, slice, eps, share)`; the rows are of packs, stay within
         // the layouts of operands that the caller vouches for, and the workspace holds the sums of all slices.
-        unsafe { stream.launch(Kernel::NormWeightSlices(op, source, widths), grid, args)? };
+        unsafe { stream.launch(Kernel::NormWeightSlices(op, source, threads), grid, args)? };
     } else {
         let args = [input, centers_arg, rows_arg, eps_arg, Arg::new(&rows.side)];
         let kernel = Kernel::NormWeightRows(op, source, rows.part, rows.packs);
@@ -196,25 +196,24 @@ mod tests {
         let card = Card::h200();
         let chosen = |rows: usize, n: usize, dtype, card: &Card| {
             let layout = Layout::contiguous(Shape::new(&[rows, n]).unwrap());
-            choose(Norm::Layer, &layout, &layout, dtype, card).once.map(|once| (once.widths, once.share))
+            choose(Norm::Layer, &layout, &layout, dtype, card).once.map(|once| (once.threads, once.share))
         };
         for (n, dtype, once) in [
             (512, DType::F16, None),
-            (520, DType::F16, Some(([256, 256], 1))),
-            (1024, DType::F16, Some(([256, 256], 1))),
-            (1032, DType::BF16, Some(([256, 256], 2))),
-            (4096, DType::F16, Some(([512, 256], 4))),
-            (4096, DType::F32, Some(([1024, 512], 8))),
-            (16_384, DType::F16, Some(([2048, 512], 16))),
+            (520, DType::F16, Some((256, 1))),
+            (1024, DType::F16, Some((256, 1))),
+            (1032, DType::BF16, Some((256, 2))),
+            (4096, DType::F16, Some((256, 4))),
+            (4096, DType::F32, Some((256, 8))),
+            (16_384, DType::F16, Some((512, 16))),
             (16_392, DType::F16, None),
             (4100, DType::F16, None),
         ] {
             assert_eq!(chosen(10_000, n, dtype, &card), once, "{n} {dtype}");
-            // All warps of a block take part, and threads of all packs of a row.
-            let Some(([width, threads], share)) = once else { continue };
-            let whole = (share * WARP * SLICE_TAKE) as usize;
-            assert!((share * WARP) as usize <= threads && whole <= width);
-            assert!(whole == width || whole <= threads);
+            // Rows go evenly into a block, and have room for all of their packs.
+            let Some((threads, share)) = once else { continue };
+            assert!(threads.is_multiple_of(share * WARP));
+            assert!((share * WARP * SLICE_TAKE) as usize * pack_len(&[dtype]) >= n);
         }
         assert_eq!(chosen(1000, 4096, DType::F16, &card), None);
         let old = Card { shared_bytes: 101_376, ..Card::h200() };
