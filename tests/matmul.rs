@@ -20,6 +20,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("matmul::wide_layers", wide_layers);
     suite.cuda("matmul::large_products", whole::large_products);
     suite.cuda("matmul::few_tiles", whole::few_tiles);
+    suite.cuda("matmul::few_rows_along_n", whole::few_rows_along_n);
     suite.real("matmul::products_of_odd_rows", whole::products_of_odd_rows);
     suite.real("matmul::long_dots", whole::long_dots);
     suite.real("matmul::results_on_no_pack", whole::results_on_no_pack);

@@ -3,7 +3,7 @@
 use crate::{
     args::{FUSED_LEN, LIST_THREADS},
     kernel::Kernel,
-    variant::{Access, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile},
+    variant::{Access, Across, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile},
 };
 use taut_core::{DType, Multi, Scan};
 
@@ -71,6 +71,10 @@ impl Kernel {
                 let ((m, n), warps, ahead, blocks) =
                     (thin.extent(), thin.warps(), thin.ahead(), thin.blocks());
                 format!("matmul_thin<{dtype}, Thin<{m}, {n}, {warps}, {ahead}, {blocks}>>")
+            }
+            Kernel::MatmulAcross(dtype, across) => {
+                let (rows, warps, blocks) = (across.rows(), across.warps(), across.blocks(dtype));
+                format!("matmul_across<{dtype}, Across<{rows}, {warps}, {}, {blocks}>>", Across::STAGES)
             }
             Kernel::MatmulF32([a, b], _) => {
                 let (m, n) = self.extent();
@@ -201,6 +205,7 @@ impl Kernel {
             | Kernel::MatmulF32(_, tile) => tile.extent(),
             Kernel::MatmulAny(_) => Tile::Small.extent(),
             Kernel::MatmulThin(_, thin) => thin.extent(),
+            Kernel::MatmulAcross(dtype, across) => (across.rows(), Across::ROW_BYTES / dtype.size() as u32),
             _ => (0, 0),
         }
     }
@@ -229,6 +234,11 @@ impl Kernel {
             Kernel::MatmulParts(_, _, strip) => {
                 let (m, n) = strip.extent();
                 strip.stages() * 128 * (m + n) + 1024
+            }
+            // Of 32 rows of a strip, and as many elements of each of the others.
+            Kernel::MatmulAcross(dtype, across) => {
+                let stage = 32 * (Across::ROW_BYTES + across.rows() * dtype.size() as u32);
+                across.warps() * Across::STAGES * stage
             }
             // Elements come by way of registers: more than 2 stages would hide nothing.
             Kernel::MatmulAny(_) => 2 * 64 * (64 + 64),
@@ -292,6 +302,7 @@ impl Kernel {
             Kernel::MatmulParts(..) => return self.extent().0 / 64 * 128 + 32,
             Kernel::MatmulF32(..) => return 128,
             Kernel::MatmulThin(_, thin) => return thin.warps() * 32,
+            Kernel::MatmulAcross(_, across) => return across.warps() * 32,
             _ => return 256,
         };
         let ((m, n), (warp_m, warp_n)) = (tile.extent(), tile.warp());

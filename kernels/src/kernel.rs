@@ -10,8 +10,8 @@ mod all;
 mod code;
 
 use crate::variant::{
-    Access, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, ScatterPart, Strip,
-    Thin, Tile, Update, Weight,
+    Access, Across, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, ScatterPart,
+    Strip, Thin, Tile, Update, Weight,
 };
 use taut_core::{Binary, DType, Multi, Norm, Predicate, Random, Reduce, Scan, Softmax, Unary};
 
@@ -59,6 +59,8 @@ pub enum Kernel {
     MatmulAny(DType),
     /// `matmul_thin.cu`: few rows or columns, 16-bit operands along `k`.
     MatmulThin(DType, Thin),
+    /// `matmul_across.cu`: few rows by a matrix that lies along `n`; one of [`Across::of`].
+    MatmulAcross(DType, Across),
     /// `matmul_f32.cu`: one of [`Copies::PAIRS`].
     MatmulF32([Copies; 2], Tile),
     /// `attention.cu`: 16-bit operands with rows of at most so many elements, one of [`WIDTHS`](crate::WIDTHS).
@@ -163,6 +165,7 @@ impl Kernel {
             Kernel::MatmulGrouped(..) => "matmul_grouped.cu",
             Kernel::MatmulAny(_) => "matmul_any.cu",
             Kernel::MatmulThin(..) => "matmul_thin.cu",
+            Kernel::MatmulAcross(..) => "matmul_across.cu",
             Kernel::MatmulF32(..) => "matmul_f32.cu",
             Kernel::Attention(..) => "attention.cu",
             Kernel::AttentionF32(..) => "attention_f32.cu",
@@ -201,10 +204,18 @@ impl Kernel {
         self.file().starts_with("matmul")
     }
 
+    /// Blocks of a cluster at most: more than 8 only on the card that it is made for.
+    pub const fn largest_cluster(self) -> u32 {
+        if matches!(self, Kernel::MatmulAcross(..)) { 16 } else { 8 }
+    }
+
     /// The only compute capability that has the instructions of this file; `None`: any.
     pub const fn only_on(self) -> Option<(u32, u32)> {
         match self {
-            Kernel::MatmulWgmma(..) | Kernel::MatmulParts(..) | Kernel::MatmulGrouped(..) => Some((9, 0)),
+            Kernel::MatmulWgmma(..)
+            | Kernel::MatmulParts(..)
+            | Kernel::MatmulGrouped(..)
+            | Kernel::MatmulAcross(..) => Some((9, 0)),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ mod list;
 mod product;
 
 pub use list::{Capacity, Update, Weight};
-pub use product::{Copies, Major, Strip, Thin, Tile, WIDTHS};
+pub use product::{Across, Copies, Major, Strip, Thin, Tile, WIDTHS};
 
 use crate::args::{MOST_THREADS, THREADS};
 use taut_core::DType;

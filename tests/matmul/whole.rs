@@ -42,6 +42,42 @@ pub(super) fn few_tiles(at: &At) -> Check {
     Ok(())
 }
 
+/// Few rows by a matrix that lies along `n`: as many as kernels are made for and fewer, in parts of `k` that clusters add up and
+/// in one, ending within a step, a strip and a pack; in batches, and by some columns of a matrix.
+pub(super) fn few_rows_along_n(at: &At) -> Check {
+    for [m, n, k] in [
+        [1, 1032, 2050],
+        [1, 40_000, 70],
+        [2, 4096, 333],
+        [5, 264, 16_390],
+        [8, 520, 8200],
+        [9, 5000, 520],
+        [16, 264, 4104],
+    ] {
+        large_product(at, [m, n, k])?;
+        result_from_any_element(at, [m, n, k])?;
+        let (a, b) = (whole_numbers(at, &[3, m, k], 1)?, whole_numbers(at, &[3, k, n], 2)?);
+        let one = |x: &Tensor, i: usize| {
+            x.clone().slice(0, i..i + 1)?.reshape([x.shape()[1], x.shape()[2]])?.contiguous()
+        };
+        for dtype in [DType::F16, DType::BF16, DType::F32] {
+            let (a, b) = (a.clone().cast(dtype)?, b.clone().cast(dtype)?);
+            let many = a.clone().matmul(&b)?;
+            for i in 0..3 {
+                let whole = one(&a, i)?.matmul(&one(&b, i)?)?;
+                same_tensors(&one(&many, i)?, &whole)?;
+                // Columns that end within a pack, those of packs in the middle, and those that begin on none.
+                for columns in [0..n - 3, 8..n - 8, 3..n] {
+                    let cut = one(&b, i)?.slice(1, columns.clone())?;
+                    poison(&at.device, &[m * n * dtype.size()])?;
+                    same_tensors(&one(&a, i)?.matmul(&cut)?, &whole.clone().slice(1, columns)?)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
     let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
     let (a, b, c, bias) = (whole(&[m, k], 1)?, whole(&[k, n], 2)?, whole(&[m, n], 3)?, whole(&[n], 4)?);

@@ -111,6 +111,12 @@ impl Functions {
         // SAFETY: the module is loaded, and the name ends in NUL.
         let code = unsafe { sys::cuModuleGetFunction(&mut function, module, name.as_ptr()) };
         check(code, &format!("cuda: find {symbol}"))?;
+        if kernel.largest_cluster() > 8 {
+            let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED;
+            // SAFETY: as in `get`.
+            let code = unsafe { sys::cuFuncSetAttribute(function, attribute, 1) };
+            check(code, "cuda: allow large clusters")?;
+        }
         Ok(function)
     }
 }

@@ -5,8 +5,8 @@ use crate::{
     args::{LIST_ROOMS, PLANES, SLICE_THREADS, STAY_TEAMS},
     expression::pack_len,
     variant::{
-        Access, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, ScatterPart,
-        Strip, Thin, Tile, Update, WIDTHS, Weight,
+        Access, Across, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart,
+        ScatterPart, Strip, Thin, Tile, Update, WIDTHS, Weight,
     },
 };
 use taut_core::{Binary, DType, Kept, Multi, Norm, Predicate, Random, Reduce, Scan, Softmax, Unary};
@@ -97,6 +97,7 @@ impl Kernel {
         }
         for &dtype in &floats {
             all.push(Kernel::MatmulReduce(dtype));
+            all.extend(Across::of(dtype).map(|across| Kernel::MatmulAcross(dtype, across)));
             all.extend(Major::ALL.map(|major| Kernel::Matvec(dtype, major)));
             for (part, packs) in RowPart::all(pack_len(&[dtype])) {
                 all.extend(Softmax::ALL.map(|op| Kernel::Softmax(op, dtype, part, packs)));

@@ -67,6 +67,7 @@ impl Kernel {
             }
             Kernel::MatmulAny(dtype) => [8, 0, dtype as usize, 0],
             Kernel::MatmulThin(dtype, thin) => [26, thin as usize, dtype as usize, 0],
+            Kernel::MatmulAcross(dtype, across) => [54, across as usize, dtype as usize, 0],
             Kernel::MatmulF32([a, b], tile) => [9, tile as usize, a as usize, b as usize],
             Kernel::MatmulReduce(dtype) => [10, 0, dtype as usize, 0],
             Kernel::Matvec(dtype, major) => [11, 0, dtype as usize, major as usize],

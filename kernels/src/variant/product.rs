@@ -245,3 +245,50 @@ impl Thin {
         2
     }
 }
+
+/// How a block of `matmul_across.cu` multiplies few rows by a strip of columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Across {
+    /// 8 rows, by 8 warps: of 16 bits.
+    Large,
+    /// 8 rows, by 4 warps.
+    Small,
+    /// One row of `f32`, by 4 warps.
+    Single,
+}
+
+impl Across {
+    /// Every one; `ALL[across as usize] == across`.
+    pub const ALL: [Across; 3] = [Across::Large, Across::Small, Across::Single];
+
+    /// Bytes of a row of a strip.
+    pub const ROW_BYTES: u32 = 128;
+
+    /// Stages of a warp that are on their way.
+    pub(crate) const STAGES: u32 = 3;
+
+    /// Those for elements of a dtype.
+    pub fn of(dtype: DType) -> impl Iterator<Item = Across> {
+        let other = if dtype == DType::F32 { Across::Large } else { Across::Single };
+        Across::ALL.into_iter().filter(move |&across| across != other)
+    }
+
+    /// The most rows.
+    pub const fn rows(self) -> u32 {
+        if matches!(self, Across::Single) { 1 } else { 8 }
+    }
+
+    /// Warps that share `k`.
+    pub(crate) const fn warps(self) -> u32 {
+        if matches!(self, Across::Large) { 8 } else { 4 }
+    }
+
+    /// Blocks that share a multiprocessor: as many as its shared memory holds.
+    pub const fn blocks(self, dtype: DType) -> u32 {
+        match (self, dtype) {
+            (Across::Large, _) => 2,
+            (Across::Small, DType::F32) => 3,
+            _ => 4,
+        }
+    }
+}

@@ -31,10 +31,15 @@ pub(super) fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
             let grid = grid([blocks, 1], threads)?;
             return Ok(Grid { shared_bytes: kernel.shared_bytes(), cluster, ..grid });
         }
-        _ => (choice.blocks, u32::try_from(count).unwrap_or(u32::MAX)),
+        _ => (choice.blocks * u64::from(choice.cluster), u32::try_from(count).unwrap_or(u32::MAX)),
     };
     let Grid { blocks: [x, y, _], .. } = grid([x, splits.into()], threads)?;
-    Ok(Grid { blocks: [x, y, z], threads, shared_bytes: choice.kernel.shared_bytes(), cluster: 1 })
+    Ok(Grid {
+        blocks: [x, y, z],
+        threads,
+        shared_bytes: choice.kernel.shared_bytes(),
+        cluster: choice.cluster,
+    })
 }
 
 /// Rounds of tiles from which on blocks share them evenly.

@@ -1,7 +1,7 @@
 //! Which kernel computes products of matrices: a model of their times. Nothing is measured, so that equal problems
 //! always run alike.
 
-use super::{Pick, Tail, Way, strips, thin, vector::on_packs};
+use super::{Pick, Tail, Way, across, strips, thin, vector, vector::on_packs};
 use crate::Card;
 use taut_core::{DType, Layout, Precision, Products};
 use taut_kernels::{Copies, Kernel, Major, Strip, Tile, args::PARTIAL_PACK, pack_len};
@@ -48,17 +48,21 @@ pub(super) fn choose(products: &Products, dtype: DType, card: &Card) -> Way {
     best.unwrap_or(Way::of(Kernel::MatmulAny(dtype), 0, 1))
 }
 
-/// The way of a row by a matrix that lies as `matmul_thin.cu` or `matmul_parts.cu` take it: they bring it faster than `matvec.cu`,
-/// which has more instructions for each element. Not of many small ones, which fill blocks there together.
+/// The way of a row by a matrix that lies as `matmul_thin.cu`, `matmul_parts.cu` or `matmul_across.cu` take it: they bring it
+/// faster than `matvec.cu`, which has more instructions for each element. Not of many small ones, which fill blocks there
+/// together.
 pub(super) fn streamed(products: &Products, dtype: DType, card: &Card) -> Option<Way> {
     let streams = |kernel: &Kernel| match kernel {
-        Kernel::MatmulThin(..) => true,
+        Kernel::MatmulThin(..) | Kernel::MatmulAcross(..) => true,
         Kernel::MatmulParts(_, majors, _) => dtype != DType::F32 && *majors == [Major::K; 2],
         _ => false,
     };
     let kernels = kernels(products, dtype, Precision::Exact, card).filter(streams);
     let ways = kernels.flat_map(|kernel| ways(kernel, products, dtype, card, true));
-    ways.min_by_key(|way| way.cycles).filter(|_| products.count() == 1 && products.n >= FEWEST_STREAMED)
+    let best = ways.min_by_key(|way| way.cycles)?;
+    let is_slow = matches!(best.kernel, Kernel::MatmulAcross(..))
+        && best.cycles > vector::cycles_across(products, dtype, card);
+    (products.count() == 1 && products.n >= FEWEST_STREAMED && !is_slow).then_some(best)
 }
 
 /// Likewise in that precision, if there is a way.
@@ -96,7 +100,8 @@ fn kernels(
 ) -> impl Iterator<Item = Kernel> {
     let thin = thin::candidates(products, dtype).into_iter().flatten();
     let shared_bytes = card.shared_bytes;
-    let all = thin.chain(candidates(products, dtype, precision, card));
+    let across = across::candidates(products, dtype, precision, card);
+    let all = thin.chain(across).chain(candidates(products, dtype, precision, card));
     all.filter(move |kernel| kernel.shared_bytes() <= shared_bytes)
 }
 
@@ -155,6 +160,9 @@ pub(super) fn major(batch: &Layout, outer: (usize, usize), k: (usize, usize), le
 fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Card, trusted: bool) -> Vec<Way> {
     if matches!(kernel, Kernel::MatmulParts(..)) {
         return strips::ways(kernel, products, dtype, card, trusted);
+    }
+    if matches!(kernel, Kernel::MatmulAcross(..)) {
+        return across::ways(kernel, products, dtype, card);
     }
     let Pace { blocks, busy, alone, ends } = pace(kernel);
     let start = start(kernel);

@@ -1,6 +1,7 @@
-//! Launches of `matmul_wgmma.cu`, `matmul_parts.cu`, `matmul_mma.cu`, `matmul_thin.cu`, `matmul_any.cu`, `matmul_f32.cu`
-//! and `matvec.cu`, and of `matmul_reduce.cu` where `k` is split and no cluster adds up.
+//! Launches of `matmul_wgmma.cu`, `matmul_parts.cu`, `matmul_mma.cu`, `matmul_thin.cu`, `matmul_across.cu`, `matmul_any.cu`,
+//! `matmul_f32.cu` and `matvec.cu`, and of `matmul_reduce.cu` where `k` is split and no cluster adds up.
 
+mod across;
 mod boxes;
 mod grids;
 pub mod grouped;

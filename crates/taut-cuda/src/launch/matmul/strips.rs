@@ -16,7 +16,7 @@ const CLUSTER_BLOCK: u64 = 150;
 const CLUSTER_BYTES: u64 = 14;
 
 /// Blocks of a cluster at most that every card takes, and `matmul_parts.cu`.
-const LARGEST_CLUSTER: u64 = 8;
+pub(super) const LARGEST_CLUSTER: u64 = 8;
 
 /// Steps at most of what blocks share where both factors are more than a part of L2 holds: they read them again and again.
 const MOST_STEPS: u64 = 512;
@@ -26,7 +26,7 @@ const FEWEST_COLUMNS: u64 = 16;
 
 /// Multiprocessors come in groups of so many or a few more, and a cluster lies within one. One group may be half as large: of an
 /// H200's 132, 37 clusters of 3 fit, 30 of 4 and 22 of 5. Two make a pair, which all are in.
-const GROUP: u64 = 16;
+pub(super) const GROUP: u64 = 16;
 
 /// Bytes that a multiprocessor gets in a cycle at most, from wherever they come.
 const MOST_BYTES: u64 = 68;

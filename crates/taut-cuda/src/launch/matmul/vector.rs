@@ -1,6 +1,9 @@
 //! Products of a row and a matrix: bound by memory, so that what counts is how the matrix lies.
 
-use super::Way;
+use super::{
+    Way,
+    matrix::{MEMORY_BYTES, SECOND_LAUNCH},
+};
 use crate::Card;
 use taut_core::{DType, Layout, Products};
 use taut_kernels::{
@@ -37,6 +40,18 @@ pub(super) fn choose(products: &Products, dtype: DType, card: &Card, product: &m
 /// at once, some multiprocessors get more than others, since the blocks of a kernel come while those of the last one leave. On
 /// an H200 16,384 x 16,384 of f16 takes 164 us with 4, 142 with 8; 16,384 x 8,192 of f32 147 and 133.
 const SHORT: u64 = 8;
+
+/// Cycles before the first and after the last element of a row by a matrix that lies along `n`, and percent of the speed of
+/// memory between them, of 16 bits, which it takes time to convert, and of `f32`.
+const ENDS: u64 = 2500;
+const OF_MEMORY: [u64; 2] = [75, 85];
+
+/// Cycles that such a product should take, with a second pass for its parts of `k`.
+pub(super) fn cycles_across(products: &Products, dtype: DType, card: &Card) -> u64 {
+    let bytes = (products.k * products.n * dtype.size()) as u64 / u64::from(card.multiprocessors).max(1);
+    let percent = OF_MEMORY[usize::from(dtype == DType::F32)];
+    ENDS + SECOND_LAUNCH + bytes * 100 / (MEMORY_BYTES * percent)
+}
 
 /// Loads of a thread that are on their way at once: `kAhead` in the source.
 const AHEAD: usize = 4;

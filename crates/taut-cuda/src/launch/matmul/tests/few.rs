@@ -154,3 +154,60 @@ fn more_is_timed_than_the_model_trusts() {
     let small = Card { multiprocessors: 20, ..Card::h200() };
     assert!(found([128, 256, 8192], &small).iter().all(|choice| choice.cluster == 1));
 }
+
+#[test]
+fn few_rows_by_a_matrix_along_n_come_at_the_speed_of_memory() {
+    use Across::{Large, Single, Small};
+    let card = Card::h200();
+    // What was the fastest of all that were timed, but of f32.
+    for (dtype, m, n, k, across, cluster) in [
+        (DType::F16, 1, 14_336, 4096, Small, 4),
+        (DType::F16, 1, 11_008, 4096, Large, 2),
+        (DType::F16, 1, 4096, 14_336, Small, 7),
+        (DType::BF16, 1, 4096, 4096, Small, 7),
+        (DType::F16, 1, 2112, 7168, Large, 6),
+        (DType::F16, 1, 50_304, 768, Large, 1),
+        (DType::F16, 1, 768, 50_304, Large, 16),
+        (DType::F16, 8, 14_336, 4096, Small, 4),
+        (DType::BF16, 8, 768, 50_304, Large, 16),
+        (DType::F16, 5, 4096, 4096, Small, 7),
+        (DType::F32, 1, 50_304, 768, Single, 1),
+        (DType::F32, 8, 50_304, 768, Small, 1),
+    ] {
+        for a in [layout(m, k), transposed(m, k)] {
+            let choice = plan(&a, &layout(k, n), dtype);
+            let kernel = Kernel::MatmulAcross(dtype, across);
+            let found = (choice.kernel, choice.cluster, choice.product.splits, choice.workspace_bytes);
+            assert_eq!(found, (kernel, cluster, 1, 0), "{dtype} {m} x {n} x {k}");
+            let Grid { blocks: [x, y, z], threads, shared_bytes, cluster: of_grid } =
+                blocks(&choice, 1).unwrap();
+            assert_eq!((x % cluster, y, z, of_grid), (0, 1, 1, cluster));
+            assert!(u64::from(x / cluster) * 128 >= (n * dtype.size()) as u64);
+            assert_eq!(threads, kernel.threads());
+            // All blocks that share a multiprocessor, each with what the system takes.
+            assert!(across.blocks(dtype) * (shared_bytes + 1024) <= card.shared_bytes + 1024);
+        }
+    }
+    // Of two products each has a layer of the grid.
+    let many = plan(&batch(&[2, 8, 4096]), &batch(&[2, 4096, 4096]), DType::F16);
+    assert!(matches!(many.kernel, Kernel::MatmulAcross(..)), "{:?}", many.kernel);
+    assert_eq!(blocks(&many, 2).unwrap().blocks[2], 2);
+}
+
+#[test]
+fn few_rows_that_lie_otherwise_or_are_more_take_the_other_kernels() {
+    let is_across =
+        |a: &Layout, b: &Layout, dtype| matches!(plan(a, b, dtype).kernel, Kernel::MatmulAcross(..));
+    let b = layout(4096, 4096);
+    assert!(is_across(&layout(8, 4096), &b, DType::F16) && !is_across(&layout(9, 4096), &b, DType::F16));
+    assert!(!is_across(&layout(8, 4096), &transposed(4096, 4096), DType::F16));
+    // The first factor may lie anyhow, and columns may end within a pack; rows of the second begin on packs.
+    let apart = layout(8, 8193).sliced(1, 1..4097).unwrap();
+    assert!(is_across(&apart, &b.sliced(1, 0..4091).unwrap(), DType::F16));
+    assert!(!is_across(&layout(8, 4096), &b.sliced(1, 4..4092).unwrap(), DType::F16));
+    assert!(is_across(&layout(8, 4096), &b.sliced(1, 4..4092).unwrap(), DType::F32));
+    // Few columns of f32 by a long k fill too few places.
+    assert!(!is_across(&layout(1, 50_304), &layout(50_304, 768), DType::F32));
+    let kernel = plan_without(&layout(8, 4096), &b, DType::F16).kernel;
+    assert!(!matches!(kernel, Kernel::MatmulAcross(..)), "{kernel:?}");
+}
