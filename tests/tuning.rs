@@ -205,7 +205,7 @@ fn damage_is_refused(at: &At) -> Check {
     let card = Card::h200();
     let asked = Asked::new(1, [2048, 2112, 7168], [false, true], 0, [DType::F16; 2])?;
     let text = table(&[(asked, 0)], &card).to_string();
-    let entry = "f16 f16, 1, 2048 x 2112 x 7168, k k: MatmulWgmma(F16, [K, K], Broad), 1, 1536 3\n";
+    let entry = "f16 f16, 1, 2048 x 2112 x 7168, k k: MatmulWgmma(F16, [K, K], Broad), 1 1, 1536 3\n";
     prop_assert!(text.ends_with(entry), "{}", text);
     for (from, to, line) in [
         ("tuning 2", "tuning 3", 1),
@@ -224,6 +224,7 @@ fn damage_is_refused(at: &At) -> Check {
         ("MatmulWgmma(F16, [K, K], Broad)", "Arange(F16)", 10),
         ("1536 3", "1536", 10),
         ("1536 3", "1536 3, 1", 10),
+        ("1 1, 1536", "1, 1536", 10),
         (": Matmul", " Matmul", 10),
     ] {
         let message = message_of(Tuning::parse(&text.replacen(from, to, 1)))?;
@@ -362,7 +363,16 @@ fn nothing_is_timed_without_a_card(at: &At) -> Check {
 fn every_way_is_right(at: &At) -> Check {
     let Spec::Cuda(card) = at.device.spec() else { return Err(fail("no card")) };
     let own = at.device.tune(|| Ok(()))?.tuning.origin().cloned().unwrap_or_else(|| origin(&card));
-    for size in [[64, 2112, 4104], [257, 264, 3080], [640, 2112, 2056], [16, 1536, 384], [1001, 1111, 1237]] {
+    for size in [
+        [64, 2112, 4104],
+        [257, 264, 3080],
+        [640, 2112, 2056],
+        [16, 1536, 384],
+        [1001, 1111, 1237],
+        // Strips of 80 columns, and of few tiles that are cut for a second pass.
+        [16, 10_008, 4104],
+        [60, 768, 24_584],
+    ] {
         let mut problems = Vec::new();
         for (count, turned) in [1, 3].into_iter().flat_map(|count| {
             [[false; 2], [true, false], [false, true], [true; 2]].map(|turned| (count, turned))

@@ -18,8 +18,8 @@ pub(super) const MOST_PARTS: u64 = 64;
 /// The most workspace that is worth a split.
 const MOST_WORKSPACE: u64 = 32 << 20;
 
-/// Cycles of a second pass however little there is to add, more where its blocks find no room beside the first, and bytes of sums that a multiprocessor stores in a cycle for it and
-/// that are read again.
+/// Cycles of a second pass however little there is to add, and those more where its blocks find no room beside the first; bytes
+/// of sums that a multiprocessor stores in a cycle for it, and that are read again.
 const SECOND_PASS: u64 = 4000;
 const NO_ROOM: u64 = 2000;
 const SUMS_BYTES: u64 = 10;
