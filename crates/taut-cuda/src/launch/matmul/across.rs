@@ -10,29 +10,30 @@ use taut_core::{DType, Precision, Products};
 use taut_kernels::{Across, Kernel, Major, pack_len};
 
 /// Cycles before the first and after the last step.
-const ENDS: u64 = 3500;
+const ENDS: u64 = 2800;
 
 /// Cycles in which the blocks of a cluster meet, and those that each of them adds.
 const CLUSTER: u64 = 500;
-const CLUSTER_BLOCK: u64 = 60;
+const CLUSTER_BLOCK: u64 = 40;
 
-/// Percent of the speed of memory that blocks get which all run at once: few, and what the square of the share of the places
-/// that they take adds.
-const ALONE: u64 = 60;
-const FILLED: u64 = 45;
+/// Percent of the speed of memory that blocks get which all run at once: few, what the square of the share of the places that
+/// they take adds, and the most.
+const ALONE: u64 = 62;
+const FILLED: u64 = 50;
+const AT_ONCE: u64 = 96;
 
 /// Cycles that clusters lose which run one after the other: one waits until there are places for all of its blocks in one group
 /// of multiprocessors. Where those of one multiprocessor are enough it waits for one cluster only; but then those of the last
 /// round are on as many multiprocessors, which bring less than memory gives if they are few. Pairs lie on two each.
 const AGAIN: u64 = 6000;
-const AGAIN_ALONE: u64 = 10_000;
-const AGAIN_PAIRS: u64 = 2000;
+const AGAIN_ALONE: u64 = 4000;
+const AGAIN_PAIRS: u64 = 1600;
 
 /// Bytes that a block gets in a cycle at most, however few there are.
 const BLOCK_BYTES: u64 = 20;
 
 /// Bytes of the few rows that a multiprocessor gets from L2 in a cycle, beside the strips.
-const ROWS_BYTES: u64 = 64;
+const ROWS_BYTES: u64 = 128;
 
 /// The kernels of the family that can compute the products.
 pub(super) fn candidates(
@@ -65,8 +66,8 @@ pub(super) fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Car
     let step_bytes = STEP * u64::from(Across::ROW_BYTES);
     let bytes = clusters * steps * step_bytes / processors;
     let of_rows = clusters * m * k * dtype.size() as u64 / processors / ROWS_BYTES;
-    // Larger ones only where those that every card takes would leave multiprocessors without a block.
-    let is_few = clusters * LARGEST_CLUSTER < processors;
+    // Larger ones only where those that every card takes would leave a quarter of the multiprocessors without a block.
+    let is_few = clusters * LARGEST_CLUSTER * 4 < processors * 3;
     let largest = if is_few { kernel.largest_cluster().into() } else { LARGEST_CLUSTER };
     let mut ways = Vec::new();
     for cluster in 1..=largest.min(steps) {
@@ -76,7 +77,7 @@ pub(super) fn ways(kernel: Kernel, products: &Products, dtype: DType, card: &Car
         }
         let rounds = clusters.div_ceil(at_once);
         let filled = 100 * clusters * cluster / (processors * shared);
-        let percent = if rounds > 1 { 100 } else { (ALONE + FILLED * filled * filled / 10_000).min(100) };
+        let percent = if rounds > 1 { 100 } else { (ALONE + FILLED * filled * filled / 10_000).min(AT_ONCE) };
         let again = match (rounds, cluster) {
             (1, _) | (_, 1) => 0,
             (_, 2) if shared == 2 => AGAIN_PAIRS,
