@@ -11,9 +11,8 @@
 // Aliasing   what is written overlaps nothing.
 // Numerics   exact, the same in every run.
 // Bound by   latency for a short list; memory for many: 20 bytes an entry and digit.
+#include "digits.cuh"
 #include "fault.cuh"
-#include "shuffle.cuh"
-#include "common.cuh"
 
 static_assert(kDigits == kThreads, "a thread for each digit");
 constexpr u32 kWarps = kThreads / kWarp;
@@ -58,8 +57,6 @@ template <bool kFirst> struct Entries {
         if constexpr (kFirst) return i;
         else return places.in_order[start + i];
     }
-
-    __device__ __forceinline__ u32 digit(u32 key) const { return key >> places.shift & (kDigits - 1); }
 };
 
 template <bool kFirst>
@@ -74,26 +71,9 @@ places_count(const __grid_constant__ Places places, const __grid_constant__ Walk
     __syncthreads();
     // Whole numbers: in any order the same sums.
     #pragma unroll kEach
-    for (u32 i = begin + threadIdx.x; i < end; i += kThreads) atomicAdd(&counts[entries.digit(entries.key(i))], 1u);
+    for (u32 i = begin + threadIdx.x; i < end; i += kThreads) atomicAdd(&counts[digit_of(entries.key(i), places.shift)], 1u);
     __syncthreads();
     places.counts[u64(blockIdx.x) * kDigits + threadIdx.x] = counts[threadIdx.x];
-}
-
-// What the threads before this one have, together.
-__device__ __forceinline__ u32 sum_before(u32 x) {
-    __shared__ u32 of_warp[kWarps];
-    const u32 lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-    u32 sum = x;
-    #pragma unroll
-    for (u32 by = 1; by < kWarp; by *= 2) {
-        const u32 lower = shuffle_up(sum, by);
-        if (lane >= by) sum += lower;
-    }
-    if (lane == kWarp - 1) of_warp[warp] = sum;
-    __syncthreads();
-    #pragma unroll
-    for (u32 w = 0; w < kWarps; ++w) sum += w < warp ? of_warp[w] : 0;
-    return sum - x;
 }
 
 template <bool kFirst>
@@ -107,42 +87,41 @@ places_move(const __grid_constant__ Places places, const __grid_constant__ Walk<
     const Entries<kFirst> entries(places, lists, list);
     const u32 begin = part * places.share, end = min(begin + places.share, places.n);
 
+    // A warp has neighbours, so that earlier ones are of lower warps, rounds and lanes.
+    const u32 own = warp * (kWarp * kEach) + lane;
+    u32 key[kEach], position[kEach];
+    const auto fetch = [&](u32 tile) {
+        #pragma unroll
+        for (u32 j = 0; j < kEach; ++j) {
+            const u32 i = tile + own + j * kWarp;
+            key[j] = i < end ? entries.key(i) : 0;
+            position[j] = i < end ? entries.position(i) : 0;
+        }
+    };
+    fetch(begin);  // on their way meanwhile
+
     // Of this thread's digit, in all parts and in those before this one.
     u32 all = 0, before = 0;
     const u32* counts = places.counts + list * places.parts * kDigits + threadIdx.x;
-    #pragma unroll 8
+    #pragma unroll 16
     for (u32 p = 0; p < places.parts; ++p) {
         const u32 count = counts[p * kDigits];
         all += count;
         before += p < part ? count : 0;
     }
     // Where the next entry of this thread's digit goes.
-    u32 next = sum_before(all) + before;
+    u32 next = sum_before<kWarps>(all) + before;
 
     #pragma unroll 1
     for (u32 tile = begin; tile < end; tile += kPlaceTile) {
         #pragma unroll
         for (u32 w = 0; w < kWarps; ++w) of_warp[w][threadIdx.x] = 0;
         __syncthreads();
-        // A warp has neighbours, so that earlier ones are of lower warps, rounds and lanes.
-        const u32 first = tile + warp * (kWarp * kEach) + lane;
-        u32 key[kEach], position[kEach], rank[kEach];
+        u32 rank[kEach];
         #pragma unroll
         for (u32 j = 0; j < kEach; ++j) {
-            const u32 i = first + j * kWarp;
-            key[j] = i < end ? entries.key(i) : 0;
-            position[j] = i < end ? entries.position(i) : 0;
-        }
-        #pragma unroll
-        for (u32 j = 0; j < kEach; ++j) {
-            const bool exists = first + j * kWarp < end;
-            const u32 digit = entries.digit(key[j]);
-            const u32 same = __match_any_sync(0xffffffffu, exists ? digit : kDigits);
-            const u32 earlier = __popc(same & ((1u << lane) - 1));
-            rank[j] = of_warp[warp][digit] + earlier;
-            __syncwarp();
-            if (exists && earlier == 0) of_warp[warp][digit] += __popc(same);
-            __syncwarp();
+            const u32 among = __ballot_sync(0xffffffffu, tile + own + j * kWarp < end);
+            rank[j] = rank_digit(of_warp[warp], digit_of(key[j], places.shift), among);
         }
         __syncthreads();
         #pragma unroll
@@ -154,13 +133,14 @@ places_move(const __grid_constant__ Places places, const __grid_constant__ Walk<
         __syncthreads();
         #pragma unroll
         for (u32 j = 0; j < kEach; ++j) {
-            const u32 i = first + j * kWarp;
+            const u32 i = tile + own + j * kWarp;
             if (i >= end) break;
             if (kFirst && key[j] == places.extent) places.fault.raise(entries.index[i * places.index_step]);
-            const u64 at = entries.start + of_warp[warp][entries.digit(key[j])] + rank[j];
+            const u64 at = entries.start + of_warp[warp][digit_of(key[j], places.shift)] + rank[j];
             places.out_keys[at] = key[j];
             places.out_order[at] = position[j];
         }
         __syncthreads();
+        fetch(tile + kPlaceTile);
     }
 }

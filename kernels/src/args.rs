@@ -11,6 +11,8 @@ mod copy;
 mod matmul;
 #[path = "args/optimizer.rs"]
 mod optimizer;
+#[path = "args/scatter.rs"]
+mod scatter;
 #[path = "args/table.rs"]
 mod table;
 
@@ -18,6 +20,7 @@ pub use attention::*;
 pub use copy::*;
 pub use matmul::*;
 pub use optimizer::*;
+pub use scatter::*;
 pub use table::*;
 use taut_core::{CODE_BLOCK, Layout, MAX_RANK, Shape};
 
@@ -41,15 +44,6 @@ pub const SORT_TILE: u32 = 2048;
 
 /// Blocks of four numbers that a thread of `random` makes: more, and there is less to begin with for each.
 pub const RANDOM_BLOCKS: u32 = 4;
-
-/// Digits of `places.cu`.
-pub const PLACE_DIGITS: u32 = 256;
-
-/// Entries that a block of `places.cu` moves at a time.
-pub const PLACE_TILE: u32 = 2048;
-
-/// Neighbouring places that a warp of `scatter_rest` looks for.
-pub const SCATTER_REST: u32 = 8;
 
 /// Units of columns that a block of `norm_weight_backward.cu` takes: a warp's.
 pub const WARP: u32 = 32;
@@ -114,6 +108,7 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kDigits", PLACE_DIGITS),
     ("kPlaceTile", PLACE_TILE),
     ("kRest", SCATTER_REST),
+    ("kListThreads", LIST_THREADS),
     ("kFusedPacks", FUSED_PACKS),
     ("kRounds", ROUNDS as u32),
     ("kColumnSide", COLUMN_SIDE),
@@ -149,6 +144,7 @@ pub const TWINS: &[(&str, &str, usize)] = &[
     ("sort.cu", "Sort", size_of::<Sort>()),
     ("places.cu", "Places", size_of::<Places>()),
     ("scatter.cu", "Scatter", size_of::<Scatter>()),
+    ("scatter_lists.cu", "ScatterLists", size_of::<ScatterLists>()),
     ("packed.cu", "Packed", size_of::<Packed>()),
     ("copy_tiles.cu", "Tiles", size_of::<Tiles>()),
     ("copy_runs.cu", "Runs", size_of::<Runs>()),
@@ -311,68 +307,6 @@ pub struct Sort {
     pub value_bytes: u32,
     /// 1 for the largest first.
     pub descending: u32,
-}
-
-/// A launch of a sum by places. Addresses are those of first elements; steps go along the axis.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Scatter {
-    /// What is added.
-    pub src: u64,
-    /// See `src`.
-    pub src_step: u64,
-    /// The places of the entries in order, `[lists, n]`.
-    pub keys: u64,
-    /// The positions of the entries in `src`.
-    pub order: u64,
-    /// Sums of runs that cross the ends of chunks: heads, then tails, `[2, chunks, lanes]`.
-    pub ends: u64,
-    /// What is added to.
-    pub from: u64,
-    /// Where the sums go, laid out as `from`.
-    pub out: u64,
-    /// Of both.
-    pub out_step: u64,
-    /// Places are below this.
-    pub extent: u64,
-    /// Entries of a list.
-    pub n: u64,
-    /// Entries of a chunk.
-    pub chunk: u64,
-    /// The chunks that a list is cut into.
-    pub chunks: u64,
-}
-
-/// One digit of a sort of lists by place. Addresses are those of first elements, 0 for none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Places {
-    /// What the first digit is taken of: i64.
-    pub index: u64,
-    /// From entry to entry of a list.
-    pub index_step: u64,
-    /// What the other digits are taken of, `[lists, n]`.
-    pub in_keys: u64,
-    /// Their positions.
-    pub in_order: u64,
-    /// The keys that come out.
-    pub out_keys: u64,
-    /// Their positions.
-    pub out_order: u64,
-    /// `[lists, parts, PLACE_DIGITS]`.
-    pub counts: u64,
-    /// Places are below this.
-    pub extent: u64,
-    /// For what is not.
-    pub fault: Fault,
-    /// Entries of a list.
-    pub n: u32,
-    /// Entries of a part.
-    pub share: u32,
-    /// Parts of a list.
-    pub parts: u32,
-    /// The bits below the digit.
-    pub shift: u32,
 }
 
 /// Sums of the rows of packed sequences. Addresses are those of first elements, steps are in elements.

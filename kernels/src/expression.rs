@@ -1,7 +1,7 @@
 //! What the compiler and the driver are told of a kernel: its C++ name, its shared memory and threads.
 
 use crate::{
-    args::FUSED_LEN,
+    args::{FUSED_LEN, LIST_THREADS},
     kernel::Kernel,
     variant::{Access, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile},
 };
@@ -98,6 +98,9 @@ impl Kernel {
             Kernel::Scatter(dtype, part, packs) => {
                 let len = if packs { pack_len(&[dtype]) } else { 1 };
                 format!("scatter_{}<{dtype}, {len}>", format!("{part:?}").to_lowercase())
+            }
+            Kernel::ScatterLists(dtype, room) => {
+                format!("scatter_lists<{dtype}, {}>", room / LIST_THREADS)
             }
             Kernel::Softmax(op, dtype, part, packs) => {
                 rows("softmax", op.functor(), op.streams(), dtype, part, packs)

@@ -85,6 +85,8 @@ pub enum Kernel {
     Places(bool, bool),
     /// `scatter.cu`: in packs, or one element at a time.
     Scatter(DType, ScatterPart, bool),
+    /// `scatter_lists.cu`: lists that fit in this room, one of [`LIST_ROOMS`](crate::args::LIST_ROOMS).
+    ScatterLists(DType, u32),
     /// `softmax.cu`: in packs, or one element at a time.
     Softmax(Softmax, DType, RowPart, bool),
     /// The same, of [`Softmax::Plain`] and [`Softmax::Log`] and long rows of packs: by blocks that stay, of so many teams.
@@ -172,6 +174,7 @@ impl Kernel {
             Kernel::Gather(_) => "gather.cu",
             Kernel::Places(..) => "places.cu",
             Kernel::Scatter(..) => "scatter.cu",
+            Kernel::ScatterLists(..) => "scatter_lists.cu",
             Kernel::Softmax(..) | Kernel::SoftmaxStay(..) => "softmax.cu",
             Kernel::Norm(..) | Kernel::NormStay(..) => "norm.cu",
             Kernel::SoftmaxBackward(..) | Kernel::SoftmaxBackwardStay(..) => "softmax_backward.cu",

@@ -2,7 +2,7 @@
 
 use super::Kernel;
 use crate::{
-    args::{PLANES, SLICE_THREADS, STAY_TEAMS},
+    args::{LIST_ROOMS, PLANES, SLICE_THREADS, STAY_TEAMS},
     expression::pack_len,
     variant::{
         Access, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, ScatterPart,
@@ -168,6 +168,7 @@ impl Kernel {
                 let parts = ScatterPart::ALL.into_iter().filter(|&part| packs || part != ScatterPart::Rest);
                 all.extend(parts.map(|part| Kernel::Scatter(dtype, part, packs)));
             }
+            all.extend(LIST_ROOMS.map(|room| Kernel::ScatterLists(dtype, room)));
         }
         for (dtype, access) in floats.iter().flat_map(|&d| [Access::Packed, Access::Strided].map(|a| (d, a)))
         {

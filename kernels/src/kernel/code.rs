@@ -1,6 +1,7 @@
 //! A kernel in numbers, by which its slot is found.
 
 use super::Kernel;
+use crate::args::LIST_THREADS;
 use std::sync::LazyLock;
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
@@ -78,6 +79,7 @@ impl Kernel {
             Kernel::SortPositions => [13, 1, 0, 0],
             Kernel::Places(first, moves) => [13, 4, first as usize, moves as usize],
             Kernel::Scatter(dtype, part, packs) => [15, packs as usize, dtype as usize, part as usize],
+            Kernel::ScatterLists(dtype, room) => [15, 2, dtype as usize, (room / LIST_THREADS) as usize],
             Kernel::Softmax(op, dtype, part, packs) => {
                 [17, op as usize * 2 + packs as usize, dtype as usize, part as usize]
             }

@@ -122,7 +122,7 @@ impl Lists {
     }
 
     /// Digits of the largest key.
-    fn digits(&self) -> u32 {
+    pub(super) fn digits(&self) -> u32 {
         (u64::BITS - self.extent.leading_zeros()).div_ceil(PLACE_DIGITS.ilog2()).max(1)
     }
 
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn one_digit_takes_one_half() {
         let [one, two] = [255, 256].map(|extent| Lists { n: 5000, extent }.workspace_bytes(3));
-        let (pairs, counts) = (3u64 * 5000 * 8, 3 * 3 * 256 * 4);
+        let (pairs, counts) = (3u64 * 5000 * 8, 3 * 5 * 256 * 4);
         assert_eq!(one, pairs.next_multiple_of(256) + counts);
         assert_eq!(two, 2 * pairs.next_multiple_of(256) + counts);
     }

@@ -1,4 +1,5 @@
-//! Launches of `scatter.cu`: the places that elements go to are brought in order, then runs of equal places are summed.
+//! Launches of `scatter.cu`: the places that elements go to are brought in order, then runs of equal places are summed. And
+//! of `scatter_lists.cu`, which does both where each lane has a list of its own that a block holds.
 
 use super::{
     copy::copy,
@@ -10,7 +11,7 @@ use crate::{Arg, Operand, Param, Stream};
 use taut_core::{DType, Error, Index, Layout, Result};
 use taut_kernels::{
     Kernel, ScatterPart,
-    args::{self, SCATTER_REST, THREADS, WARP, Walk},
+    args::{self, LIST_ROOMS, LIST_THREADS, SCATTER_REST, THREADS, WARP, Walk},
     pack_len,
 };
 
@@ -19,8 +20,13 @@ const CHUNK: u64 = 32;
 /// See [`CHUNK`].
 const CHUNKS: u64 = 4096;
 
+/// Entries of a list at least that is worth a block.
+const BLOCK: u64 = 256;
+
 // SAFETY: `Scatter` is `repr(C)`, and the build checks its size against that of its twin.
 unsafe impl Param for args::Scatter {}
+// SAFETY: likewise.
+unsafe impl Param for args::ScatterLists {}
 
 /// How a sum by places runs. A pure function of layouts, dtype and axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +45,8 @@ pub struct Choice {
     part: u64,
     /// The workspace of the lists in order; the rest is for sums.
     lists_bytes: u64,
+    /// Of blocks that hold a list each.
+    room: Option<u32>,
 }
 
 /// Chooses how elements of `dtype` are added along `axis`, which has `extent` places, where an index of this layout names
@@ -50,14 +58,16 @@ pub fn choose(index: &Layout, dtype: DType, axis: usize, extent: usize) -> Choic
     let lists = Lists { n, extent: extent as u64 };
     // Lanes that share lists go together, so that no list is sorted twice.
     let shared = count < lanes;
+    let blocks = !shared && n >= BLOCK && lanes < 1 << 31 && lists.extent < u32::MAX.into();
+    let room = LIST_ROOMS.into_iter().find(|&room| blocks && n <= room.into());
     let part = if shared { lanes.max(1) } else { lists.part(lanes) };
     let lists_bytes = lists.workspace_bytes(if shared { count } else { part }).next_multiple_of(256);
     let (_, chunks) = chunks(n);
     let ends = if chunks > 1 { 2 * chunks * part * total_bytes(dtype) } else { 0 };
-    let workspace_bytes = if n * lanes == 0 { 0 } else { lists_bytes + ends };
+    let workspace_bytes = if n * lanes == 0 || room.is_some() { 0 } else { lists_bytes + ends };
     let flops = n * lanes;
     let moved_bytes = flops * dtype.size() as u64 + count * n * 8 + 2 * workspace_bytes;
-    Choice { workspace_bytes, flops, moved_bytes, index: *index, dtype, axis, lists, part, lists_bytes }
+    Choice { workspace_bytes, flops, moved_bytes, index: *index, dtype, axis, lists, part, lists_bytes, room }
 }
 
 /// The entries of a chunk of a list of `n`, and the chunks.
@@ -110,6 +120,10 @@ pub fn scatter_add(
     }
     let kept = [src, dst_at, index].map(|operand| operand.layout.split(&[axis]).0);
     let step = |operand: Operand<'_>| operand.layout.strides()[axis] as u64;
+    if let Some(room) = choice.room {
+        from.map_or(Ok(()), |from| copy(stream, from, dst))?;
+        return add_in_blocks(stream, op, choice, room, [src, dst, index], &kept);
+    }
     let whole = Lanes::new(&kept, [step(src), step(dst)], choice.dtype)?;
     let skew = from.map_or(0, |from| from.layout.offset().abs_diff(dst.layout.offset()));
     // The elements of src may be fewer than those of dst on other axes too.
@@ -168,6 +182,37 @@ pub fn scatter_add(
     })
 }
 
+/// Adds to `dst` itself, where blocks have room for a list each; `kept` are the layouts on the other axes.
+fn add_in_blocks(
+    stream: &Stream,
+    op: Index,
+    choice: &Choice,
+    room: u32,
+    operands: [Operand<'_>; 3],
+    kept: &[Layout; 3],
+) -> Result<()> {
+    let pointer = |i: usize| Operand { layout: &kept[i], ..operands[i] }.pointer();
+    let step = |i: usize| operands[i].layout.strides()[choice.axis] as u64;
+    let args = args::ScatterLists {
+        src: pointer(0),
+        src_step: step(0),
+        out: pointer(1),
+        out_step: step(1),
+        index: pointer(2),
+        index_step: step(2),
+        extent: choice.lists.extent,
+        fault: stream.context().faults().of(op),
+        n: u32::try_from(choice.lists.n).unwrap_or(room),
+        digits: choice.lists.digits(),
+    };
+    let walk = Walk::wide(&Layout::collapse(*kept), 1);
+    let args = [Arg::new(&args), Arg::new(&walk)];
+    let kernel = Kernel::ScatterLists(choice.dtype, room);
+    // SAFETY: `scatter_lists(lists, lanes)`: all three operands are walked within their layouts, `dst` along the axis below its
+    // extent, and lists are no longer than the room of the kernel.
+    unsafe { stream.launch(kernel, grid([walk.numel, 1], LIST_THREADS)?, args) }
+}
+
 /// The lanes of a sum: positions on the other axes.
 struct Lanes {
     /// In units of `len`: the source, the sums, and the number of the list.
@@ -223,7 +268,9 @@ mod tests {
         // Heads and tails of 32 chunks of 64 lanes.
         assert_eq!(choice.workspace_bytes, choice.lists_bytes + 2 * 32 * 64 * 4);
         let own = choose(&layout(&[1000, 64]), DType::F16, 0, 70);
-        assert_eq!(own.lists_bytes, 8 * 1000 * 64);
+        assert_eq!((own.lists_bytes, own.room, own.workspace_bytes), (8 * 1000 * 64, Some(1024), 0));
+        let room = |n| choose(&layout(&[n, 64]), DType::F16, 0, 70).room;
+        assert_eq!([255, 256, 1025, 4096, 4097].map(room), [None, Some(1024), Some(4096), Some(4096), None]);
         assert_eq!(choose(&layout(&[0, 64]), DType::F16, 0, 70).workspace_bytes, 0);
     }
 
