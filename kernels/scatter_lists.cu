@@ -2,14 +2,15 @@
 // in shared memory, and runs of equal places are added to them.
 //
 // Launch     1-D, kListThreads threads, a block for each lane. Static shared memory.
-// Requires   lists of at most kListMost entries, extent below 2^32 - 1. from, out: of one layout, where no element stands
-//            for two.
-// Aliasing   from == out is the op in place; out overlaps nothing else.
-// Numerics   floats add in f32, in the order of the list, then to from, and round once; integers wrap. The same bits in every
-//            run. What goes to extent goes nowhere, and is reported.
-// Bound by   instructions: of each digit some twenty an entry.
+// Requires   lists of at most kListThreads * kEach entries, extent below 2^32 - 1. No element of out stands for two.
+// Aliasing   out overlaps nothing.
+// Numerics   floats add in f32, in the order of the list, then to out, and round once; integers wrap. The same bits in every
+//            run. What is out of range goes nowhere, and is reported.
+// Bound by   instructions: some fifty an entry and digit.
 #include "digits.cuh"
 #include "fault.cuh"
+
+static_assert(kListThreads == 2 * kDigits, "half of the threads have a digit each");
 
 // The twin of ScatterLists in src/args.rs.
 struct ScatterLists {
@@ -17,14 +18,16 @@ struct ScatterLists {
     u64 index_step;
     const void* src;
     u64 src_step;
-    const void* from;
     void* out;
-    u64 out_step;  // of from too
+    u64 out_step;
     u64 extent;
     Fault fault;
-    u32 n;         // entries of a list
-    u32 digits;    // of the largest key
+    u32 n;       // entries of a list
+    u32 digits;  // of the largest key
 };
+
+// Entries of a run that are loaded before they are added.
+constexpr u32 kAhead = 4;
 
 template <typename T> using Total = Choose<kIsFloat<T>, f32, Choose<sizeof(T) == 8, u64, u32>>;
 
@@ -43,7 +46,6 @@ scatter_lists(const __grid_constant__ ScatterLists lists, const __grid_constant_
     Place<3> place[1];
     lanes.at(number, place);
     const T* src = static_cast<const T*>(lists.src) + place[0].of[0];
-    const T* from = static_cast<const T*>(lists.from) + place[0].of[1];
     T* out = static_cast<T*>(lists.out) + place[0].of[1];
     const i64* index = lists.index + place[0].of[2];
 
@@ -74,11 +76,10 @@ scatter_lists(const __grid_constant__ ScatterLists lists, const __grid_constant_
         // Of this thread's digit, where the entries of each warp go.
         u32 all = 0;
         #pragma unroll
-        for (u32 w = 0; w < kWarps; ++w) all += half == 0 ? of_warp[w][own] : 0;
+        for (u32 w = 0; w < kWarps && half == 0; ++w) all += of_warp[w][own];
         u32 next = sum_before<kWarps>(all);
         #pragma unroll
-        for (u32 w = 0; w < kWarps; ++w) {
-            if (half > 0) break;
+        for (u32 w = 0; w < kWarps && half == 0; ++w) {
             const u32 count = of_warp[w][own];
             of_warp[w][own] = next;
             next += count;
@@ -98,16 +99,25 @@ scatter_lists(const __grid_constant__ ScatterLists lists, const __grid_constant_
     for (u32 i = threadIdx.x; i < n; i += kListThreads) {
         const u32 to = keys[i];
         if (to >= lists.extent || (i > 0 && keys[i - 1] == to)) continue;
-        const T there = from[to * lists.out_step];
+        T* const at = out + to * lists.out_step;
+        const T there = *at;
         Total<T> sum = 0;
-        u32 k = i;
-        do {
-            const T x = src[order[k] * lists.src_step];
-            if constexpr (kIsFloat<T>) sum += to_f32(x);
-            else sum += x;
-            ++k;
-        } while (k < n && keys[k] == to);
-        if constexpr (kIsFloat<T>) out[to * lists.out_step] = from_f32<T>(to_f32(there) + sum);
-        else out[to * lists.out_step] = T(there + sum);
+        bool goes_on = true;
+        #pragma unroll 1
+        for (u32 k = i; goes_on; k += kAhead) {
+            T x[kAhead] = {};
+            #pragma unroll
+            for (u32 j = 0; j < kAhead; ++j) {
+                goes_on = k + j < n && keys[k + j] == to;
+                if (goes_on) x[j] = src[order[k + j] * lists.src_step];
+            }
+            #pragma unroll
+            for (u32 j = 0; j < kAhead; ++j) {
+                if constexpr (kIsFloat<T>) sum += to_f32(x[j]);
+                else sum += x[j];
+            }
+        }
+        if constexpr (kIsFloat<T>) *at = from_f32<T>(to_f32(there) + sum);
+        else *at = T(there + sum);
     }
 }

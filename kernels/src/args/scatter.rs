@@ -92,10 +92,8 @@ pub struct ScatterLists {
     /// See `src`.
     pub src_step: u64,
     /// What is added to.
-    pub from: u64,
-    /// Where the sums go, laid out as `from`.
     pub out: u64,
-    /// Of both.
+    /// See `out`.
     pub out_step: u64,
     /// Places are below this.
     pub extent: u64,

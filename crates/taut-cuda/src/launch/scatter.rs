@@ -196,7 +196,6 @@ fn add_in_blocks(
     let args = args::ScatterLists {
         src: pointer(0),
         src_step: step(0),
-        from: pointer(1),
         out: pointer(1),
         out_step: step(1),
         index: pointer(2),
