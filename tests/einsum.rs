@@ -48,7 +48,8 @@ fn says_the_same_as_other_ops(at: &At) -> Check {
 }
 
 fn ellipses_broadcast(at: &At) -> Check {
-    let (x, y) = (make(at, &[2, 1, 5, 7], 1)?, make(at, &[3, 7, 4], 2)?);
+    // Of whole numbers, whose sums are the same in any order: other shapes may have other kernels.
+    let (x, y) = (make(at, &[2, 1, 5, 7], 1)?.round()?, make(at, &[3, 7, 4], 2)?.round()?);
     same_tensors(&Tensor::einsum("...ij,...jk->...ik", &[&x, &y])?, &x.clone().matmul(&y)?)?;
     same_tensors(&Tensor::einsum("...ij,...jk", &[&x, &y])?, &x.clone().matmul(&y)?)?;
     let (rows, row) = (make(at, &[6, 4], 3)?, make(at, &[1, 4], 4)?);

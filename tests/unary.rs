@@ -128,8 +128,19 @@ fn ends_and_zeros(at: &At) -> Check {
         let ends = [-INF, -0.0, 0.0, INF].map(Value::Float);
         let x = taut_tests::upload(&ends, &[4], dtype, &at.device)?;
         for (op, want) in table {
-            same(&x.clone().unary(op)?, &want.map(Value::Float))
-                .map_err(|error| fail(format!("{op:?}: {error}")))?;
+            let mut got = x.clone().unary(op)?;
+            if op == Unary::Gelu {
+                // What is left of x Phi(x) at the lower end rounds to a zero of either sign.
+                let ends = download(&got)?;
+                prop_assert!(
+                    [0.0, -0.0].map(Value::Float).iter().any(|&zero| ends[0].is(zero)),
+                    "{:?}",
+                    ends
+                );
+                got = got.slice(0, 1..4)?;
+            }
+            let want = &want.map(Value::Float)[4 - got.numel()..];
+            same(&got, want).map_err(|error| fail(format!("{op:?}: {error}")))?;
         }
         // Not the logarithm of 2, which is one of its neighbours in f32.
         let soft = download(&x.unary(Unary::Softplus)?)?;

@@ -52,6 +52,8 @@ where
     let bias = source::<T>(fused.bias, &bias_layout)?;
     let residual = source::<T>(fused.residual, &residual_layout)?;
     let activation = fused.activation.unary().map(|op| (op, op.params().map(T::param)));
+    // What is dropped leaves a residual as it is: also -0, to which 0 would be added.
+    let nothing = T::Acc::from(if residual.is_some() { -0.0 } else { 0.0 });
 
     each_run(dst.data::<T>()?, &to, &|first, run| {
         let (mut narrow, mut halves) = ([T::zeroed(); BLOCK], [0; BLOCK]);
@@ -71,7 +73,7 @@ where
                 }
                 if let Some(mask) = fused.mask {
                     draw(mask.seed, &numbers, at, &mut halves[..n]);
-                    vectorized(drop_below(mask.threshold, T::Acc::from(mask.scale), &halves, x));
+                    vectorized(drop_below(mask.threshold, T::Acc::from(mask.scale), nothing, &halves, x));
                 }
                 if let Some(residual) = &residual {
                     let residual = T::wide(residual.get(at, &mut narrow[..n]), &mut term);
@@ -105,18 +107,19 @@ fn drawn(seed: u64, first: usize, step: usize, halves: &mut [u16]) -> impl FnOnc
     move || philox::half_words(seed, first as u64, step as u64, halves)
 }
 
-/// Scales the elements whose bits are not below the threshold; the others become 0.
+/// Scales the elements whose bits are not below the threshold; the others become `nothing`.
 #[inline(always)]
-fn drop_below<A: Copy + Zeroable + Mul<Output = A>>(
+fn drop_below<A: Copy + Mul<Output = A>>(
     threshold: u32,
     scale: A,
+    nothing: A,
     halves: &[u16],
     x: &mut [A],
 ) -> impl FnOnce() {
     #[inline(always)]
     move || {
         for (x, &half) in x.iter_mut().zip(halves) {
-            *x = if u32::from(half) >= threshold { *x * scale } else { A::zeroed() };
+            *x = if u32::from(half) >= threshold { *x * scale } else { nothing };
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct Fused<'a> {
     pub bias: Option<&'a Tensor>,
     /// Applied to the sum.
     pub activation: Activation,
-    /// What is dropped of that.
+    /// What is dropped of that: there the residual stays as it is.
     pub dropout: Option<Dropout>,
     /// Of the shape of `x`, added last.
     pub residual: Option<&'a Tensor>,

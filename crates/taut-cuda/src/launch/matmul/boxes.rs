@@ -92,12 +92,15 @@ pub(super) fn results(stream: &Stream, product: &Product, dtype: DType, kernel: 
     encode(stream, (elements(out), out.size()), dst, row, [(rows, row), (batch.numel, m * n)], boxes)
 }
 
-/// Columns of the boxes of results where tiles have no whole number of [`ROWS`] of them: all, or a half of more than there is
-/// room for (`kOutCols` in `matmul_stages.cuh`).
+/// Columns of the boxes of results where tiles have no whole number of [`ROWS`] of them: all, or in `matmul_wgmma.cu` a half of
+/// more than there is room for (`kOutCols` in `matmul_stages.cuh`).
 fn out_columns(kernel: Kernel, width: u32) -> Option<u32> {
-    let columns = if matches!(kernel, Kernel::MatmulParts(..)) { width } else { kernel.extent().1 };
-    let of_box = if columns > MOST_OUT_COLUMNS { columns / 2 } else { columns };
-    (!columns.is_multiple_of(ROWS)).then_some(of_box)
+    let columns = match kernel {
+        Kernel::MatmulParts(..) => width,
+        _ if kernel.extent().1 > MOST_OUT_COLUMNS => kernel.extent().1 / 2,
+        _ => kernel.extent().1,
+    };
+    (!columns.is_multiple_of(ROWS)).then_some(columns)
 }
 
 /// The same products with the factors in turned roles, where `kernel` can turn the results back on their way out and needs
