@@ -16,8 +16,8 @@
 // Launch     1-D, a cluster for each tile of each share of k of each product; in clusters of 1 to 8, the parts of a share, some of
 //            which may be empty; Shape::kThreads threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
 // Requires   a_map and b_map as in matmul_wgmma.cu, but for boxes of a where m is below theirs: these have m rows, in eights; and
-//            those of b along k have p.width. Of b across k rest_map has boxes of p.width % 64 columns, where there are any. k at
-//            least 1, p.k_part a multiple of kStep<T> if there are shares; p.width a multiple of 8 up to Shape::kN. dst_map in boxes of 64 rows, if out_of says
+//            those of b along k have p.width. k at
+//            least 1, p.k_part a multiple of kStep<T> if there are shares; p.width a multiple of 8 up to Shape::kN, and that if b lies across k. dst_map in boxes of 64 rows, if out_of says
 //            so: of 64 columns as those of operands, or where p.width is no multiple of that, of all as they lie in dst.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu.
@@ -136,11 +136,9 @@ void send_whole(const Product& p, const f32 (&sums)[S::kN / 2], const TensorMap&
 template <typename T, Major kA, Major kB, typename S>
 __global__ void __launch_bounds__(S::kThreads, 1)
 matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMap a_map,
-             const __grid_constant__ TensorMap b_map, const __grid_constant__ TensorMap rest_map,
-             const __grid_constant__ TensorMap dst_map) {
+             const __grid_constant__ TensorMap b_map, const __grid_constant__ TensorMap dst_map) {
     using A = Side<kA, S::kM>;
     using B = Side<kB, S::kN>;
-    const u32 rest = B::kOuter ? p.width % 64 : 0;  // columns that fill no box
     lead();
     extern __shared__ unsigned char shared[];
     __shared__ u64 barriers[2 * S::kStages];
@@ -152,7 +150,6 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     if (threadIdx.x == S::kMultiply) {
         prefetch(a_map);
         prefetch(b_map);
-        if (rest > 0) prefetch(rest_map);
         #pragma unroll 1
         for (u32 i = 0; i < S::kStages; ++i) {
             barrier_init(full + 8 * i, 1);
@@ -185,8 +182,7 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
             barrier_expect(barrier, bytes);
             A::fetch(to, a_map, work.m0, k, a_product, barrier);
-            if constexpr (B::kOuter) B::fetch_columns(p.width, to + S::kABytes, b_map, rest_map, work.n0, k, b_product, barrier);
-            else B::fetch(to + S::kABytes, b_map, work.n0, k, b_product, barrier);
+            B::fetch(to + S::kABytes, b_map, work.n0, k, b_product, barrier);
         }
         return;  // the others wait for what is on its way, and clusters do not wait for who has ended
     }

@@ -32,14 +32,6 @@ template <Major kMajor, u32 kExtent, bool kHalves = false> struct Side {
         each_box(0, kBoxes, outer, k, [&](u32 at, u32 x, u32 y) { copy_box(to + at, map, x, y, product, barrier); });
     }
 
-    // So many columns, those that fill no box by a map of their own: rows of a box are 128 bytes apart however few are in them.
-    static __device__ __forceinline__
-    void fetch_columns(u32 width, u32 to, const TensorMap& map, const TensorMap& rest_map, u32 outer, u32 k, u32 product,
-                       u32 barrier) {
-        each_box(0, width / 64, outer, k, [&](u32 at, u32 x, u32 y) { copy_box(to + at, map, x, y, product, barrier); });
-        if (width % 64 > 0) copy_box(to + width / 64 * kBoxBytes, rest_map, outer + width / 64 * 64, k, product, barrier);
-    }
-
     // One half or the other, to both blocks of a pair. Of an odd number they bring the larger part in turn.
     static __device__ __forceinline__
     void fetch_half(u32 half, u32 turn, u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {

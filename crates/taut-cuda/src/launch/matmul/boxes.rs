@@ -23,7 +23,6 @@ const TURNED_WIDE_ROWS: u32 = 32;
 const MOST_OUT_COLUMNS: u32 = 208;
 
 /// One factor. Axes are extents and strides, in elements.
-#[derive(Clone, Copy)]
 struct Factor {
     address: u64,
     outer: (u64, u64),
@@ -35,15 +34,14 @@ struct Factor {
     extent: u32,
 }
 
-/// The maps of both factors, as the source asks for them, and of the columns of a tile that fill no box of the second one. For what
-/// lies outside zeros come; f32 is rounded to tf32.
+/// The maps of both factors, as the source asks for them. For what lies outside zeros come; f32 is rounded to tf32.
 pub(super) fn factors(
     stream: &Stream,
     product: &Product,
     dtype: DType,
     majors: [Major; 2],
     kernel: Kernel,
-) -> Result<[TensorMap; 3]> {
+) -> Result<[TensorMap; 2]> {
     let Product { a, b, m, n, k, a_m, a_k, b_k, b_n, ref batch, .. } = *product;
     let tile = kernel.extent();
     let (of_a, of_b) = match kernel {
@@ -68,9 +66,7 @@ pub(super) fn factors(
         let products = if step == 0 { 1 } else { batch.numel };
         encode(stream, (elements, dtype.size()), address, along.0, [across, (products, step)], boxes)
     };
-    let rest = if majors[1] == Major::Outer { of_b % ROWS } else { 0 };
-    let of_rest = if rest > 0 { map(Factor { extent: rest, ..b })? } else { TensorMap::default() };
-    Ok([map(a)?, map(b)?, of_rest])
+    Ok([map(a)?, map(b)?])
 }
 
 /// That of `dst`. What lies outside is dropped.

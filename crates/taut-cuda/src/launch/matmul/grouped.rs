@@ -224,7 +224,7 @@ fn list(
         check(member, dtype, &a, &b, &dst)?;
         let product = Product { a: a.pointer(), b: b.pointer(), dst: dst.pointer(), ..member.product };
         end += units(kernel, &product, paired);
-        [list.a[i], list.b[i], _] = boxes::factors(stream, &product, dtype, majors, kernel)?;
+        [list.a[i], list.b[i]] = boxes::factors(stream, &product, dtype, majors, kernel)?;
         list.out[i] = boxes::results(stream, &product, dtype, kernel)?;
         list.dst[i] = product.dst;
         let counted = [product.m, product.n, product.k, end].map(u32::try_from);

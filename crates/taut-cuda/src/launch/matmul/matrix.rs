@@ -304,7 +304,7 @@ fn lying(kernel: Kernel) -> u64 {
     match kernel {
         Kernel::MatmulWgmma(_, [Major::K, Major::Outer], Tile::Medium) => 109,
         Kernel::MatmulWgmma(_, [Major::Outer, _], Tile::Medium) => 128,
-        Kernel::MatmulWgmma(_, [Major::K, Major::Outer] | [Major::Outer, _], Tile::Small) => 128,
+        Kernel::MatmulWgmma(_, [Major::K, Major::Outer] | [Major::Outer, _], Tile::Small | Tile::Tiny) => 128,
         Kernel::MatmulParts(_, [Major::Outer, _], Strip::M128N128) => 122,
         Kernel::MatmulParts(_, [Major::Outer, _], Strip::M128N64) => 125,
         _ => 100,

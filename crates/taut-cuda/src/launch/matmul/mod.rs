@@ -314,17 +314,15 @@ pub fn matmul(
 fn multiply(stream: &Stream, choice: &Choice, product: &Product, count: u64) -> Result<()> {
     let (product, kernel) = boxes::turned(product, choice.kernel).unwrap_or((*product, choice.kernel));
     if let Kernel::MatmulWgmma(dtype, majors, _) | Kernel::MatmulParts(dtype, majors, _) = kernel {
-        let [a, b, rest] = boxes::factors(stream, &product, dtype, majors, kernel)?;
+        let [a, b] = boxes::factors(stream, &product, dtype, majors, kernel)?;
         let dst = boxes::results(stream, &product, dtype, kernel)?;
-        let [a, b, rest, dst] = [&a, &b, &rest, &dst].map(Arg::new);
-        if let Kernel::MatmulWgmma(..) = kernel {
-            let blocks = staying(kernel, &product, count, choice.processors)?;
-            // SAFETY: as below, and the maps stand for the same operands.
-            return unsafe { stream.launch(kernel, blocks, [Arg::new(&product), a, b, dst]) };
-        }
-        let blocks = blocks(choice, count)?;
-        // SAFETY: likewise.
-        return unsafe { stream.launch(kernel, blocks, [Arg::new(&product), a, b, rest, dst]) };
+        let args = [Arg::new(&product), Arg::new(&a), Arg::new(&b), Arg::new(&dst)];
+        let blocks = match kernel {
+            Kernel::MatmulWgmma(..) => staying(kernel, &product, count, choice.processors)?,
+            _ => blocks(choice, count)?,
+        };
+        // SAFETY: as below, and the maps stand for the same operands.
+        return unsafe { stream.launch(kernel, blocks, args) };
     }
     // SAFETY: every other kernel of the family takes a `Product`. Its operands are those that the choice was made for, and the
     // workspace holds what was planned: `address` has seen to it.

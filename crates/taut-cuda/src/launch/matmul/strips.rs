@@ -8,7 +8,7 @@ use super::{
 };
 use crate::Card;
 use taut_core::{DType, Products};
-use taut_kernels::{Kernel, args::PARTIAL_PACK};
+use taut_kernels::{Kernel, Major, args::PARTIAL_PACK};
 
 /// Cycles in which the blocks of a cluster meet, and those that each of them adds; bytes that one reads of the others in a cycle.
 const CLUSTER: u64 = 2000;
@@ -79,7 +79,7 @@ pub(super) fn ways(
             // A block waits for what it reads, from wherever it comes; the second factor of few rows comes from memory, and
             // blocks that share it wait for it together.
             let of_reading = (rows + width) * STEP * size / MOST_BYTES;
-            let of_memory = if from_memory { width * STEP * size / MOST_MEMORY_BYTES } else { 0 };
+            let of_memory = if from_memory { width * STEP * size / (MOST_MEMORY_BYTES * down) } else { 0 };
             let of_block = steps.div_ceil(stage).div_ceil(parts).div_ceil(cluster) * stage;
             let blocks = down * right * count * parts * cluster;
             let rounds = blocks.div_ceil(processors);
@@ -104,5 +104,7 @@ pub(super) fn ways(
 /// Columns of a tile: as few as the card has multiprocessors for, if `others` share each of them and it holds so many at once.
 fn width(kernel: Kernel, n: u64, others: u64, at_once: u64) -> u64 {
     let most = u64::from(kernel.extent().1);
+    // Across `k` boxes of fewer columns end within sectors, and one that brings a number of them known at run time only is late.
+    let Kernel::MatmulParts(_, [_, Major::K], _) = kernel else { return most };
     n.div_ceil((at_once / others.max(1)).max(1)).next_multiple_of(8).clamp(FEWEST_COLUMNS, most)
 }
