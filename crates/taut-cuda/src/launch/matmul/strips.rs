@@ -76,10 +76,11 @@ pub(super) fn ways(
             };
             let right = n.div_ceil(width);
             let rows = m.min(tile_m);
-            // A block waits for what it reads, from wherever it comes; the second factor of few rows comes from memory, and
-            // blocks that share it wait for it together.
+            // A block waits for what it reads, from wherever it comes; the second factor of few rows comes from memory. Two
+            // blocks that share it wait for it together, of four the others find it in L2.
             let of_reading = (rows + width) * STEP * size / MOST_BYTES;
-            let of_memory = if from_memory { width * STEP * size / (MOST_MEMORY_BYTES * down) } else { 0 };
+            let of_memory =
+                if from_memory { width * STEP * size / (MOST_MEMORY_BYTES * down.div_ceil(2)) } else { 0 };
             let of_block = steps.div_ceil(stage).div_ceil(parts).div_ceil(cluster) * stage;
             let blocks = down * right * count * parts * cluster;
             let rounds = blocks.div_ceil(processors);
