@@ -272,7 +272,8 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         for (u32 r = 0; r < kTogether; ++r) {
             const u32 here = row + r * step_rows;
             counts[r] = here < end ? cols : 0;
-            const Run sum = bits_as<Run>(load_shared(at + min(here, end - 1) * S::kRowBytes));
+            // Other rows are still being added up.
+            const Run sum = bits_as<Run>(load_shared(at + (here < end ? here : row) * S::kRowBytes));
             #pragma unroll
             for (u32 i = 0; i < kCols; ++i) x[r][i] = sum.lane[i] + term[i];
         }

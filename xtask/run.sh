@@ -15,8 +15,8 @@ run.sh test [ARGS]       every test, on the CPU and on the GPU
 run.sh bench [ARGS]      every measurement; results go to $OUT, or to ./out
 run.sh tune [ARGS]       times matrix products in all their ways; the table of those that won goes to tuning.txt beside the
                          results, for 'run.sh bench --tuning FILE'
-run.sh sanitize [ARGS]   compute-sanitizer's memcheck and racecheck over the CUDA tests, few cases each
-                         (SANITIZER names the program if it is not on the PATH)
+run.sh sanitize [NAME]   compute-sanitizer's memcheck and racecheck over the CUDA tests, or those with this in their name,
+                         few cases each (SANITIZER names the program if it is not on the PATH)
 run.sh data              keeps the part of an input that \`cargo xtask bundle --data\` packed here; joins and checks the
                          parts once all are there, in ~/.cache/taut/data, where every bundle finds them
 run.sh probe             what this machine is, and whether the programs can start on it
@@ -105,21 +105,36 @@ sanitizer() {
     exit 2
 }
 
+# Each trial is a process, as many at a time as there are cores; hundreds of short ones of one kind are one. Those that want the
+# card for themselves are left out.
 sanitize() {
     taut_test=$(program taut-test)
-    sanitizer=$(sanitizer)
-    # A case is some hundred times slower here. One thread, so that a report belongs to a test.
-    TAUT_CASES=${TAUT_CASES:-8}
+    sanitizer >/dev/null
+    # A case is some hundred times slower here.
+    TAUT_CASES=${TAUT_CASES:-1}
     # Mapped pages are allocations of 2 MiB to memcheck, which takes a bulk copy over two of them for one that leaves the first.
     TAUT_SEGMENTS=1
     export TAUT_CASES TAUT_SEGMENTS
-    if [ $# -eq 0 ]; then set -- cuda --test-threads=1; fi
-    status=0
-    for tool in memcheck racecheck; do
-        echo "== $tool"
-        "$sanitizer" --tool "$tool" --error-exitcode 86 "$taut_test" "$@" || status=$?
-    done
-    return "$status"
+    "$taut_test" --list "${1:-cuda::}" | sed -n 's/^\(cuda::.*\): test$/\1/p' | sed 's/^\(cuda::\(op\|grad\)::\).*/\1/' | uniq |
+        sed 's/.*/memcheck &\nracecheck &/' | xargs -n 2 -P "$(getconf _NPROCESSORS_ONLN)" sh "$here/run.sh" sanitize-one
+}
+
+# One tool over the trial of this name, or those whose names begin with it.
+sanitize_one() {
+    tool=$1 name=$2
+    case $name in *::) exact='' ;; *) exact=--exact ;; esac
+    log=$(mktemp)
+    # One thread, so that a report belongs to a test.
+    if "$(sanitizer)" --tool "$tool" --error-exitcode 86 "$(program taut-test)" "$name" $exact --test-threads=1 >"$log" 2>&1
+    then
+        echo "$tool  ok      $name"
+        rm -f "$log"
+    else
+        cat "$log" >&2
+        rm -f "$log"
+        echo "$tool  FAILED  $name" >&2
+        return 1
+    fi
 }
 
 probe() {
@@ -165,6 +180,7 @@ case $command in
         link
         sanitize "$@"
         ;;
+    sanitize-one) sanitize_one "$@" ;;
     data)
         keep
         join 0 # the others may come later

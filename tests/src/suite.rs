@@ -172,11 +172,13 @@ impl Suite {
     }
 
     /// Trials that fill a card, read what all of it holds or raise what any of its devices reports: on the GPU each of these
-    /// runs with no other beside it.
+    /// runs with no other beside it, and `--list` marks it.
     pub fn alone(&mut self, add: impl FnOnce(&mut Suite)) {
-        let before = mem::replace(&mut self.turn, Turn::alone);
+        let (turn, before) = (mem::replace(&mut self.turn, Turn::alone), self.trials.len());
         add(self);
-        self.turn = before;
+        self.turn = turn;
+        let added = self.trials.split_off(before);
+        self.trials.extend(added.into_iter().map(|trial| trial.with_kind("alone")));
     }
 
     /// Whether devices here can show their pages at several places.
