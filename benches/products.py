@@ -2,11 +2,12 @@
 """Products by PyTorch and by every way that cuBLASLt proposes, at the shapes of the group `products`: graph-timed, on
 operands that no cache holds unless the row says so, with rests that keep the card from its limit of power, as there.
 
-    python3 benches/products.py [--turns N] [--out FILE.txt] --run taut-bench [--tuning FILE ..]
+    python3 benches/products.py [--turns N] [--tuning FILE] [--out FILE.txt] --run taut-bench
 
 Our program and its peer take turns, ours once more than the other. The peer is the fastest of PyTorch's own call and, in the
 first turn, of all ways that cuBLASLt proposes within 64 MiB of workspace. Prints the median of the turns of both, how many
-times as fast ours is, and how far the turns of each are apart. Needs PyTorch with a CUDA card.
+times as fast ours is, and how far the turns of each are apart; with a table of `taut-bench --tune`, in each of our turns both
+without and with it. Needs PyTorch with a CUDA card.
 """
 
 import argparse
@@ -144,40 +145,46 @@ def mean(ratios):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--tuning")
     parser.add_argument("--out")
     parser.add_argument("--run", nargs=argparse.REMAINDER, required=True)
     options = parser.parse_args()
     torch.manual_seed(1)
     library = CublasLt()
 
-    own, theirs, chosen = [ours(options.run)], [], {}
+    programs = [options.run] + ([options.run + ["--tuning", options.tuning]] if options.tuning else [])
+    own, theirs, chosen = [[ours(program) for program in programs]], [], {}
     for _ in range(options.turns):
         turn = {}
-        for name in own[0]:
+        for name in own[0][0]:
             peer = Peer(library, name)
             if name not in chosen:
                 chosen[name] = peer.choose(), len(peer.ways)
             turn[name] = peer.seconds(chosen[name][0])
         theirs.append(turn)
         torch.cuda.empty_cache()
-        own.append(ours(options.run))
+        own.append([ours(program) for program in programs])
 
-    lines, ratios = [json.dumps(provenance(True))], {}
-    lines.append(f"{'product':44} {'ours':>10} {'TFLOP/s':>8} {'apart':>6} | {'theirs':>10} {'TFLOP/s':>8} {'apart':>6} {'way':>6} | ratio")
-    for name in own[0]:
-        us, them = [turn[name] for turn in own], [turn[name] for turn in theirs]
-        mine, other = statistics.median(us), statistics.median(them)
+    columns = ["ours", "tuned"][: len(programs)] + ["theirs"]
+    titles = " | ".join(f"{column:>10} {'TFLOP/s':>8} {'apart':>6}" for column in columns)
+    lines = [json.dumps(provenance(True)), f"{'product':44} {titles} {'way':>6} | " + "  ".join(["ratio", "tuned"][: len(programs)])]
+    ratios = [{} for _ in programs]
+    for name in own[0][0]:
         count, _, m, n, k, *_ = shape(name)
         rate = 2e-12 * count * m * n * k
-        ratios[name] = other / mine
+        turns = [[turn[i][name] for turn in own] for i in range(len(programs))] + [[turn[name] for turn in theirs]]
+        *mine, other = medians = [statistics.median(times) for times in turns]
+        cells = [
+            f"{median * 1e6:7.1f} us {rate / median:8.1f} {apart(times):6.1%}" for median, times in zip(medians, turns)
+        ]
+        for by_name, median in zip(ratios, mine):
+            by_name[name] = other / median
         way, ways = chosen[name]
-        lines.append(
-            f"{name:44} {mine * 1e6:7.1f} us {rate / mine:8.1f} {apart(us):6.1%} | "
-            f"{other * 1e6:7.1f} us {rate / other:8.1f} {apart(them):6.1%} {way:2}/{ways:<3} | {ratios[name]:5.2f}"
-        )
-    aligned = [ratio for name, ratio in ratios.items() if is_aligned(name)]
-    lines.append(f"geometric mean over {len(ratios)} shapes: {mean(ratios.values()):.3f}")
-    lines.append(f"over the {len(aligned)} aligned ones: {mean(aligned):.3f}; below 0.97: {sum(r < 0.97 for r in aligned)}")
+        lines.append(f"{name:44} {' | '.join(cells)} {way:2}/{ways:<3} | " + "  ".join(f"{by_name[name]:5.2f}" for by_name in ratios))
+    for column, by_name in zip(columns, ratios):
+        aligned = [ratio for name, ratio in by_name.items() if is_aligned(name)]
+        lines.append(f"{column}: geometric mean over {len(by_name)} shapes: {mean(by_name.values()):.3f}")
+        lines.append(f"{column}: over the {len(aligned)} aligned ones: {mean(aligned):.3f}; below 0.97: {sum(r < 0.97 for r in aligned)}")
     text = "\n".join(lines) + "\n"
     print(text, end="")
     if options.out:
