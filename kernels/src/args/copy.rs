@@ -1,6 +1,6 @@
 //! What the kernels of strided copies are told.
 
-use super::{THREADS, Walk, magic};
+use super::{THREADS, Walk, walk::magic};
 use std::ops::RangeInclusive;
 use taut_core::{Layout, MAX_RANK};
 

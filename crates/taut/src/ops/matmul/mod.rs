@@ -1,6 +1,7 @@
 //! Matrix products over batch axes, products of vectors, and the linear layer: a product with bias and activation fused.
 
 mod backward;
+mod factors;
 mod grouped;
 mod segments;
 
@@ -12,7 +13,8 @@ use crate::{
     tensor::ViewMut,
 };
 use backward::Note;
-use taut_core::{Activation, Binary, DType, Error, Kept, Layout, Onto, Result, Shape, Unary};
+use factors::Factors;
+use taut_core::{Activation, Binary, DType, Error, Kept, Layout, Onto, Result, Unary};
 use taut_cuda::launch::{self, matmul::Problem};
 use taut_memory::{Kind, Site};
 
@@ -265,56 +267,6 @@ pub(crate) struct Epilogue<'a> {
     bias: Option<&'a Tensor>,
     activation: Activation,
     onto: Onto,
-}
-
-/// Two tensors as a batch of products sees them.
-struct Factors {
-    /// `[.., m, k]`.
-    a: Layout,
-    /// `[.., k, n]`, with the same leading axes.
-    b: Layout,
-    /// Of the result: without the axis that a vector lacks.
-    shape: Shape,
-}
-
-impl Factors {
-    /// `a` and `b` seen through layouts: each a vector, a matrix, or a batch of matrices.
-    fn new(op: &str, a: &Tensor, a_layout: &Layout, b: &Tensor, b_layout: &Layout) -> Result<Factors> {
-        a.same_device(b, op)?;
-        a.same_dtype(b, op)?;
-        if !a.dtype().is_float() {
-            return Err(Error::dtype(format!("{op}: does not take {}; cast to a float", a.dtype())));
-        }
-        let misfit = |why: &str| {
-            let (a, b) = (a_layout.shape(), b_layout.shape());
-            Error::shape(format!("{op}: {a} and {b}: {why}"))
-        };
-        let must = || misfit("must be [.., m, k] and [.., k, n], or a vector");
-        let (row, column) = (a_layout.rank() == 1, b_layout.rank() == 1);
-        let a = if row { with_ones(a_layout, [1, 0])? } else { *a_layout };
-        let b = if column { with_ones(b_layout, [0, 1])? } else { *b_layout };
-        let (Some((a_lead, &[m, k])), Some((b_lead, &[l, n]))) =
-            (a.shape().split_last_chunk::<2>(), b.shape().split_last_chunk::<2>())
-        else {
-            return Err(must());
-        };
-        if k != l {
-            return Err(must());
-        }
-        let lead = Shape::new(a_lead)?.broadcast(&Shape::new(b_lead)?, op);
-        let lead = lead.map_err(|_| misfit("the leading axes do not broadcast"))?;
-        let whole = |last: [usize; 2]| Shape::new(&[&lead[..], &last].concat());
-        let out = [&[m][usize::from(row)..], &[n][usize::from(column)..]].concat();
-        let shape = Shape::new(&[&lead[..], &out].concat())?;
-        Ok(Factors { a: a.broadcast_to(whole([m, k])?)?, b: b.broadcast_to(whole([k, n])?)?, shape })
-    }
-}
-
-/// A vector as a matrix, with an axis of extent 1 before or behind.
-fn with_ones(vector: &Layout, [before, behind]: [usize; 2]) -> Result<Layout> {
-    let dims = [&[1][..before], vector.shape(), &[1][..behind]].concat();
-    // One axis has its strides under any shape.
-    Ok(vector.reshaped(Shape::new(&dims)?)?.unwrap_or(*vector))
 }
 
 /// The product of `a` and `b`, seen through layouts, in new memory.
