@@ -219,11 +219,13 @@ template <u32 kPending> __device__ __forceinline__ void product_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-// Where a factor lies in shared memory: rows of 128 bytes whose chunks of 16 are XORed with the row's number modulo 8,
-// groups of 8 rows one after the other. Rows are along m or n, or (kOuter) along k, then in boxes of 64 along the other.
-template <bool kOuter> __device__ __forceinline__ u64 factor_at(u32 address, u32 box_bytes) {
-    const u64 leading = kOuter ? box_bytes >> 4 : 1;
-    return u64(1) << 62 | u64(1024 >> 4) << 32 | leading << 16 | (address & 0x3ffff) >> 4;
+// Where a factor lies in shared memory: rows of 128 bytes whose chunks of 16 are XORed with the row's number modulo 8, or of 64
+// bytes, with half of that; groups of 8 rows one after the other. Rows are along m or n, or (kOuter) along k, then in boxes of
+// 64 or 32 along the other.
+template <bool kOuter, u32 kRowBytes = 128> __device__ __forceinline__ u64 factor_at(u32 address, u32 box_bytes) {
+    static_assert(kRowBytes == 128 || kRowBytes == 64);
+    const u64 leading = kOuter ? box_bytes >> 4 : 1, swizzle = kRowBytes == 128 ? 1 : 2;
+    return swizzle << 62 | u64(8 * kRowBytes >> 4) << 32 | leading << 16 | (address & 0x3ffff) >> 4;
 }
 
 #define TAUT_SUMS_8(i) \

@@ -2,7 +2,8 @@
 // cluster take one tile, each a part of k, and add up through each other's shared memory; alone, a block takes a tile of so many
 // columns (p.width) that about as many tiles as the card has multiprocessors come out: wgmma multiplies all Shape::kN, of which
 // those beyond are whatever lies in the ring, and are dropped. Where that still leaves most of the card idle, tiles are cut into
-// shares of k, whose sums matmul_reduce adds.
+// shares of k, whose sums matmul_reduce adds. Some shapes have clusters instead that share a factor: tiles side by side the first
+// one, two below one another the second. Each block brings it to all of them in turn, so that L2 is read less often.
 //
 // One thread of a block starts bulk copies of both operands into a ring of stages; warpgroups of 64 rows each multiply. Every
 // block then lays its sums where the ring was, in rows; when all blocks have, each takes some of the rows, adds them up in the
@@ -11,22 +12,28 @@
 //
 // Shared memory: stages of kBytes, first the rows of a, then those of b, each of 128 bytes; then in their place the sums, rows of
 // kRowBytes, or what is rounded of them, in boxes. Barriers: of each stage one that its bytes have come, one that all warps have
-// read it; 1 when nobody reads the ring any more, 2 and 3 of a warpgroup, before its boxes go out.
+// read it, those of all blocks that share a factor; 1 when nobody reads the ring any more, 2 and 3 of a warpgroup, before its
+// boxes go out.
 //
-// Launch     1-D, a cluster for each tile of each share of k of each product; in clusters of 1 to 8, the parts of a share, some of
-//            which may be empty; Shape::kThreads threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
-// Requires   a_map and b_map as in matmul_wgmma.cu, but for boxes of a where m is below theirs: these have m rows, in eights; and
-//            those of b along k have p.width. k at
-//            least 1, p.k_part a multiple of kStep<T> if there are shares; p.width a multiple of 8 up to Shape::kN, and that if b lies across k. dst_map in boxes of 64 rows, if out_of says
-//            so: of 64 columns as those of operands, or where p.width is no multiple of that, of all as they lie in dst.
+// Launch     1-D, a cluster for each tile of each share of k of each product; in clusters of 1 to 8, the parts of a share, some
+//            of which may be empty, or of Shape::kShares for as many tiles, where some may have no rows or columns;
+//            Shape::kThreads threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
+// Requires   a_map and b_map as in matmul_wgmma.cu, but for boxes of a where m is below theirs: these have m rows, in eights;
+//            and those of b along k have p.width. k at least 1, p.k_part a multiple of kStep<T> if there are shares; p.width a
+//            multiple of 8 up to Shape::kN, and that if b lies across k. dst_map in boxes of 64 rows, if out_of says so: of 64
+//            columns as those of operands, or where p.width is no multiple of that, of all as they lie in dst. With kTurned it
+//            does, p.turned is set, and results have no more than bias and relu.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu.
 // Bound by   what L2 and memory bring; for short k, the latencies of copies and of the cluster.
 #include "matmul_out.cuh"
 
-// Tiles of kM x kN. The numbers come from Strip in src/variant.rs.
-template <u32 kM_, u32 kN_, u32 kStages_> struct Shape {
+// Tiles of kM x kN; kAcross of them side by side share the first factor, or kDown below one another the second. With kTurned,
+// dst is [products, n, m] and bias [m]. The numbers come from Strip in src/variant.rs.
+template <u32 kM_, u32 kN_, u32 kStages_, u32 kAcross_, u32 kDown_, bool kTurned_> struct Shape {
     static constexpr u32 kM = kM_, kN = kN_, kStages = kStages_;
+    static constexpr bool kTurned = kTurned_;
+    static constexpr u32 kAcross = kAcross_, kDown = kDown_, kShares = kAcross * kDown;
     static constexpr u32 kABytes = kM * 128, kBytes = (kM + kN) * 128;
     static constexpr u32 kMultiply = kM / 64 * 128, kThreads = kMultiply + 32, kWarps = kMultiply / 32;
     // Warps take all columns of a row, or a half of them, 4 to a lane; of less than 128 columns the last lanes take none.
@@ -34,10 +41,11 @@ template <u32 kM_, u32 kN_, u32 kStages_> struct Shape {
     // Of sums: what is added to a multiple of 128 bytes lets the eight rows that a warp writes at a time meet all banks.
     static constexpr u32 kRowBytes = kN * sizeof(f32) + 32;
     static_assert((kM == 64 || kM == 128) && kWarps % kHalves == 0 && kM * kRowBytes <= kStages * kBytes);
+    static_assert(kAcross == 1 || kDown == 1);
 };
 
-// Columns that a lane adds up, and rows that it stores together.
-constexpr u32 kCols = 4, kTogether = 2;
+// Columns that a lane adds up, and rows that it stores together, or adds to what dst holds.
+constexpr u32 kCols = 4, kTogether = 2, kWaiting = 8;
 using Run = Pack<f32, kCols>;
 
 // Adds up rows of all blocks, those before `end`, and puts the sums where the block's own part was: that is this thread's
@@ -104,6 +112,28 @@ void store_together(const Product& p, f32 (&x)[kTogether][kCols], u64 at, u64 st
     }
 }
 
+// Rows of sums in shared memory that are added to those of dst, `to` and so on: what is there of all is on its way at once.
+template <typename T>
+__device__ __forceinline__
+void add_to_dst(T* to, u64 step, const f32 (&term)[kCols], u32 at, u32 at_step, u32 rows) {
+    #pragma unroll 1
+    for (u32 first = 0; first < rows; first += kWaiting) {
+        Pack<T, kCols> x[kWaiting];
+        #pragma unroll
+        for (u32 r = 0; r < kWaiting; ++r) {
+            if (first + r < rows) x[r] = load<kCols, Cache::Use>(to + (first + r) * step);
+        }
+        #pragma unroll
+        for (u32 r = 0; r < kWaiting; ++r) {
+            if (first + r >= rows) continue;
+            const Run sum = bits_as<Run>(load_shared(at + (first + r) * at_step));
+            #pragma unroll
+            for (u32 i = 0; i < kCols; ++i) x[r].lane[i] = from_f32<T>(sum.lane[i] + term[i] + to_f32(x[r].lane[i]));
+            store(to + (first + r) * step, x[r]);
+        }
+    }
+}
+
 // Rounds the sums of a warpgroup and sends them out, by way of `at`: in boxes of 64 columns, where packs lie as in a ring's, or
 // in one of all p.width.
 template <typename T, typename S>
@@ -133,6 +163,26 @@ void send_whole(const Product& p, const f32 (&sums)[S::kN / 2], const TensorMap&
     copy_out_wait<0>();
 }
 
+// The same of turned roles, box after box of 64 rows and 64 columns.
+template <typename T, typename S>
+__device__ __forceinline__
+void send_turned(const Product& p, const f32 (&sums)[S::kN / 2], const TensorMap& map, u32 at, u32 m0, u32 n0, u32 product) {
+    const u32 lane = threadIdx.x % 32, y = lane / 16 * 8 + lane % 8, pack = threadIdx.x / 32 % 4 * 2 + lane / 8 % 2;
+    #pragma unroll
+    for (u32 b = 0; b < S::kN / 8; b += 2) {
+        u32 words[4];
+        round_blocks<T>(p, sums + 4 * b, words);
+        store_blocks_transposed(at + (y + 8 * b) * 128 + (pack ^ y % 8) * 16, words);
+    }
+    copy_out_fence();
+    group_wait(2 + threadIdx.x / 128);
+    if (threadIdx.x % 128 != 0) return;
+    #pragma unroll 1
+    for (u32 i = 0; i < S::kN / 64; ++i) copy_box_out(map, at + i * kBoxBytes, m0, n0 + i * 64, product);
+    copy_out_commit();
+    copy_out_wait<0>();
+}
+
 template <typename T, Major kA, Major kB, typename S>
 __global__ void __launch_bounds__(S::kThreads, 1)
 matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMap a_map,
@@ -153,16 +203,21 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         #pragma unroll 1
         for (u32 i = 0; i < S::kStages; ++i) {
             barrier_init(full + 8 * i, 1);
-            barrier_init(empty + 8 * i, S::kWarps);
+            barrier_init(empty + 8 * i, S::kWarps * S::kShares);
         }
         barrier_init_fence();
     }
-    __syncthreads();
-    const u32 parts = cluster_size(), part = cluster_rank();
+    constexpr bool kAlike = S::kShares > 1;  // else blocks of a cluster have parts of one tile
+    if (kAlike) cluster_wait();
+    else __syncthreads();
+    const u32 parts = kAlike ? 1 : cluster_size(), part = kAlike ? 0 : cluster_rank();
+    const u32 all_m = S::kM * S::kDown, all_n = p.width * S::kAcross;  // of a cluster
     u32 index = cluster_index();
-    u32 share = divide(index, tiles_of(p, S::kM, p.width));
+    u32 share = divide(index, tiles_of(p, all_m, all_n));
     const u32 product = divide(share, p.splits);
-    const Work work = work_of<T>(tile_at(p, S::kM, p.width, index, share), share, product);
+    Work work = work_of<T>(tile_at(p, all_m, all_n, index, share), share, product);
+    if (S::kDown > 1) work.m0 += cluster_rank() * S::kM;
+    if (S::kAcross > 1) work.n0 += cluster_rank() * p.width;
     // The first parts have a step more, if they are not alike.
     u32 more = work.steps;
     const u32 least = divide(more, parts), steps = least + (part < more), first = part * least + min(part, more);
@@ -181,8 +236,12 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             const u32 k = work.k0 + (first + step) * kStep<T>;
             barrier_wait(empty + 8 * ring.stage, ring.parity ^ 1);
             barrier_expect(barrier, bytes);
-            A::fetch(to, a_map, work.m0, k, a_product, barrier);
-            B::fetch(to + S::kABytes, b_map, work.n0, k, b_product, barrier);
+            A::template fetch_in_turn<S::kAcross>(step, to, a_map, work.m0, k, a_product, barrier);
+            B::template fetch_in_turn<S::kDown>(step, to + S::kABytes, b_map, work.n0, k, b_product, barrier);
+        }
+        if (kAlike) {
+            __syncwarp();
+            cluster_wait();
         }
         return;  // the others wait for what is on its way, and clusters do not wait for who has ended
     }
@@ -194,10 +253,12 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const bool whole = kIsHalf<T> && parts == 1 && out_of(p) == Out::Boxes && !p.onto && p.activation <= 1;
     f32 term[kCols] = {};
     Bias<T, S::kN> bias;
-    if (p.bias && whole) bias.bring(p, work.n0);
+    if (p.bias && S::kTurned) bias.bring_of_rows(p, work.m0 + rows_at);
+    else if (p.bias && whole) bias.bring(p, work.n0);
     else if (p.bias && !p.partial) load_bias<T>(term, p, col, cols);
     const auto leave = [&](u32 barrier) {
-        if (lane == 0) barrier_arrive(barrier);
+        if (!kAlike && lane == 0) barrier_arrive(barrier);
+        if (kAlike && lane < S::kShares) barrier_arrive_there(shared_address_in(barrier, lane));
     };
     f32 sums[S::kN / 2] = {};  // those of an empty part, too
     u32 used = empty;
@@ -205,7 +266,7 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     for (u32 step = 0; step < steps; ++step, ring.next()) {
         const u32 at = ring_at + ring.stage * S::kBytes;
         const u64 a = factor_at<A::kOuter>(at + rows_at * 128, kBoxBytes);
-        const u64 b = factor_at<B::kOuter>(at + S::kABytes, kBoxBytes);
+        const u64 b = factor_at<B::kOuter, B::kRowBytes>(at + S::kABytes, 64 * B::kRowBytes);
         barrier_wait(full + 8 * ring.stage, ring.parity);
         product_fence();
         #pragma unroll
@@ -219,24 +280,36 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         used = empty + 8 * ring.stage;
     }
     product_wait<0>();
+    if (kAlike) cluster_arrive();  // nobody writes or arrives here any more, when all have
 
     // All copies have come, and when all warps are here nobody reads them any more.
-    if constexpr (S::kMultiply == 256) pair_wait(1);
-    else group_wait(1);
+    team_wait<S::kMultiply>(1);
     if constexpr (kIsHalf<T>) {
-        if (whole) {
+        if (S::kTurned || whole) {
             f32 (&all)[1][S::kN / 2] = reinterpret_cast<f32 (&)[1][S::kN / 2]>(sums);
-            if (p.bias) bias.add_to(all);
             const u32 box = ring_at + rows_at * S::kN * u32(sizeof(T));
-            return send_whole<T, S>(p, sums, dst_map, box, work.m0 + rows_at, work.n0, product);
+            if constexpr (S::kTurned) {
+                if (p.bias) bias.add_to_rows(all);
+                send_turned<T, S>(p, sums, dst_map, box, work.m0 + rows_at, work.n0, product);
+            } else {
+                if (p.bias) bias.add_to(all);
+                send_whole<T, S>(p, sums, dst_map, box, work.m0 + rows_at, work.n0, product);
+            }
+            if (kAlike) {
+                __syncwarp();
+                cluster_await();
+            }
+            return;
         }
     }
+    if constexpr (S::kTurned) return;
     const u32 own = ring_at + (warp * 16 + lane / 4) * S::kRowBytes + lane % 4 * 8;
     #pragma unroll
     for (u32 i = 0; i < S::kN / 2; i += 2) {
         store_shared_pair(own + i / 2 % 2 * 8 * S::kRowBytes + i / 4 * 32, sums[i], sums[i + 1]);
     }
-    cluster_meet();
+    if constexpr (kAlike) team_wait<S::kMultiply>(1);
+    else cluster_meet();
 
     // The warps of all blocks take rows in turn.
     const u32 first_row = (part * S::kWarps + warp) / S::kHalves, step_rows = parts * S::kWarps / S::kHalves;
@@ -252,7 +325,7 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         case 7: add_up<S, 7>(at, first_row, end); break;
         default: add_up<S, 8>(at, first_row, end);
     }
-    cluster_arrive();  // what the others have is read: the sums were stored
+    if (!kAlike) cluster_arrive();  // what the others have is read: the sums were stored
     if (p.partial) {
         const u64 stride = partial_stride(p);
         f32* to = p.partial + share * p.part_step + (product * p.m + work.m0) * stride + col;
@@ -264,6 +337,13 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         return;
     }
     const u64 to = (product * p.m + work.m0) * p.n + col;
+    if (p.onto == 1 && p.activation == 0 && !p.wide && p.n % kCols == 0 && is_aligned<kCols * sizeof(T)>(p.dst)) {
+        const u32 rows = first_row < end ? (end - first_row + step_rows - 1) / step_rows : 0;
+        T* first = static_cast<T*>(p.dst) + to + first_row * p.n;
+        add_to_dst(first, step_rows * p.n, term, at + first_row * S::kRowBytes, step_rows * S::kRowBytes, rows);
+        cluster_await();
+        return;
+    }
     #pragma unroll 1
     for (u32 row = first_row; row < end; row += kTogether * step_rows) {
         f32 x[kTogether][kCols];

@@ -21,15 +21,28 @@ template <typename T> __device__ __forceinline__ Work work_of(const Tile& tile, 
 constexpr u32 kBoxBytes = 64 * 128;
 
 // How stages of an operand come: in boxes of a step along k and all rows, or half of them where a pair of blocks brings halves;
-// or (16 bits) of 64 along both axes.
+// or (16 bits) of 64 along both axes, 32 along the other where 64 do not divide it.
 template <Major kMajor, u32 kExtent, bool kHalves = false> struct Side {
     static constexpr bool kOuter = kMajor == Major::Outer;
-    static constexpr u32 kNext = (kOuter ? 16 * 128 : 32) >> 4;  // a product further along k, as factor_at counts
-    static constexpr u32 kBox = kOuter ? 64 : kHalves ? kExtent / 2 : kExtent, kBoxes = kExtent / kBox;
+    static constexpr u32 kBox = kOuter ? kExtent % 64 == 0 ? 64 : 32 : kHalves ? kExtent / 2 : kExtent;
+    static constexpr u32 kBoxes = kExtent / kBox, kRowBytes = kOuter ? kBox * 2 : 128;
+    static constexpr u32 kNext = (kOuter ? 16 * kRowBytes : 32) >> 4;  // a product further along k, as factor_at counts
     static_assert(kExtent % kBox == 0);
 
     static __device__ __forceinline__ void fetch(u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {
         each_box(0, kBoxes, outer, k, [&](u32 at, u32 x, u32 y) { copy_box(to + at, map, x, y, product, barrier); });
+    }
+
+    // All to each of so many blocks of a cluster, which bring it in turn.
+    template <u32 kBlocks> static __device__ __forceinline__
+    void fetch_in_turn(u32 turn, u32 to, const TensorMap& map, u32 outer, u32 k, u32 product, u32 barrier) {
+        if constexpr (kBlocks == 1) {
+            fetch(to, map, outer, k, product, barrier);
+        } else if (turn % kBlocks == cluster_rank()) {
+            each_box(0, kBoxes, outer, k, [&](u32 at, u32 x, u32 y) {
+                copy_box_to_all(to + at, map, x, y, product, barrier, (1 << kBlocks) - 1);
+            });
+        }
     }
 
     // One half or the other, to both blocks of a pair. Of an odd number they bring the larger part in turn.

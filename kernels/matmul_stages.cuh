@@ -7,11 +7,13 @@
 template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static constexpr u32 kM = kM_, kN = kN_, kTeam = kTeam_, kStages = kStages_;
     static constexpr u32 kRows = kM / kTeam;  // of a warpgroup
+    // Of 128 x 192 sums a warpgroup alone has no registers for more than bias, relu and gelu, and goes out box by box.
+    static constexpr bool kPlain = kTeam == 1 && kN == 192;
     static constexpr bool kPairs = kTeam == 2;
     static constexpr u32 kABytes = kM * 128, kBytes = (kM + kN) * 128;
     // Boxes of a warpgroup that go out together, and how many such batches there is room for: two, in turn, or all in one.
-    static constexpr bool kAllInOne = kN == 64 || kN == 192;
-    static constexpr u32 kBatch = kAllInOne ? kN / 64 : kRows / 64, kRoom = kAllInOne ? 1 : 2;
+    static constexpr bool kAllInOne = kN == 64 || (kN == 192 && !kPlain);
+    static constexpr u32 kBatch = kAllInOne ? kN / 64 : kPlain ? 1 : kRows / 64, kRoom = kAllInOne ? 1 : 2;
     static constexpr u32 kBoxes = kRoom * kBatch;
     // Of no multiple of 64 columns all go out as they lie in dst, at once or, where there is no room, one half after the other.
     static constexpr bool kInBoxes = kN % 64 == 0;

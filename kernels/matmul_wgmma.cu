@@ -14,7 +14,8 @@
 //            384 threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
 // Requires   a_map and b_map: 3-D, the contiguous axis, the other, products; boxes as in Side; k at least 1. dst_map
 //            likewise in boxes of 128 bytes and 64 rows, 32 if p.turned and p.wide, if out_of says so (else any); of tiles of
-//            no multiple of 64 columns, which are never turned, in boxes of Shape::kOutCols as they lie in dst. k_part a
+//            no multiple of 64 columns, which are never turned, in boxes of Shape::kOutCols as they lie in dst. With kPlain it
+//            says so in elements of T, never turned, and results have no more than bias, relu or gelu. k_part a
 //            multiple of kStep<T>, unless there is one part. Of f32, p.wide is set and p.turned is not.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu. Where the copy engine adds to f32, what is below 2^-126 counts as zero.
@@ -118,7 +119,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             stages.ring.advance(work.steps);
             continue;
         }
-        if (kIsHalf<T> && out == Out::Boxes && p.onto) outlet.prepare(work, work.m0 + rows_at);
+        if (!S::kPlain && kIsHalf<T> && out == Out::Boxes && p.onto) outlet.prepare(work, work.m0 + rows_at);
         f32 sums[S::kRows / 64][S::kN / 2];
         Bias<T, S::kN> bias;
         if (has_bias && turned) bias.bring_of_rows(p, work.m0 + rows_at);
@@ -142,6 +143,14 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             }
         }
         if (has_bias) bias.add_to(sums);
+        if constexpr (S::kPlain) {
+            #pragma unroll
+            for (u32 i = 0; i < S::kN && p.activation == 3; ++i) {
+                sums[i / (S::kN / 2)][i % (S::kN / 2)] = gelu_to<T>(sums[i / (S::kN / 2)][i % (S::kN / 2)]);
+            }
+            outlet.template send<false, false>(p, sums, work, row0);
+            continue;
+        }
         if (!p.partial) activate_all<T>(p, sums, out);
         if (p.partial) store_partial(p, sums, work, row0);
         else if (out == Out::Directly && (!kIsHalf<T> || p.wide)) store_rows<f32>(p, sums, work, row0, staged);

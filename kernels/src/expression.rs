@@ -3,7 +3,7 @@
 use crate::{
     args::{FUSED_LEN, LIST_THREADS},
     kernel::Kernel,
-    variant::{Access, Across, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile},
+    variant::{Access, Across, Major, PackedPart, ReducePart, RowPart, ScanPart, Strip, Tile},
 };
 use taut_core::{DType, Multi, Scan};
 
@@ -62,8 +62,9 @@ impl Kernel {
                 format!("{family}<{dtype}, Major::{a:?}, Major::{b:?}, {shape}>")
             }
             Kernel::MatmulParts(dtype, [a, b], strip) => {
-                let (m, n) = strip.extent();
-                let shape = format!("Shape<{m}, {n}, {}>", strip.stages());
+                let ((m, n), (across, down)) = (strip.extent(), strip.shares());
+                let turned = strip == Strip::M64N128Turned;
+                let shape = format!("Shape<{m}, {n}, {}, {across}, {down}, {turned}>", strip.stages());
                 format!("matmul_parts<{dtype}, Major::{a:?}, Major::{b:?}, {shape}>")
             }
             Kernel::MatmulAny(dtype) => format!("matmul_any<{dtype}, {}>", self.shape(Tile::Small)),
@@ -215,6 +216,17 @@ impl Kernel {
         matches!(self, Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulGrouped(_, _, tile) if team(tile) == 2)
     }
 
+    /// Blocks of a cluster that share a factor: `Shape::kShares` in `matmul_parts.cu`.
+    pub const fn shares(self) -> u32 {
+        match self {
+            Kernel::MatmulParts(_, _, strip) => {
+                let (across, down) = strip.shares();
+                across * down
+            }
+            _ => 1,
+        }
+    }
+
     /// The dynamic shared memory of a block. The sources check that it holds whole stages.
     pub const fn shared_bytes(self) -> u32 {
         match self {
@@ -226,6 +238,7 @@ impl Kernel {
                 // `Shape::kOutBytes` of each of two warpgroups, and 1 KiB to begin on a multiple of that.
                 let out = match tile {
                     Tile::Broad => 3 * 8192,
+                    Tile::Turns => 2 * 8192,
                     Tile::N176 => 64 * 176 * 2,
                     _ => 2 * (m / team(tile) / 64) * 8192,
                 };
@@ -318,7 +331,7 @@ const fn team(tile: Tile) -> u32 {
 /// Stages of `matmul_wgmma.cu` and `matmul_grouped.cu`: as many as there is room for.
 const fn stages(tile: Tile) -> u32 {
     match tile {
-        Tile::Large | Tile::N224 | Tile::Broad | Tile::N176 => 4,
+        Tile::Large | Tile::N224 | Tile::Broad | Tile::N176 | Tile::Turns => 4,
         Tile::Medium => 5,
         Tile::Small => 8,
         Tile::Tiny => 10,

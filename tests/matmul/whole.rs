@@ -8,8 +8,15 @@ use taut_tests::{At, Check, Value, poison, same, same_tensors};
 /// has no error for, so that the products of f32 are the reference.
 pub(super) fn large_products(at: &At) -> Check {
     // Tiles that fill a card of 132 multiprocessors nearly four times, and once with a rest that is split along k; and results
-    // whose rows begin on no pack, or within a word.
-    for [m, n, k] in [[4000, 4072, 4088], [2048, 2112, 4096], [4001, 4071, 1032], [4001, 4074, 1032]] {
+    // whose rows begin on no pack, or within a word. Of few steps each warpgroup has a tile of its own.
+    for [m, n, k] in [
+        [4000, 4072, 4088],
+        [2048, 2112, 4096],
+        [4001, 4071, 1032],
+        [4001, 4074, 1032],
+        [4000, 3000, 392],
+        [8200, 1144, 392],
+    ] {
         large_product(at, [m, n, k])?;
     }
     Ok(())
@@ -21,7 +28,8 @@ fn whole_numbers(at: &At, shape: &[usize], seed: u64) -> taut::Result<Tensor> {
 }
 
 /// Likewise products of a long `k` whose few tiles leave most of a card idle: in parts that clusters add up, as
-/// many steps to each or not, and ending within a step; alone, in batches, and onto results that begin on any element.
+/// many steps to each or not, and ending within a step; alone, in batches, and onto results that begin on any element. And of
+/// blocks that share a factor, of which some have no rows or columns.
 pub(super) fn few_tiles(at: &At) -> Check {
     for [m, n, k] in [
         [65, 1031, 2056],
@@ -35,6 +43,13 @@ pub(super) fn few_tiles(at: &At) -> Check {
         [256, 1031, 4104],
         [384, 1024, 8200],
         [500, 2111, 3080],
+        [500, 2112, 1544],
+        [16, 11_000, 1208],
+        [100, 11_000, 1208],
+        [56, 14_328, 904],
+        [100, 14_328, 904],
+        [120, 4096, 4104],
+        [500, 4000, 1032],
     ] {
         large_product(at, [m, n, k])?;
         result_from_any_element(at, [m, n, k])?;

@@ -72,8 +72,11 @@ impl Kernel {
             for majors in Major::PAIRS {
                 all.extend(Tile::ALL.map(|tile| Kernel::Matmul(dtype, majors, tile)));
                 let tiles = Tile::of_wgmma(dtype, majors);
+                let turns = (majors[0] == Major::K).then_some(Tile::Turns);
+                let tiles = tiles.chain(turns);
                 all.extend(tiles.map(|tile| Kernel::MatmulWgmma(dtype, majors, tile)));
-                let strips = Strip::of(dtype, majors);
+                let turned = (majors[1] == Major::K).then_some(Strip::M64N128Turned);
+                let strips = Strip::of(dtype, majors).chain(turned);
                 all.extend(strips.map(|strip| Kernel::MatmulParts(dtype, majors, strip)));
                 all.extend(
                     [Tile::Large, Tile::Medium].map(|tile| Kernel::MatmulGrouped(dtype, majors, tile)),

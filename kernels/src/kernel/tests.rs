@@ -79,7 +79,10 @@ fn expressions_read_as_the_sources_name_them() {
     let tf32 = Kernel::MatmulWgmma(DType::F32, [Major::K, Major::K], Tile::Large);
     assert_eq!(tf32.expression(), "matmul_wgmma<f32, Major::K, Major::K, Shape<128, 256, 2, 4>>");
     let product = Kernel::MatmulParts(DType::BF16, [Major::K, Major::Outer], Strip::M64N128);
-    assert_eq!(product.expression(), "matmul_parts<bf16, Major::K, Major::Outer, Shape<64, 128, 8>>");
+    assert_eq!(
+        product.expression(),
+        "matmul_parts<bf16, Major::K, Major::Outer, Shape<64, 128, 8, 1, 1, false>>"
+    );
     let list = Kernel::MatmulGrouped(DType::F16, [Major::Outer, Major::K], Tile::Large);
     assert_eq!(list.expression(), "matmul_grouped<f16, Major::Outer, Major::K, Shape<128, 256, 2, 4>>");
     assert!(

@@ -68,6 +68,10 @@ pub enum Tile {
     N224,
     /// 128 x 176.
     N176,
+    /// 128 x 192, with a warpgroup for each: one stores while the other multiplies. In the place of [`Tile::Broad`] where there
+    /// are more tiles than the card takes at a time, and nothing to do to results but bias, relu and gelu; only where the first
+    /// operand lies along `k`.
+    Turns,
 }
 
 impl Tile {
@@ -86,7 +90,7 @@ impl Tile {
         match self {
             Tile::Large => (128, 256),
             Tile::N224 => (128, 224),
-            Tile::Broad => (128, 192),
+            Tile::Broad | Tile::Turns => (128, 192),
             Tile::N176 => (128, 176),
             Tile::Medium => (128, 128),
             Tile::Small | Tile::Tiny => (64, 64),
@@ -101,7 +105,7 @@ impl Tile {
     /// Blocks that share a multiprocessor.
     pub const fn blocks(self) -> u32 {
         match self {
-            Tile::Large | Tile::N224 | Tile::Broad | Tile::N176 => 1,
+            Tile::Large | Tile::N224 | Tile::Broad | Tile::N176 | Tile::Turns => 1,
             Tile::Medium => 2,
             Tile::Small | Tile::Tiny => 4,
         }
@@ -133,11 +137,28 @@ pub enum Strip {
     M64N96,
     /// 64 x 32.
     M64N32,
+    /// 128 x 128, and those below: of four blocks side by side, that share the first operand; only where the second one has 16
+    /// bits and lies along its other axis.
+    M128N128Across4,
+    /// 128 x 96.
+    M128N96Across4,
+    /// 64 x 128.
+    M64N128Across4,
+    /// 64 x 96.
+    M64N96Across4,
+    /// 128 x 128, of two blocks below one another, that share the second operand; only where the first one has 16 bits and lies
+    /// along its other axis.
+    M128N128Down2,
+    /// 64 x 64: likewise, of 16 bits however they lie.
+    M64N64Down2,
+    /// 64 x 128, of two blocks side by side, that share the first operand; of products in turned roles. In the place of
+    /// [`Strip::M128N64`], where results are rounded and stored at once, with nothing more to do to them than bias and relu.
+    M64N128Turned,
 }
 
 impl Strip {
     /// Every one; `ALL[strip as usize] == strip`.
-    pub const ALL: [Strip; 11] = [
+    pub const ALL: [Strip; 18] = [
         Strip::M128N256,
         Strip::M128N128,
         Strip::M64N128,
@@ -149,14 +170,27 @@ impl Strip {
         Strip::M64N112,
         Strip::M64N96,
         Strip::M64N32,
+        Strip::M128N128Across4,
+        Strip::M128N96Across4,
+        Strip::M64N128Across4,
+        Strip::M64N96Across4,
+        Strip::M128N128Down2,
+        Strip::M64N64Down2,
+        Strip::M64N128Turned,
     ];
 
-    /// Those for such operands.
+    /// Those for such operands; [`Strip::M64N128Turned`] is only launched in the place of another one.
     pub fn of(dtype: DType, majors: [Major; 2]) -> impl Iterator<Item = Strip> {
         let of_f32 = [Strip::M128N256, Strip::M128N128, Strip::M64N128];
         let exists = move |strip: &Strip| match dtype {
             DType::F32 => of_f32.contains(strip),
-            _ => majors == [Major::K; 2] || strip.extent().1.is_multiple_of(64),
+            _ => match (strip.shares(), strip) {
+                (_, Strip::M64N128Turned) => false,
+                ((1, 1), _) => majors == [Major::K; 2] || strip.extent().1.is_multiple_of(64),
+                ((_, 1), _) => majors[1] == Major::Outer,
+                (_, Strip::M128N128Down2) => majors[0] == Major::Outer,
+                _ => true,
+            },
         };
         Strip::ALL.into_iter().filter(exists)
     }
@@ -165,16 +199,28 @@ impl Strip {
     pub const fn extent(self) -> (u32, u32) {
         match self {
             Strip::M128N256 => (128, 256),
-            Strip::M128N128 => (128, 128),
-            Strip::M64N128 => (64, 128),
+            Strip::M128N128 | Strip::M128N128Across4 | Strip::M128N128Down2 => (128, 128),
+            Strip::M64N128 | Strip::M64N128Across4 | Strip::M64N128Turned => (64, 128),
             Strip::M128N64 => (128, 64),
-            Strip::M64N64 => (64, 64),
+            Strip::M64N64 | Strip::M64N64Down2 => (64, 64),
             Strip::M128N144 => (128, 144),
             Strip::M128N112 => (128, 112),
-            Strip::M128N96 => (128, 96),
+            Strip::M128N96 | Strip::M128N96Across4 => (128, 96),
             Strip::M64N112 => (64, 112),
-            Strip::M64N96 => (64, 96),
+            Strip::M64N96 | Strip::M64N96Across4 => (64, 96),
             Strip::M64N32 => (64, 32),
+        }
+    }
+
+    /// Blocks of a cluster side by side that share the first operand, and those below one another that share the second.
+    pub const fn shares(self) -> (u32, u32) {
+        match self {
+            Strip::M128N128Across4 | Strip::M128N96Across4 | Strip::M64N128Across4 | Strip::M64N96Across4 => {
+                (4, 1)
+            }
+            Strip::M128N128Down2 | Strip::M64N64Down2 => (1, 2),
+            Strip::M64N128Turned => (2, 1),
+            _ => (1, 1),
         }
     }
 
@@ -185,9 +231,11 @@ impl Strip {
             Strip::M128N128 => 5,
             Strip::M128N144 => 6,
             Strip::M128N112 | Strip::M128N96 => 7,
-            Strip::M64N128 | Strip::M128N64 => 8,
-            Strip::M64N64 | Strip::M64N112 | Strip::M64N96 => 10,
-            Strip::M64N32 => 12,
+            Strip::M128N128Across4 | Strip::M128N128Down2 | Strip::M128N96Across4 => 7,
+            Strip::M64N128 | Strip::M128N64 | Strip::M64N128Across4 => 8,
+            Strip::M64N128Turned => 9,
+            Strip::M64N64 | Strip::M64N112 | Strip::M64N96 | Strip::M64N96Across4 => 10,
+            Strip::M64N32 | Strip::M64N64Down2 => 12,
         }
     }
 }

@@ -3,9 +3,9 @@
 use super::Tiles;
 use crate::{Param, Stream};
 use cudarc::driver::sys;
-use taut_core::{DType, Result};
+use taut_core::{Activation, DType, Result};
 use taut_kernels::{
-    Kernel, Major,
+    Kernel, Major, Strip, Tile,
     args::{Product, TensorMap, Walk},
 };
 
@@ -16,8 +16,14 @@ unsafe impl Param for TensorMap {}
 pub(super) const ROW_BYTES: u32 = 128;
 /// Rows of a box that is no whole side of a tile: elements of 16 bits in a row of one.
 const ROWS: u32 = 64;
+/// Columns of a box of a factor across `k` where those do not divide a side of a tile.
+const FEW_COLUMNS: u32 = 32;
 /// Rows of a box of `f32` results in turned roles: elements in a row of one.
 const TURNED_WIDE_ROWS: u32 = 32;
+
+/// Terms of a sum up to which narrow tiles take no longer than broad ones, if there is more to do to results than to store
+/// them.
+const MOST_OF_NARROW: u64 = 1536;
 
 /// Columns of a box of results at most that lie there as in `dst`.
 const MOST_OUT_COLUMNS: u32 = 208;
@@ -30,8 +36,7 @@ struct Factor {
     /// The stride from product to product, 0 if all have it in common.
     step: u64,
     major: Major,
-    /// Of a box, along `outer`.
-    extent: u32,
+    boxes: Boxes,
 }
 
 /// The maps of both factors, as the source asks for them. For what lies outside zeros come; f32 is rounded to tf32.
@@ -51,18 +56,24 @@ pub(super) fn factors(
         _ => tile,
     };
     let [a_step, b_step] = batch.stride.map(|strides| strides[0]);
-    let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], extent: of_a };
-    let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], extent: of_b };
+    let of_a = match majors[0] {
+        Major::K => Boxes::of(of_a, dtype),
+        Major::Outer => Boxes { columns: of_a.min(ROWS), ..Boxes::of(ROWS, dtype) },
+    };
+    let of_b = match (majors[1], kernel) {
+        (Major::K, _) => Boxes::of(of_b, dtype),
+        (_, Kernel::MatmulParts(..)) => Boxes::of_strip(tile.1, dtype),
+        _ => Boxes::of(ROWS, dtype),
+    };
+    let a = Factor { address: a, outer: (m, a_m), k: (k, a_k), step: a_step, major: majors[0], boxes: of_a };
+    let b = Factor { address: b, outer: (n, b_n), k: (k, b_k), step: b_step, major: majors[1], boxes: of_b };
     let elements = match dtype {
         DType::F32 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32,
         _ => elements(dtype),
     };
     let map = |factor: Factor| {
-        let Factor { address, outer, k, step, major, extent } = factor;
-        let (along, across, boxes) = match major {
-            Major::K => (k, outer, Boxes::of(extent, dtype)),
-            Major::Outer => (outer, k, Boxes { columns: extent.min(ROWS), ..Boxes::of(ROWS, dtype) }),
-        };
+        let Factor { address, outer, k, step, major, boxes } = factor;
+        let (along, across) = if major == Major::K { (k, outer) } else { (outer, k) };
         let products = if step == 0 { 1 } else { batch.numel };
         encode(stream, (elements, dtype.size()), address, along.0, [across, (products, step)], boxes)
     };
@@ -84,6 +95,7 @@ pub(super) fn results(stream: &Stream, product: &Product, dtype: DType, kernel: 
         columns,
         rows: ROWS,
         swizzle: sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_NONE,
+        promotion: sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
     });
     encode(stream, (elements(out), out.size()), dst, row, [(rows, row), (batch.numel, m * n)], boxes)
 }
@@ -105,29 +117,56 @@ fn out_columns(kernel: Kernel, width: u32) -> Option<u32> {
 /// input is what passes. On an H200 a layer of 8192 in the depth of a network takes 1512 us so, and 1567 us else; gradients of
 /// weights, whose second factor is the input, gain about as much.
 pub(super) fn turned(product: &Product, kernel: Kernel) -> Option<(Product, Kernel)> {
-    let Product { a, b, m, n, a_m, a_k, b_k, b_n, ref batch, .. } = *product;
     let Kernel::MatmulWgmma(dtype, [of_a, of_b], tile) = kernel else { return None };
+    let Product { m, n, .. } = *product;
     let (tiles, turned) = (Tiles::new(kernel, m, n), Tiles::new(kernel, n, m));
     let loses = turned.down * turned.right > tiles.down * tiles.right || tiles.in_pairs && !turned.in_pairs;
     let turns = kernel.pairs() && out_columns(kernel, 0).is_none() && dtype != DType::F32;
     if !turns || !goes_in_boxes(product) || loses {
         return None;
     }
+    Some((in_turned_roles(product), Kernel::MatmulWgmma(dtype, [of_b, of_a], tile)))
+}
+
+/// Likewise the strip of 64 x 128 that takes the place of one of 128 x 64: the tensor cores read less of shared memory for as
+/// many products, and L2 is read less often. Where the first factor lies across `k` that comes to nothing.
+pub(super) fn turned_strip(product: &Product, kernel: Kernel, cluster: u32) -> Option<(Product, Kernel)> {
+    let Kernel::MatmulParts(dtype, [Major::K, of_b], Strip::M128N64) = kernel else { return None };
+    let (rows, columns) = kernel.extent();
+    let is_one = cluster == 1 && product.width == columns;
+    let (down, right) = Strip::M64N128Turned.shares();
+    let in_pairs = product.m.div_ceil(rows.into()).is_multiple_of((down * right).into());
+    let is_plain = product.wide == 0 && product.onto == 0 && product.activation <= 1;
+    let product = Product { width: rows, ..in_turned_roles(product) };
+    (is_one && in_pairs && is_plain && goes_in_boxes(&product))
+        .then_some((product, Kernel::MatmulParts(dtype, [of_b, Major::K], Strip::M64N128Turned)))
+}
+
+fn in_turned_roles(product: &Product) -> Product {
+    let Product { a, b, m, n, a_m, a_k, b_k, b_n, ref batch, .. } = *product;
     let [a_step, b_step] = batch.stride;
-    let product = Product {
-        a: b,
-        b: a,
-        m: n,
-        n: m,
-        a_m: b_n,
-        a_k: b_k,
-        b_k: a_k,
-        b_n: a_m,
-        batch: Walk { stride: [b_step, a_step], ..*batch },
-        turned: 1,
-        ..*product
+    let batch = Walk { stride: [b_step, a_step], ..*batch };
+    let (of_a, of_b) = ((a, m, a_m, a_k), (b, n, b_n, b_k));
+    let ((a, m, a_m, a_k), (b, n, b_n, b_k)) = (of_b, of_a);
+    Product { a, b, m, n, a_m, a_k, b_k, b_n, batch, turned: 1, ..*product }
+}
+
+/// The kernel in whose tiles warpgroups take turns, in the place of one whose warpgroups share them: where there are more than
+/// the card takes at a time, one stores while the other multiplies. With bias, relu and gelu they are as broad. What else there
+/// is to do to results of 16 bits needs registers; of few steps along `k` narrower ones hide it. Where the first factor lies
+/// across `k`, both are slower.
+pub(super) fn in_turns(product: &Product, kernel: Kernel, count: u64, processors: u32) -> Option<Kernel> {
+    let Kernel::MatmulWgmma(dtype, majors @ [Major::K, of_b], Tile::Broad) = kernel else { return None };
+    let Tiles { down, right, .. } = Tiles::new(kernel, product.m, product.n);
+    if down * right * count <= u64::from(processors) || !goes_in_boxes(product) || product.wide != 0 {
+        return None;
+    }
+    let tile = match product.onto {
+        0 if product.activation <= 1 || product.activation == Activation::Gelu.code().0 => Tile::Turns,
+        _ if product.k <= MOST_OF_NARROW && of_b == Major::K => Tile::Medium,
+        _ => return None,
     };
-    Some((product, Kernel::MatmulWgmma(dtype, [of_b, of_a], tile)))
+    Some(Kernel::MatmulWgmma(dtype, majors, tile))
 }
 
 /// Whether the copy engine stores `dst`: `out_of` in `matmul_out.cuh`.
@@ -153,13 +192,29 @@ struct Boxes {
     columns: u32,
     rows: u32,
     swizzle: sys::CUtensorMapSwizzle,
+    promotion: sys::CUtensorMapL2promotion,
 }
 
 impl Boxes {
     /// With rows of [`ROW_BYTES`], whose packs lie as wgmma reads them.
     fn of(rows: u32, dtype: DType) -> Boxes {
         let columns = ROW_BYTES / dtype.size() as u32;
-        Boxes { columns, rows, swizzle: sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B }
+        Boxes {
+            columns,
+            rows,
+            swizzle: sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+            promotion: sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+        }
+    }
+
+    /// Those of a strip of so many columns across `k`. What memory brings beyond a row of a box is not yet asked for.
+    fn of_strip(extent: u32, dtype: DType) -> Boxes {
+        let promotion = sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
+        let all = Boxes { promotion, ..Boxes::of(ROWS, dtype) };
+        if extent.is_multiple_of(ROWS) {
+            return all;
+        }
+        Boxes { columns: FEW_COLUMNS, swizzle: sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_64B, ..all }
     }
 }
 
@@ -173,7 +228,7 @@ fn encode(
     axes: [(u64, u64); 2],
     boxes: Boxes,
 ) -> Result<TensorMap> {
-    let Boxes { columns, rows, swizzle } = boxes;
+    let Boxes { columns, rows, swizzle, promotion } = boxes;
     let dims = [row, axes[0].0, axes[1].0];
     // In bytes. That of an axis of extent 1 plays no part, but must be one that could be.
     let strides = axes.map(|(extent, stride)| if extent > 1 { stride * size as u64 } else { 16 });
@@ -193,7 +248,7 @@ fn encode(
             steps.as_ptr(),
             sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
             swizzle,
-            sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+            promotion,
             sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
         )
     };

@@ -26,8 +26,8 @@ pub(super) fn blocks(choice: &Choice, count: u64) -> Result<Grid> {
             return staying(kernel, &choice.product, count, choice.processors);
         }
         kernel @ Kernel::MatmulParts(..) => {
-            let cluster = choice.cluster;
-            let blocks = choice.blocks * count * u64::from(splits) * u64::from(cluster);
+            let cluster = choice.cluster.max(kernel.shares());
+            let blocks = choice.blocks * count * u64::from(splits) * u64::from(choice.cluster);
             let grid = grid([blocks, 1], threads)?;
             return Ok(Grid { shared_bytes: kernel.shared_bytes(), cluster, ..grid });
         }

@@ -259,7 +259,8 @@ pub(super) fn pace(kernel: Kernel) -> Pace {
             let (blocks, busy, alone, ends) = match tile {
                 Tile::Large => (1, 550, 550, 4700),
                 Tile::N224 => (1, 515, 515, 4300),
-                Tile::Broad => (1, 420, 420, 3800),
+                // Warpgroups that take turns, as most launches of it have them.
+                Tile::Broad | Tile::Turns => (1, 425, 425, 2500),
                 Tile::N176 => (1, 398, 398, 3700),
                 Tile::Medium => (2, 305, 320, 3400),
                 Tile::Small => (2, 185, 185, 2500),
@@ -281,6 +282,13 @@ pub(super) fn pace(kernel: Kernel) -> Pace {
                 Strip::M64N96 => (153, 153, 3000),
                 Strip::M64N64 => (128, 128, 2400),
                 Strip::M64N32 => (110, 110, 2450),
+                Strip::M128N128Across4 => (312, 312, 4700),
+                Strip::M128N96Across4 => (265, 265, 4900),
+                Strip::M64N128Across4 => (175, 175, 3800),
+                Strip::M64N96Across4 => (153, 153, 3700),
+                Strip::M128N128Down2 => (312, 312, 4000),
+                Strip::M64N64Down2 => (128, 128, 3100),
+                Strip::M64N128Turned => (190, 190, 3000), // launched where another one was chosen
             };
             let times = times(dtype);
             (1, times * busy, times * alone, ends)
@@ -302,10 +310,12 @@ pub(super) fn pace(kernel: Kernel) -> Pace {
 /// more slowly, which narrow tiles feel.
 fn lying(kernel: Kernel) -> u64 {
     match kernel {
+        Kernel::MatmulWgmma(_, [Major::Outer, _], Tile::Broad) => 108,
         Kernel::MatmulWgmma(_, [Major::K, Major::Outer], Tile::Medium) => 109,
         Kernel::MatmulWgmma(_, [Major::Outer, _], Tile::Medium) => 128,
         Kernel::MatmulWgmma(_, [Major::K, Major::Outer] | [Major::Outer, _], Tile::Small | Tile::Tiny) => 128,
         Kernel::MatmulParts(_, [Major::Outer, _], Strip::M128N128) => 122,
+        Kernel::MatmulParts(_, [Major::Outer, _], Strip::M128N96Across4) => 115,
         Kernel::MatmulParts(_, [Major::Outer, _], Strip::M128N64) => 125,
         _ => 100,
     }
@@ -315,7 +325,8 @@ fn lying(kernel: Kernel) -> u64 {
 fn start(kernel: Kernel) -> u64 {
     match kernel {
         Kernel::MatmulWgmma(_, _, Tile::Large) => 800,
-        Kernel::MatmulWgmma(_, _, Tile::Broad | Tile::N224 | Tile::N176) => 1000,
+        Kernel::MatmulWgmma(_, _, Tile::Broad) => 2150,
+        Kernel::MatmulWgmma(_, _, Tile::N224 | Tile::N176) => 1000,
         Kernel::MatmulWgmma(_, _, Tile::Medium) => 500,
         Kernel::MatmulWgmma(_, _, Tile::Small) => 1200,
         _ => 0,

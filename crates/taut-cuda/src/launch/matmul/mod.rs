@@ -312,14 +312,17 @@ pub fn matmul(
 
 /// Launches the first pass of so many products.
 fn multiply(stream: &Stream, choice: &Choice, product: &Product, count: u64) -> Result<()> {
-    let (product, kernel) = boxes::turned(product, choice.kernel).unwrap_or((*product, choice.kernel));
+    let Choice { kernel, processors, cluster, .. } = *choice;
+    let in_turns = boxes::in_turns(product, kernel, count, processors).map(|kernel| (*product, kernel));
+    let turned = || boxes::turned(product, kernel).or_else(|| boxes::turned_strip(product, kernel, cluster));
+    let (product, kernel) = in_turns.or_else(turned).unwrap_or((*product, kernel));
     if let Kernel::MatmulWgmma(dtype, majors, _) | Kernel::MatmulParts(dtype, majors, _) = kernel {
         let [a, b] = boxes::factors(stream, &product, dtype, majors, kernel)?;
         let dst = boxes::results(stream, &product, dtype, kernel)?;
         let args = [Arg::new(&product), Arg::new(&a), Arg::new(&b), Arg::new(&dst)];
         let blocks = match kernel {
-            Kernel::MatmulWgmma(..) => staying(kernel, &product, count, choice.processors)?,
-            _ => blocks(choice, count)?,
+            Kernel::MatmulWgmma(..) => staying(kernel, &product, count, processors)?,
+            _ => blocks(&Choice { kernel, ..*choice }, count)?,
         };
         // SAFETY: as below, and the maps stand for the same operands.
         return unsafe { stream.launch(kernel, blocks, args) };

@@ -28,6 +28,10 @@ const FEWEST_COLUMNS: u64 = 16;
 /// H200's 132, 37 clusters of 3 fit, 30 of 4 and 22 of 5. Two make a pair, which all are in.
 pub(super) const GROUP: u64 = 16;
 
+/// Bytes that a multiprocessor gets from memory in a cycle, and at most, where blocks that share a factor leave L2 less to do.
+const SHARED_MEMORY_BYTES: u64 = 20;
+const MOST_SHARED_MEMORY_BYTES: u64 = 30;
+
 /// Bytes that a multiprocessor gets in a cycle at most, from wherever they come.
 const MOST_BYTES: u64 = 68;
 
@@ -42,7 +46,12 @@ pub(super) fn ways(
     let [m, n, k, count] = [products.m, products.n, products.k, products.count()].map(|n| n as u64);
     let (tile_m, tile_n) = kernel.extent();
     let (tile_m, tile_n) = (u64::from(tile_m), u64::from(tile_n));
-    let (down, right) = (m.div_ceil(tile_m), n.div_ceil(tile_n));
+    // Blocks of a cluster have parts of one tile, or these many take as many tiles.
+    let Kernel::MatmulParts(_, _, strip) = kernel else { return Vec::new() };
+    let (across, below) = strip.shares();
+    let (across, below, shares) = (u64::from(across), u64::from(below), u64::from(kernel.shares()));
+    let down = m.div_ceil(tile_m).next_multiple_of(below);
+    let right = n.div_ceil(tile_n).next_multiple_of(across);
     let size = dtype.size() as u64;
     let stage = u64::from(ROW_BYTES) / (STEP * size);
     let steps = k.div_ceil(STEP);
@@ -56,36 +65,47 @@ pub(super) fn ways(
     // Where the second factor is the larger one, and no cache holds both.
     let from_memory = m < n && 2 * bytes > card.l2_bytes;
     let mut ways = Vec::new();
-    for cluster in 1..=LARGEST_CLUSTER.min(steps.div_ceil(stage)) {
-        // Clusters that the card holds at once take a tile each.
-        let at_once = match cluster {
-            1 | 2 => processors / cluster,
-            _ => groups * (GROUP / cluster) + GROUP / 2 / cluster,
+    if m <= (below - 1) * tile_m || n <= (across - 1) * tile_n {
+        return ways;
+    }
+    let (memory, most_memory) = match (across, below) {
+        (1, 1) => (MEMORY_BYTES, MOST_MEMORY_BYTES),
+        _ => (SHARED_MEMORY_BYTES, MOST_SHARED_MEMORY_BYTES),
+    };
+    let most = if shares > 1 { 1 } else { LARGEST_CLUSTER };
+    for cluster in 1..=most.min(steps.div_ceil(stage)) {
+        // Clusters that the card holds at once take a tile each, or each of their blocks does.
+        let clusters = match cluster * shares {
+            size @ (1 | 2) => processors / size,
+            size => groups * (GROUP / size) + GROUP / 2 / size,
         };
-        if groups == 0 || all > if trusted { at_once } else { processors } {
+        let at_once = clusters * shares;
+        if groups == 0 || all > if trusted || shares > 1 { at_once } else { processors } {
             continue;
         }
         // Whole, or cut so that the card is full.
         let fullest = (at_once / all).clamp(1, most_parts(steps / cluster, sums));
-        let cuts = [Some(1), (fullest > 1).then_some(fullest)];
+        // Those that share the first factor were slower in parts than others.
+        let cut = fullest > 1 && !(trusted && across > 1);
+        let cuts = [Some(1), cut.then_some(fullest)];
         for parts in cuts.into_iter().flatten().filter(|parts| is_known(steps.div_ceil(*parts))) {
             let width = if from_memory && cluster * parts == 1 {
                 width(kernel, n, down * count, at_once)
             } else {
                 tile_n
             };
-            let right = n.div_ceil(width);
+            let right = n.div_ceil(width).next_multiple_of(across);
             let rows = m.min(tile_m);
             // A block waits for what it reads, from wherever it comes; the second factor of few rows comes from memory. Two
             // blocks that share it wait for it together, of four the others find it in L2.
             let of_reading = (rows + width) * STEP * size / MOST_BYTES;
             let of_memory =
-                if from_memory { width * STEP * size / (MOST_MEMORY_BYTES * down.div_ceil(2)) } else { 0 };
+                if from_memory { width * STEP * size / (most_memory * down.div_ceil(2)) } else { 0 };
             let of_block = steps.div_ceil(stage).div_ceil(parts).div_ceil(cluster) * stage;
             let blocks = down * right * count * parts * cluster;
             let rounds = blocks.div_ceil(processors);
             let work = rounds * of_block * busy.max(of_reading).max(of_memory);
-            let least = bytes / (processors * MEMORY_BYTES).min(blocks * MOST_MEMORY_BYTES).max(1);
+            let least = bytes / (processors * memory).min(blocks * most_memory).max(1);
             let joined = match cluster {
                 1 => 0,
                 _ => {

@@ -283,6 +283,59 @@ fn wide_tiles_turn_their_results_where_that_costs_nothing() {
 }
 
 #[test]
+fn strips_turn_their_results_and_warpgroups_take_turns_where_results_go_straight_out() {
+    let placed = |[m, n, k]: [usize; 3], b: &Layout| {
+        let choice = plan(&layout(m, k), b, DType::BF16);
+        (Product { a: 64, b: 128, dst: 256, n: n as u64, ..choice.product }, choice)
+    };
+    let other_ways_out = [
+        &|product: &mut Product| product.dst += 2,
+        &|product: &mut Product| product.partial = 1024,
+        &|product: &mut Product| product.wide = 1,
+        &|product: &mut Product| product.onto = 1,
+        &|product: &mut Product| product.activation = Activation::Silu.code().0,
+    ] as [&dyn Fn(&mut Product); 5];
+
+    let (product, choice) = placed([512, 2112, 7168], &layout(7168, 2112));
+    let narrow = Kernel::MatmulParts(DType::BF16, [Major::K, Major::Outer], Strip::M128N64);
+    assert_eq!((choice.kernel, choice.cluster), (narrow, 1));
+    let (turned, kernel) = boxes::turned_strip(&product, narrow, 1).unwrap();
+    assert_eq!(kernel, Kernel::MatmulParts(DType::BF16, [Major::Outer, Major::K], Strip::M64N128Turned));
+    assert_eq!((turned.m, turned.n, turned.a, turned.b, turned.turned), (2112, 512, 128, 64, 1));
+    assert_eq!([turned.a_m, turned.a_k, turned.b_k, turned.b_n], [1, 2112, 1, 7168]);
+    let grid = blocks(&Choice { kernel, ..choice }, 1).unwrap();
+    assert_eq!((grid.blocks, grid.cluster, turned.width), ([132, 1, 1], 2, 128));
+    assert_eq!(boxes::turned_strip(&product, narrow, 2), None, "parts of a tile");
+    assert_eq!(boxes::turned_strip(&Product { m: 384, ..product }, narrow, 1), None, "no pairs");
+
+    let (product_of_turns, choice) = placed([8192, 1152, 384], &transposed(384, 1152));
+    let broad = Kernel::MatmulWgmma(DType::BF16, [Major::K; 2], Tile::Broad);
+    assert_eq!(choice.kernel, broad);
+    let turns = Some(Kernel::MatmulWgmma(DType::BF16, [Major::K; 2], Tile::Turns));
+    let gelu = Product { activation: Activation::Gelu.code().0, ..product_of_turns };
+    assert_eq!(boxes::in_turns(&product_of_turns, broad, 1, 132), turns);
+    assert_eq!(boxes::in_turns(&gelu, broad, 1, 132), turns);
+    assert_eq!(boxes::in_turns(&product_of_turns, broad, 1, 400), None, "one round");
+    let narrow_in_turns = Kernel::MatmulWgmma(DType::BF16, [Major::K; 2], Tile::Medium);
+    for (onto, activation) in [(1, 0), (0, Activation::Silu.code().0)] {
+        let other = Product { onto, activation, ..product_of_turns };
+        assert_eq!(boxes::in_turns(&other, broad, 1, 132), Some(narrow_in_turns));
+        assert_eq!(
+            boxes::in_turns(&Product { k: 4096, ..other }, broad, 1, 132),
+            None,
+            "hidden in the products"
+        );
+    }
+    for (i, change) in other_ways_out.into_iter().enumerate() {
+        let [mut strip, mut tile] = [product, product_of_turns];
+        change(&mut strip);
+        change(&mut tile);
+        assert_eq!(boxes::turned_strip(&strip, narrow, 1), None);
+        assert!(i > 2 || boxes::in_turns(&tile, broad, 1, 132).is_none());
+    }
+}
+
+#[test]
 fn pairs_of_many_tiles_take_one_more_row_of_them() {
     let kernel = Kernel::MatmulWgmma(DType::BF16, [Major::Outer; 2], Tile::Large);
     for (m, in_pairs, down) in

@@ -97,10 +97,26 @@ fn few_tiles_have_their_parts_added_up_in_clusters() {
         let choice = plan(&layout(m, 4096), &transposed(4096, n), DType::F16);
         assert_eq!(choice.kernel, Kernel::MatmulParts(DType::F16, [Major::K; 2], strip), "{m} x {n}");
         assert_eq!((choice.blocks, choice.cluster, choice.workspace_bytes), (tiles, 1, 0));
-        // Columns that lie across `k` come in boxes of 64.
-        let across = plan(&layout(m, 4096), &layout(4096, n), DType::F16);
-        assert!(across.kernel.extent().1.is_multiple_of(64), "{:?}", across.kernel);
     }
+    // Or in fours side by side, where the second factor lies across `k` and comes from memory, and in pairs below one another.
+    for (m, n, k, strip, blocks_of) in [
+        (16, 11_008, 4096, Strip::M64N96Across4, 116),
+        (128, 11_008, 4096, Strip::M128N96Across4, 116),
+        (8, 14_336, 4096, Strip::M64N128Across4, 112),
+        (128, 14_336, 4096, Strip::M128N128Across4, 112),
+        (128, 4096, 4096, Strip::M64N64Down2, 128),
+    ] {
+        for a in [layout(m, k), transposed(m, k)] {
+            let choice = plan(&a, &layout(k, n), DType::F16);
+            assert!(matches!(choice.kernel, Kernel::MatmulParts(_, _, of) if of == strip), "{m} x {n}");
+            let Grid { blocks: [x, y, z], cluster, shared_bytes, .. } = blocks(&choice, 1).unwrap();
+            assert_eq!((x, y, z, choice.cluster, choice.workspace_bytes), (blocks_of, 1, 1, 1, 0));
+            assert_eq!(cluster, choice.kernel.shares());
+            assert!(x % cluster == 0 && shared_bytes <= Card::h200().shared_bytes);
+        }
+    }
+    let tall = plan(&transposed(512, 4096), &layout(4096, 4096), DType::F16);
+    assert!(matches!(tall.kernel, Kernel::MatmulParts(_, _, Strip::M128N128Down2)), "{:?}", tall.kernel);
     // As many products.
     let many = plan(&batch(&[4, 128, 2048]), &batch(&[4, 2048, 512]), DType::BF16);
     assert!(matches!(many.kernel, Kernel::MatmulParts(..)), "{:?}", many.kernel);
@@ -118,14 +134,14 @@ fn few_tiles_have_their_parts_added_up_in_clusters() {
 
 #[test]
 fn few_tiles_of_a_long_k_are_cut_for_a_second_pass() {
-    for (m, strip) in [(64, Strip::M64N64), (128, Strip::M128N64)] {
+    for (m, strip, parts, tiles) in [(64, Strip::M64N64, 11, 12), (128, Strip::M64N64Down2, 5, 24)] {
         let choice = plan(&layout(m, 50_304), &transposed(50_304, 768), DType::BF16);
         assert_eq!(choice.kernel, Kernel::MatmulParts(DType::BF16, [Major::K; 2], strip));
         let Product { splits, k_part, part_step, .. } = choice.product;
-        assert_eq!((splits, choice.cluster, choice.blocks), (11, 1, 12));
-        assert!(k_part.is_multiple_of(2 * STEP) && 11 * k_part >= 50_304 && 10 * k_part < 50_304);
-        assert_eq!((part_step, choice.workspace_bytes), (m as u64 * 768, 11 * m as u64 * 768 * 4));
-        assert_eq!(blocks(&choice, 1).unwrap().blocks, [132, 1, 1]);
+        assert_eq!((u64::from(splits), choice.cluster, choice.blocks), (parts, 1, tiles));
+        assert!(k_part.is_multiple_of(2 * STEP) && parts * k_part >= 50_304 && (parts - 1) * k_part < 50_304);
+        assert_eq!((part_step, choice.workspace_bytes), (m as u64 * 768, parts * m as u64 * 768 * 4));
+        assert_eq!(u64::from(blocks(&choice, 1).unwrap().blocks[0]), parts * tiles);
     }
 }
 
@@ -168,7 +184,7 @@ fn few_rows_by_a_matrix_along_n_come_at_the_speed_of_memory() {
         (DType::F16, 1, 2112, 7168, Large, 6),
         (DType::F16, 1, 50_304, 768, Large, 1),
         (DType::F16, 1, 768, 50_304, Large, 16),
-        (DType::F16, 8, 14_336, 4096, Small, 4),
+        (DType::F16, 8, 2112, 7168, Large, 6),
         (DType::BF16, 8, 4096, 14_336, Small, 7),
         (DType::F16, 5, 4096, 4096, Small, 7),
         (DType::F32, 1, 50_304, 768, Single, 1),
