@@ -102,6 +102,8 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const u32 staged = boxes + threadIdx.x / 32 % 4 * kStagedBytes;  // of a warp, in launches without boxes
     static_assert(4 * kStagedBytes <= S::kOutBytes);
     Outlet<T, S> outlet{dst_map, p.turned, boxes, empty + 8 * (S::kStages + 2 * group)};
+    const bool in_boxes = kIsHalf<T> && out == Out::Boxes, joins = in_boxes && p.onto;
+    const bool activates = p.activation != 0 && !p.partial && !(in_boxes && is_rounding(p, S::kInBoxes));
     u32 turn = 0;
     Work next = work_at<T, S>(p, tiles, blockIdx.x, cluster);
     follow();
@@ -118,40 +120,48 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             stages.ring.advance(work.steps);
             continue;
         }
-        if (kIsHalf<T> && out == Out::Boxes && p.onto) outlet.prepare(work, work.m0 + rows_at);
         f32 sums[S::kRows / 64][S::kN / 2];
         Bias<T, S::kN> bias;
         if (has_bias && turned) bias.bring_of_rows(p, work.m0 + rows_at);
         else if (has_bias) bias.bring(p, work.n0);
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
+        const u32 row0 = work.m0 + rows_at;
+        const bool borrows = S::kBorrows && joins && work.steps > 2;  // the two stages before the last
         const u32 used = stages.multiply(sums, work.steps, rows_at, [&] {
             if (S::kTeam == 2) find_next();
+            if (joins) outlet.prepare(work, row0);
+        }, borrows ? work.steps - 3 : work.steps, [&] {
+            outlet.borrow(work, row0, stages.rows_before(1, rows_at), stages.rows_before(2, rows_at));
         });
         if (S::kTeam == 1 && !last) pair_arrive(2 - group);
         product_wait<0>();
         stages.leave(used);
-        const u32 row0 = work.m0 + rows_at;
+        if constexpr (kTurns) {
+            if (turned && has_bias) bias.add_to_rows(sums);
+        }
+        if (!turned && has_bias) bias.add_to(sums);
+        if (activates) activate_all<T>(p, sums);
+        if constexpr (kIsHalf<T> && S::kInBoxes) {
+            if (joins && turned) outlet.template join_all<kTurns>(p, sums, work, row0, borrows);
+            else if (joins) outlet.template join_all<false>(p, sums, work, row0, borrows);
+            if (borrows) {
+                stages.leave(stages.empty_before(2));
+                stages.leave(stages.empty_before(3));
+            }
+        }
         if constexpr (kTurns) {
             if (turned) {
-                if (has_bias) bias.add_to_rows(sums);
-                activate_all<T>(p, sums, out);
                 if (p.wide) outlet.send_wide_turned(p, sums, work, row0);
-                else if (p.onto) outlet.template send<true, true>(p, sums, work, row0);
-                else outlet.template send<false, true>(p, sums, work, row0);
+                else outlet.template send<true>(p, sums, work, row0);
                 continue;
             }
         }
-        if (has_bias) bias.add_to(sums);
-        if (!p.partial) activate_all<T>(p, sums, out);
         if (p.partial) store_partial(p, sums, work, row0);
         else if (out == Out::Directly && (!kIsHalf<T> || p.wide)) store_rows<f32>(p, sums, work, row0, staged);
         else if (out == Out::Directly) store_rows<T>(p, sums, work, row0, staged);
         else if constexpr (!S::kInBoxes) outlet.send_rows(p, sums, work, row0);
         else if (out == Out::WideBoxes) outlet.send_wide(p, sums, work, row0);
-        else if constexpr (kIsHalf<T>) {
-            if (p.onto) outlet.template send<true, false>(p, sums, work, row0);
-            else outlet.template send<false, false>(p, sums, work, row0);
-        }
+        else if constexpr (kIsHalf<T>) outlet.template send<false>(p, sums, work, row0);
     }
     if (threadIdx.x % 64 == 0) copy_out_wait<0>();
     __syncwarp();
