@@ -131,18 +131,21 @@ template <u32 kLen, typename T> __device__ __forceinline__ void store_run(T* to,
 
 // What becomes of a result x where dst holds `old`: the sum of both; or, where old is what relu or leaky relu made, x as the
 // gradient before it. The conventions are those of unary_backward.cu.
+template <u32 kOnto, u32 kLen>
+__device__ __forceinline__ void join_as(const Product& p, f32 (&x)[kLen], const f32 (&old)[kLen]) {
+    #pragma unroll
+    for (u32 i = 0; i < kLen; ++i) {
+        if constexpr (kOnto == 1) x[i] += old[i];
+        else if constexpr (kOnto == 2) x[i] = old[i] <= 0.0f ? 0.0f : x[i];
+        else x[i] = old[i] > 0.0f ? x[i] : p.slope * x[i];
+    }
+}
+
 // It is the same for all of a launch, and so is chosen outside of the loops.
 template <u32 kLen> __device__ __forceinline__ void join(const Product& p, f32 (&x)[kLen], const f32 (&old)[kLen]) {
-    if (p.onto == 1) {
-        #pragma unroll
-        for (u32 i = 0; i < kLen; ++i) x[i] += old[i];
-    } else if (p.onto == 2) {
-        #pragma unroll
-        for (u32 i = 0; i < kLen; ++i) x[i] = old[i] <= 0.0f ? 0.0f : x[i];
-    } else {
-        #pragma unroll
-        for (u32 i = 0; i < kLen; ++i) x[i] = old[i] > 0.0f ? x[i] : p.slope * x[i];
-    }
+    if (p.onto == 1) join_as<1>(p, x, old);
+    else if (p.onto == 2) join_as<2>(p, x, old);
+    else join_as<3>(p, x, old);
 }
 
 template <typename Out, u32 kLen>

@@ -142,13 +142,13 @@ __global__ void __launch_bounds__(384, 1) matmul_grouped(const __grid_constant__
         }
         f32 sums[S::kRows / 64][S::kN / 2];
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
-        const u32 used = stages.multiply(sums, work.steps, rows_at, [] {});
+        const u32 used = stages.multiply(sums, work.steps, rows_at, [] {}, work.steps, [] {});
         if (S::kTeam == 1 && at.unit + stride < units) pair_arrive(2 - group);
         product_wait<0>();
         stages.leave(used);
         Outlet<T, S> outlet{list.out[at.group], 0, boxes, 0};
         if (out_of(p) == Out::Boxes) {
-            outlet.template send<false, false>(p, sums, work, row0);
+            outlet.template send_as<Finish::Nothing, false>(p, sums, work, row0);
         } else {
             outlet.drain();
             store_rows<T>(p, sums, work, row0, staged);

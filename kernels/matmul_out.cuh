@@ -1,6 +1,7 @@
 // matmul_out.cuh: the way of a warpgroup's sums from its registers to dst: bias, activation, and what dst holds, in boxes of
 // the copy engine where it can take them; else as matmul_rows.cuh does it.
 #pragma once
+#include "matmul_bias.cuh"
 #include "matmul_ring.cuh"
 
 // How all of a launch is stored: without the copy engine, or by it in elements of T or of f32. The twin of goes_in_boxes in
@@ -44,83 +45,25 @@ __device__ __forceinline__ void each_chunk(f32 (&sums)[kGroups][kSums], F f) {
     }
 }
 
-// The bias, which is on its way while the products are computed. Of columns: a pair for each lane and each 64 columns; every
-// warp has all of it. Of rows, where dst is turned: the two of a lane.
-template <typename T, u32 kN> struct Bias {
-    static constexpr u32 kPairs = (kN + 63) / 64;
-    u32 pairs[kPairs];
+// What else becomes of sums while they are rounded into boxes.
+enum class Finish { Nothing, Relu, Leaky, Gelu };
 
-    __device__ __forceinline__ void bring(const Product& p, u64 tile_col) {
-        const T* bias = static_cast<const T*>(p.bias);
-        const bool on_pairs = p.bias_n == 1 && p.n % 2 == 0 && is_aligned<4>(p.bias);
-        #pragma unroll
-        for (u32 i = 0; i < kPairs; ++i) {
-            const u64 col = tile_col + i * 64 + threadIdx.x % 32 * 2;
-            const T* at = bias + col * p.bias_n;
-            pairs[i] = 0;
-            if (col >= p.n) continue;
-            if (on_pairs) {
-                pairs[i] = *reinterpret_cast<const u32*>(at);
-            } else {
-                pairs[i] = at[0].bits;
-                if (col + 1 < p.n) pairs[i] |= u32(at[p.bias_n].bits) << 16;
-            }
-        }
-    }
+__device__ __forceinline__ Finish finish_of(const Product& p) {
+    if (p.onto) return Finish::Nothing;
+    if (p.activation == 1) return Finish::Relu;
+    if (p.activation == 2 && p.slope > 0.0f && p.slope <= 1.0f) return Finish::Leaky;
+    return p.activation == 3 ? Finish::Gelu : Finish::Nothing;
+}
 
-    __device__ __forceinline__ void bring_of_rows(const Product& p, u64 row0) {
-        const u64 row = row0 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
-        const T* at = static_cast<const T*>(p.bias) + row * p.bias_n;
-        pairs[0] = row < p.m ? at[0].bits : 0;
-        if (row + 8 < p.m) pairs[0] |= u32(at[8 * p.bias_n].bits) << 16;
-    }
+// Whether the activation is part of the rounding, `all` of them or relu alone.
+__device__ __forceinline__ bool is_rounding(const Product& p, bool all) {
+    const Finish finish = finish_of(p);
+    return finish == Finish::Relu || (all && (finish == Finish::Leaky || finish == Finish::Gelu));
+}
 
-    template <u32 kSums> __device__ __forceinline__ void add_to_rows(f32 (&sums)[1][kSums]) const {
-        const f32 of[2] = {half_of<T>(pairs[0], 0), half_of<T>(pairs[0], 1)};
-        #pragma unroll
-        for (u32 i = 0; i < kSums; ++i) sums[0][i] += of[i / 2 % 2];
-    }
-
-    template <u32 kGroups, u32 kSums> __device__ __forceinline__ void add_to(f32 (&sums)[kGroups][kSums]) const {
-        #pragma unroll
-        for (u32 b = 0; b < kSums / 4; ++b) {
-            const u32 pair = __shfl_sync(~0u, pairs[b / 8], b % 8 * 4 + threadIdx.x % 4);
-            #pragma unroll
-            for (u32 i = 0; i < 4 * kGroups; ++i) sums[i / 4][4 * b + i % 4] += half_of<T>(pair, i % 2);
-        }
-    }
-};
-
-// The same of f32: two neighbours for each lane and each 64 columns.
-template <u32 kN> struct Bias<f32, kN> {
-    f32 pairs[kN / 64][2];
-
-    __device__ __forceinline__ void bring_of_rows(const Product&, u64) {}  // dst is never turned
-
-    __device__ __forceinline__ void bring(const Product& p, u64 tile_col) {
-        const f32* bias = static_cast<const f32*>(p.bias);
-        #pragma unroll
-        for (u32 i = 0; i < kN / 32; ++i) {
-            const u64 col = tile_col + i / 2 * 64 + threadIdx.x % 32 * 2 + i % 2;
-            pairs[i / 2][i % 2] = col < p.n ? bias[col * p.bias_n] : 0.0f;
-        }
-    }
-
-    template <u32 kGroups, u32 kSums> __device__ __forceinline__ void add_to(f32 (&sums)[kGroups][kSums]) const {
-        #pragma unroll
-        for (u32 b = 0; b < kSums / 4; ++b) {
-            const u32 lane = b % 8 * 4 + threadIdx.x % 4;
-            const f32 pair[2] = {__shfl_sync(~0u, pairs[b / 8][0], lane), __shfl_sync(~0u, pairs[b / 8][1], lane)};
-            #pragma unroll
-            for (u32 i = 0; i < 4 * kGroups; ++i) sums[i / 4][4 * b + i % 4] += pair[i % 2];
-        }
-    }
-};
-
-// Whatever the rounding into boxes does not do: relu is part of that.
+// Activations that are no part of the rounding.
 template <typename T, u32 kGroups, u32 kSums>
-__device__ __forceinline__ void activate_all(const Product& p, f32 (&sums)[kGroups][kSums], Out out) {
-    if (p.activation == 0 || (p.activation == 1 && out == Out::Boxes && !p.onto)) return;
+__device__ __forceinline__ void activate_all(const Product& p, f32 (&sums)[kGroups][kSums]) {
     // What takes few instructions needs no copies.
     if (p.activation == 1) {
         #pragma unroll
@@ -158,12 +101,41 @@ __device__ __forceinline__ void round_rows(const Product& p, const f32* sums, u3
     }
 }
 
+// Where the packs of a box lie that a lane brings: of its warp's 16 rows, two blocks of 8 columns at a time; or, if turned, of
+// 16 rows that of its warp's two packs.
+template <bool kTurned> struct Packs {
+    u32 row, pack;
+
+    __device__ __forceinline__ explicit Packs(u32 box) {
+        const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+        row = box + (kTurned ? lane / 16 * 8 + lane % 8 : warp * 16 + lane % 16) * 128;
+        pack = kTurned ? warp * 2 + lane / 8 % 2 : lane / 16;
+        asm volatile("" : "+r"(row), "+r"(pack));  // else the places of all boxes are kept in registers
+    }
+
+    __device__ __forceinline__ u32 at(u32 block) const {
+        const u32 lane = threadIdx.x % 8;
+        return kTurned ? row + block * 8 * 128 + (pack ^ lane) * 16 : row + ((block + pack) ^ lane) * 16;
+    }
+
+    __device__ __forceinline__ void load(u32 (&words)[4], u32 block) const {
+        if constexpr (kTurned) load_blocks_transposed(words, at(block));
+        else load_blocks(words, at(block));
+    }
+
+    __device__ __forceinline__ void store(const u32 (&words)[4], u32 block) const {
+        if constexpr (kTurned) store_blocks_transposed(at(block), words);
+        else store_blocks(at(block), words);
+    }
+};
+
 // The way out of a warpgroup through shared memory: batches of boxes, in turn.
 template <typename T, typename S> struct Outlet {
     const TensorMap& map;
     u32 turned;       // whether boxes are
-    u32 at, old;      // the boxes; a barrier of each batch, which waits for what is in dst
-    u32 turn = 0;     // of all boxes
+    u32 at, old;      // the boxes; a barrier of each half of a tile, which waits for what is in dst
+    u32 turn = 0;     // of tiles that join what dst holds
+    u32 more[2];      // where the second half comes to
     const u32 id = 2 + threadIdx.x / 128;
     const bool leads = threadIdx.x % 128 == 0;
 
@@ -176,15 +148,16 @@ template <typename T, typename S> struct Outlet {
         return work.n0 + i % (S::kN / 64) * 64;
     }
 
-    // Starts to bring what dst holds of a batch, after everything else has gone out. Only the thread that leads.
-    __device__ __forceinline__ void bring(const Work& work, u32 row0, u32 batch) const {
-        const u32 barrier = old + 8 * (batch % S::kRoom);
-        barrier_expect(barrier, S::kBatch * kBoxBytes);
+    // Starts to bring what dst holds, the first boxes of a tile or, to those of `more`, the second ones. Only the thread that
+    // leads.
+    __device__ __forceinline__ void bring(const Work& work, u32 row0, u32 half) const {
+        const u32 barrier = old + 8 * half;
+        barrier_expect(barrier, S::kBoxes * kBoxBytes);
         #pragma unroll
-        for (u32 j = 0; j < S::kBatch; ++j) {
-            const u32 i = batch * S::kBatch + j;
+        for (u32 j = 0; j < S::kBoxes; ++j) {
+            const u32 i = half * S::kBoxes + j;
             const u32 x = col(work, i), y = row(row0, i);
-            copy_box(box(i), map, turned ? y : x, turned ? x : y, work.product, barrier);
+            copy_box(half == 0 ? box(j) : more[j % 2], map, turned ? y : x, turned ? x : y, work.product, barrier);
         }
     }
 
@@ -192,8 +165,46 @@ template <typename T, typename S> struct Outlet {
     __device__ __forceinline__ void prepare(const Work& work, u32 row0) const {
         if (!leads) return;
         copy_out_wait<0>();
+        bring(work, row0, 0);
+    }
+
+    // The second half comes to these boxes, whose memory all of the warpgroup have read.
+    __device__ __forceinline__ void borrow(const Work& work, u32 row0, u32 first, u32 second) {
+        more[0] = first;
+        more[1] = second;
+        group_wait(id);
+        if (leads) bring(work, row0, 1);
+    }
+
+    // Joins the sums to what has come, or still comes if nothing was `borrowed`. All of the warpgroup take part.
+    template <bool kTurned, u32 kGroups, u32 kSums> __device__ __forceinline__
+    void join_all(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0, bool borrowed) {
+        if (p.onto == 1) join_all_as<1, kTurned>(p, sums, work, row0, borrowed);
+        else if (p.onto == 2) join_all_as<2, kTurned>(p, sums, work, row0, borrowed);
+        else join_all_as<3, kTurned>(p, sums, work, row0, borrowed);
+    }
+
+    template <u32 kOnto, bool kTurned, u32 kGroups, u32 kSums> __device__ __forceinline__
+    void join_all_as(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0, bool borrowed) {
+        constexpr u32 kAcross = kSums / kChunk, kCount = kGroups * kAcross;
+        static_assert(kCount == S::kBoxes || (S::kBorrows && kCount == 2 * S::kBoxes));
         #pragma unroll
-        for (u32 batch = 0; batch < S::kRoom; ++batch) bring(work, row0, batch);
+        for (u32 i = 0; i < kCount; ++i) {
+            if (S::kBorrows && i == S::kBoxes && !borrowed) borrow(work, row0, box(0), box(1));
+            if (i % S::kBoxes == 0) barrier_wait(old + 8 * (i / S::kBoxes), turn & 1);
+            const Packs<kTurned> packs{i < S::kBoxes ? box(i) : more[i % 2]};
+            #pragma unroll
+            for (u32 b = 0; b < kBlocks; b += 2) {
+                u32 words[4];
+                packs.load(words, b);
+                f32 (&x)[8] = reinterpret_cast<f32 (&)[8]>(sums[i / kAcross][i % kAcross * kChunk + 4 * b]);
+                f32 held[8];
+                #pragma unroll
+                for (u32 w = 0; w < 8; ++w) held[w] = half_of<T>(words[w / 2], w % 2);
+                join_as<kOnto>(p, x, held);
+            }
+        }
+        ++turn;
     }
 
     // Until no box is read any more: their memory is for other things. All of the warpgroup take part.
@@ -202,42 +213,50 @@ template <typename T, typename S> struct Outlet {
         group_wait(id);
     }
 
-    // Rounds the sums and sends them out, in boxes with the rows of dst. All of the warpgroup take part. Where there is room for
-    // all of them, those of the last tile have been read long ago. Where there is not, each batch waits for the boxes of the
-    // next, those of the next tile's first batch, too.
-    template <bool kOnto, bool kTurned, u32 kGroups, u32 kSums>
-    __device__ __forceinline__ void send(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
+    // Rounds the sums and sends them out, in boxes with the rows of dst. All of the warpgroup take part.
+    template <bool kTurned, u32 kGroups, u32 kSums> __device__ __forceinline__
+    void send(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
+        switch (finish_of(p)) {
+            case Finish::Nothing: return send_as<Finish::Nothing, kTurned>(p, sums, work, row0);
+            case Finish::Relu: return send_as<Finish::Relu, kTurned>(p, sums, work, row0);
+            case Finish::Leaky: return send_as<Finish::Leaky, kTurned>(p, sums, work, row0);
+            case Finish::Gelu: return send_as<Finish::Gelu, kTurned>(p, sums, work, row0);
+        }
+    }
+
+    // The boxes of the last tile have been read long ago. Where there is no room for all, the others wait for the first ones.
+    template <Finish kFinish, bool kTurned, u32 kGroups, u32 kSums>
+    __device__ __forceinline__ void send_as(const Product& p, f32 (&sums)[kGroups][kSums], const Work& work, u32 row0) {
         constexpr u32 kAcross = kSums / kChunk, kBatches = kGroups * kAcross / S::kBatch;
         static_assert(kBatches % S::kRoom == 0);
-        constexpr bool kFits = kBatches == S::kRoom;
-        if (!kOnto && kFits) drain();
+        drain();
         #pragma unroll
         for (u32 batch = 0; batch < kBatches; ++batch) {
-            if constexpr (kOnto) barrier_wait(old + 8 * (batch % S::kRoom), turn & 1);
+            if (batch >= S::kRoom) {
+                if (leads) copy_out_wait<S::kRoom - 1>();
+                group_wait(id);
+            }
             #pragma unroll
             for (u32 j = 0; j < S::kBatch; ++j) {
                 const u32 i = batch * S::kBatch + j;
-                f32* x = &sums[i / kAcross][i % kAcross * kChunk];
-                if (!kOnto && p.activation == 1) round<kOnto, kTurned, true>(p, x, box(i));
-                else round<kOnto, kTurned, false>(p, x, box(i));
+                const Packs<kTurned> packs{box(i)};
+                #pragma unroll
+                for (u32 b = 0; b < kBlocks; b += 2) {
+                    u32 words[4];
+                    round<kFinish>(p, &sums[i / kAcross][i % kAcross * kChunk + 4 * b], words);
+                    packs.store(words, b);
+                }
             }
             copy_out_fence();
-            if (!kOnto && !kFits && leads) copy_out_wait<0>();
             group_wait(id);
-            if (leads) {
-                #pragma unroll
-                for (u32 j = 0; j < S::kBatch; ++j) {
-                    const u32 i = batch * S::kBatch + j;
-                    const u32 x = col(work, i), y = row(row0, i);
-                    copy_box_out(map, box(i), kTurned ? y : x, kTurned ? x : y, work.product);
-                }
-                copy_out_commit();
-                if (kOnto && batch + S::kRoom < kBatches) {
-                    copy_out_wait<0>();
-                    bring(work, row0, batch + S::kRoom);
-                }
+            if (!leads) continue;
+            #pragma unroll
+            for (u32 j = 0; j < S::kBatch; ++j) {
+                const u32 i = batch * S::kBatch + j;
+                const u32 x = col(work, i), y = row(row0, i);
+                copy_box_out(map, box(i), kTurned ? y : x, kTurned ? x : y, work.product);
             }
-            turn += batch % S::kRoom == S::kRoom - 1;
+            copy_out_commit();
         }
     }
 
@@ -257,35 +276,19 @@ template <typename T, typename S> struct Outlet {
         }
     }
 
-    // A chunk to its box.
-    template <bool kOnto, bool kTurned, bool kRelu>
-    static __device__ __forceinline__ void round(const Product& p, f32* sums, u32 to_box) {
-        const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-        // The row that this lane brings of blocks 0 and 1, and the pack in it; 16 columns make two packs or, if turned, 16 rows.
-        const u32 y = kTurned ? lane / 16 * 8 + lane % 8 : warp * 16 + lane % 16;
-        const u32 pack = kTurned ? warp * 2 + lane / 8 % 2 : lane / 16;
+    // Two blocks of 8 columns, as words of 16-bit pairs.
+    template <Finish kFinish> static __device__ __forceinline__ void round(const Product& p, const f32* sums, u32 (&words)[4]) {
+        f32 x[8];
         #pragma unroll
-        for (u32 b = 0; b < kBlocks; b += 2) {
-            f32 x[8];
-            #pragma unroll
-            for (u32 w = 0; w < 8; ++w) x[w] = sums[4 * b + w];
-            const u32 to = kTurned ? to_box + (y + 8 * b) * 128 + (pack ^ y % 8) * 16
-                                   : to_box + y * 128 + ((b + pack) ^ y % 8) * 16;
-            u32 words[4];
-            if constexpr (kOnto) {
-                if constexpr (kTurned) load_blocks_transposed(words, to);
-                else load_blocks(words, to);
-                f32 old[8];
-                #pragma unroll
-                for (u32 w = 0; w < 8; ++w) old[w] = half_of<T>(words[w / 2], w % 2);
-                join(p, x, old);
-            }
-            #pragma unroll
-            for (u32 w = 0; w < 4; ++w) {
-                words[w] = kRelu ? pack_relu_pair<T>(x[2 * w], x[2 * w + 1]) : pack_pair<T>(x[2 * w], x[2 * w + 1]);
-            }
-            if constexpr (kTurned) store_blocks_transposed(to, words);
-            else store_blocks(to, words);
+        for (u32 i = 0; i < 8; ++i) {
+            x[i] = sums[i];
+            if constexpr (kFinish == Finish::Leaky) x[i] = fmaxf(x[i], p.slope * x[i]);
+            if constexpr (kFinish == Finish::Gelu) x[i] = gelu_to<T>(x[i]);
+        }
+        #pragma unroll
+        for (u32 w = 0; w < 4; ++w) {
+            const f32 low = x[2 * w], high = x[2 * w + 1];
+            words[w] = kFinish == Finish::Relu ? pack_relu_pair<T>(low, high) : pack_pair<T>(low, high);
         }
     }
 
@@ -324,8 +327,8 @@ template <typename T, typename S> struct Outlet {
         }
     }
 
-    // The same where dst is turned: boxes of 32 rows and 32 columns, each of two warps, which have two in turn. Lanes bring sums
-    // of 8 columns and 4 rows at a time, and meet all banks.
+    // The same where dst is turned: boxes of 32 rows and 32 columns, each of two warps, which have two in turn. Lanes bring
+    // sums of 8 columns and 4 rows at a time, and meet all banks.
     template <u32 kSums>
     __device__ __forceinline__ void send_wide_turned(const Product& p, f32 (&sums)[1][kSums], const Work& work, u32 row0) {
         const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, half = warp / 2, of_half = 3 + threadIdx.x / 64;

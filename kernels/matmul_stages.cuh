@@ -15,6 +15,9 @@ template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static constexpr bool kAllInOne = kN == 64 || (kN == 192 && !kPlain);
     static constexpr u32 kBatch = kAllInOne ? kN / 64 : kPlain ? 1 : kRows / 64, kRoom = kAllInOne ? 1 : 2;
     static constexpr u32 kBoxes = kRoom * kBatch;
+    // Whether there is room for half of them. What dst holds of the others comes to where stages have been read: of each the
+    // warpgroup's own rows of a, a box.
+    static constexpr bool kBorrows = kN == 256 && kRows == 64;
     // Of no multiple of 64 columns all go out as they lie in dst, at once or, where there is no room, one half after the other.
     static constexpr bool kInBoxes = kN % 64 == 0;
     static constexpr u32 kOutCols = kN > 208 ? kN / 2 : kN;
@@ -66,6 +69,13 @@ template <typename T, typename S, typename A, typename B> struct Stages {
         }
     }
 
+    // Of the stage that was used so many steps ago, 1 for the last, the barrier, and where a warpgroup's rows of a lie.
+    __device__ __forceinline__ u32 before(u32 steps) const { return (ring.stage + S::kStages - steps) % S::kStages; }
+    __device__ __forceinline__ u32 empty_before(u32 steps) const { return empty + 8 * before(steps); }
+    __device__ __forceinline__ u32 rows_before(u32 steps, u32 rows_at) const {
+        return at + before(steps) * S::kBytes + rows_at * 128;
+    }
+
     // A warp has read a stage, which is free where it is, and where the other half of b comes from.
     __device__ __forceinline__ void leave(u32 barrier) const {
         if (threadIdx.x % 32 != 0) return;
@@ -74,9 +84,10 @@ template <typename T, typename S, typename A, typename B> struct Stages {
     }
 
     // The products of a tile, of a warpgroup's rows from rows_at on. The last of them are still at work, on the stage whose
-    // barrier this returns. Calls meanwhile(), for what else is to be done, when the first ones are.
-    template <u32 kGroups, u32 kSums, typename F>
-    __device__ __forceinline__ u32 multiply(f32 (&sums)[kGroups][kSums], u32 steps, u32 rows_at, F meanwhile) {
+    // barrier this returns. Calls meanwhile(), for what else is to be done, when the first ones are. The stages of steps from
+    // `kept` on are not left, but for the last, and keep() is called when all of them are read.
+    template <u32 kGroups, u32 kSums, typename F, typename G> __device__ __forceinline__
+    u32 multiply(f32 (&sums)[kGroups][kSums], u32 steps, u32 rows_at, F meanwhile, u32 kept, G keep) {
         u32 used = empty;
         #pragma unroll 1
         for (u32 step = 0; step < steps; ++step, ring.next()) {
@@ -96,8 +107,9 @@ template <typename T, typename S, typename A, typename B> struct Stages {
             product_commit();
             // The step before is done: its stage is free.
             product_wait<1>();
-            if (step > 0) leave(used);
-            else meanwhile();
+            if (step == 0) meanwhile();
+            else if (step <= kept) leave(used);
+            else if (step + 1 == steps) keep();
             used = empty + 8 * ring.stage;
         }
         return used;

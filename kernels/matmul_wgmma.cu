@@ -15,7 +15,7 @@
 // Requires   a_map and b_map: 3-D, the contiguous axis, the other, products; boxes as in Side; k at least 1. dst_map
 //            likewise in boxes of 128 bytes and 64 rows, 32 if p.turned and p.wide, if out_of says so (else any); of tiles of
 //            no multiple of 64 columns, which are never turned, in boxes of Shape::kOutCols as they lie in dst. With kPlain it
-//            says so in elements of T, never turned, and results have no more than bias, relu or gelu. k_part a
+//            says so in elements of T, never turned, and results have no more than bias and relu or gelu. k_part a
 //            multiple of kStep<T>, unless there is one part. Of f32, p.wide is set and p.turned is not.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu. Where the copy engine adds to f32, what is below 2^-126 counts as zero.
@@ -103,6 +103,8 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     const u32 staged = boxes + threadIdx.x / 32 % 4 * kStagedBytes;  // of a warp, in launches without boxes
     static_assert(4 * kStagedBytes <= S::kOutBytes);
     Outlet<T, S> outlet{dst_map, p.turned, boxes, empty + 8 * (S::kStages + 2 * group)};
+    const bool in_boxes = kIsHalf<T> && out == Out::Boxes, joins = in_boxes && p.onto;
+    const bool activates = p.activation != 0 && !p.partial && !(in_boxes && is_rounding(p, S::kInBoxes));
     u32 turn = 0;
     Work next = work_at<T, S>(p, tiles, blockIdx.x, cluster);
     follow();
@@ -119,48 +121,52 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             stages.ring.advance(work.steps);
             continue;
         }
-        if (!S::kPlain && kIsHalf<T> && out == Out::Boxes && p.onto) outlet.prepare(work, work.m0 + rows_at);
         f32 sums[S::kRows / 64][S::kN / 2];
         Bias<T, S::kN> bias;
         if (has_bias && turned) bias.bring_of_rows(p, work.m0 + rows_at);
         else if (has_bias) bias.bring(p, work.n0);
         if (S::kTeam == 1 && turn > 0) pair_wait(1 + group);
+        const u32 row0 = work.m0 + rows_at;
+        const bool borrows = S::kBorrows && joins && work.steps > 2;  // the two stages before the last
         const u32 used = stages.multiply(sums, work.steps, rows_at, [&] {
             if (S::kTeam == 2) find_next();
+            if (!S::kPlain && joins) outlet.prepare(work, row0);
+        }, borrows ? work.steps - 3 : work.steps, [&] {
+            outlet.borrow(work, row0, stages.rows_before(1, rows_at), stages.rows_before(2, rows_at));
         });
         if (S::kTeam == 1 && !last) pair_arrive(2 - group);
         product_wait<0>();
         stages.leave(used);
-        const u32 row0 = work.m0 + rows_at;
+        if constexpr (kTurns) {
+            if (turned && has_bias) bias.add_to_rows(sums);
+        }
+        if (!turned && has_bias) bias.add_to(sums);
+        if constexpr (S::kPlain) {
+            outlet.template send<false>(p, sums, work, row0);
+            continue;
+        }
+        if (activates) activate_all<T>(p, sums);
+        if constexpr (kIsHalf<T> && S::kInBoxes && !S::kPlain) {
+            if (joins && turned) outlet.template join_all<kTurns>(p, sums, work, row0, borrows);
+            else if (joins) outlet.template join_all<false>(p, sums, work, row0, borrows);
+            if (borrows) {
+                stages.leave(stages.empty_before(2));
+                stages.leave(stages.empty_before(3));
+            }
+        }
         if constexpr (kTurns) {
             if (turned) {
-                if (has_bias) bias.add_to_rows(sums);
-                activate_all<T>(p, sums, out);
                 if (p.wide) outlet.send_wide_turned(p, sums, work, row0);
-                else if (p.onto) outlet.template send<true, true>(p, sums, work, row0);
-                else outlet.template send<false, true>(p, sums, work, row0);
+                else outlet.template send<true>(p, sums, work, row0);
                 continue;
             }
         }
-        if (has_bias) bias.add_to(sums);
-        if constexpr (S::kPlain) {
-            #pragma unroll
-            for (u32 i = 0; i < S::kN && p.activation == 3; ++i) {
-                sums[i / (S::kN / 2)][i % (S::kN / 2)] = gelu_to<T>(sums[i / (S::kN / 2)][i % (S::kN / 2)]);
-            }
-            outlet.template send<false, false>(p, sums, work, row0);
-            continue;
-        }
-        if (!p.partial) activate_all<T>(p, sums, out);
         if (p.partial) store_partial(p, sums, work, row0);
         else if (out == Out::Directly && (!kIsHalf<T> || p.wide)) store_rows<f32>(p, sums, work, row0, staged);
         else if (out == Out::Directly) store_rows<T>(p, sums, work, row0, staged);
         else if constexpr (!S::kInBoxes) outlet.send_rows(p, sums, work, row0);
         else if (out == Out::WideBoxes) outlet.send_wide(p, sums, work, row0);
-        else if constexpr (kIsHalf<T>) {
-            if (p.onto) outlet.template send<true, false>(p, sums, work, row0);
-            else outlet.template send<false, false>(p, sums, work, row0);
-        }
+        else if constexpr (kIsHalf<T>) outlet.template send<false>(p, sums, work, row0);
     }
     if (threadIdx.x % 64 == 0) copy_out_wait<0>();
     __syncwarp();
