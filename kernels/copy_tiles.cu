@@ -4,7 +4,7 @@
 // Launch     1-D, kThreads threads, one block for each tile of the walk. Static shared memory: one tile.
 // Requires   packs of kInLen elements of in, or of kOutLen of out, aligned to their size and whole, if in_packs or
 //            out_packs says so; otherwise elements. Both extents are at least 2. Without out_packs a tile of whole height
-//            shares its last kOutLen rows with the next one.
+//            shares its last rows with the next one: a pack of kOutLen, or from kTileWide on a sector.
 // Aliasing   out overlaps nothing.
 // Numerics   as convert.cuh says; a copy within one dtype keeps all bits.
 // Bound by   memory: n * (sizeof(From) + sizeof(To)) bytes, in runs of 256 bytes, or of 128 where elements have one.
@@ -12,7 +12,7 @@
 // A thread loads a small block of kOutLen rows of kInLen elements, exchanges rows and columns in registers, and stores
 // them as packs along columns to shared memory, from where they go out in the order of memory. A tile is 256 small
 // blocks, as many side by side as the extents suggest. Where rows or columns begin anywhere, aligned packs come and go all the
-// same: what a thread needs, or stores, is shifted together from two of them.
+// same; a sector that two tiles have a part of each would take the memory twice as long.
 #include "mma.cuh"
 #include "shifted.cuh"
 
@@ -24,7 +24,7 @@ template <typename From, typename To> constexpr u32 tile_blocks() {
     const u32 len = kTileLen<From> * kTileLen<To>;
     const u32 bytes = len * (sizeof(From) > sizeof(To) ? sizeof(From) : sizeof(To));
 #if __CUDA_ARCH__ >= 1200
-    if (len == 64 && bytes > 64) return 3;  // the same code takes some registers more, and shared memory is short
+    if (bytes > 64) return 3;  // the same code takes some registers more, and shared memory is short
 #endif
     return len == 64 || bytes > 64 ? 4 : bytes > 32 ? 5 : bytes > 16 ? 6 : 8;
 }
@@ -124,41 +124,8 @@ __device__ __forceinline__ void turn(const TileWord<From> (&x)[kTileLen<To>], Ti
     }
 }
 
-// Rows of a small block, from `row` and `column` on, of a tile whose rows begin anywhere: the aligned packs that have a part
-// of the tile come to shared memory, one more a row than a tile has, all on their way at once.
-template <typename From, u32 kRows>
-__device__ __forceinline__ void load_rows(TileWord<From> (&x)[kRows], const From* in, const Tiles& tiles, TileWord<From>* raw,
-                                          u32 column, u32 row, u32 columns, u32 rows) {
-    constexpr u32 kLen = kTileLen<From>, kBytes = sizeof(TileWord<From>);
-    const u32 packs = 1 << tiles.across, pitch = packs + 1, across = column / kLen, first = threadIdx.x >> tiles.across;
-    const u32 skew = skew_of<kLen>(in), step = u32(tiles.in_row), down = kThreads >> tiles.across;
-    const auto skew_in = [&](u32 row) { return (skew + row * step) % kLen; };
-    const From* start = in + first * tiles.in_row;
-    u32 to = shared_address(raw) + (first * pitch + across) * kBytes;
-    #pragma unroll 1
-    for (u32 r = first; r < rows; r += down) {
-        const u32 end = skew_in(r) + columns;
-        const From* const at = start - skew_in(r) + column;
-        if (column < end) copy_async<kBytes>(to, at);
-        if (across == 0 && packs * kLen < end) copy_async<kBytes>(to + packs * kBytes, at + packs * kLen);
-        start += down * tiles.in_row;
-        to += down * pitch * kBytes;
-    }
-    copy_async_commit();
-    copy_async_wait<0>();
-    __syncthreads();
-    const TileWord<From>* low = raw + row * pitch + across;
-    #pragma unroll
-    for (u32 r = 0; r < kRows; ++r) {
-        if (column >= columns || row + r >= rows) continue;
-        const auto pack = [&](u32 i) { return bits_as<Pack<From, kLen>>(low[r * pitch + i]); };
-        x[r] = bits_as<TileWord<From>>(shifted(pack(0), pack(1), skew_in(row + r)));
-    }
-    __syncthreads();
-}
-
-// Columns of a tile, which begin anywhere: whole aligned packs. What they lack at the end of the tile is in the next one too;
-// of the first and the last tile what is left goes by elements.
+// Columns of a narrow tile, which begin anywhere: whole aligned packs. What they lack at the end of the tile is in the next
+// one too; of the first and the last tile what is left goes by elements.
 template <typename To, typename Mix>
 __device__ __forceinline__ void store_columns(To* out, const Tiles& tiles, const TileWord<To>* tile, const Mix& mix,
                                               u32 columns, u32 rows, bool is_first, bool is_last) {
@@ -189,16 +156,84 @@ __device__ __forceinline__ void store_columns(To* out, const Tiles& tiles, const
     }
 }
 
+// A wide tile whose rows or columns begin anywhere. Aligned packs come to shared memory as they lie, one more a row than a
+// tile has, all on their way at once; whole aligned packs of columns go, of elements that are taken one by one from where they
+// stand. Columns go in whole sectors: what they lack at the end of the tile is in the next one too; of the first and the last
+// tile what is left goes by elements. As many columns as a row has packs are done at a time, a multiple of kPeriod: all that a
+// thread has of them begins alike in packs, and where its elements stand is reckoned once.
+template <typename From, typename To>
+__device__ __forceinline__ void cross(const From* in, To* out, const Tiles& tiles, void* memory, u32 columns, u32 rows,
+                                      bool is_first, bool is_last) {
+    constexpr u32 kInLen = kTileLen<From>, kOutLen = kTileLen<To>, kBytes = sizeof(TileWord<From>);
+    constexpr u32 kSector = kSectorBytes / sizeof(To);
+    constexpr u32 kPeriod = kInLen > kOutLen ? kInLen : kOutLen;  // of rows, after which they begin alike
+    const u32 packs = 1 << tiles.across, pitch = packs + 1, log_down = 8 - tiles.across;
+    const u32 skew = skew_of<kInLen>(in), in_row = u32(tiles.in_row);
+    const auto skew_in = [&](u32 row) { return (skew + row * in_row) % kInLen; };
+    // kOutLen rows further on a pack is in another bank.
+    const auto place = [&](u32 row) { return (row * pitch + row / kOutLen) * kInLen; };
+    const auto start = [&](u32 row, u32 number) {
+        const u32 before = skew_in(row), first = number * kInLen;
+        if (first >= before + columns) return;
+        const u32 to = shared_address(memory) + (place(row) + first) * sizeof(From);
+        copy_async<kBytes>(to, in + row * tiles.in_row + first - before);
+    };
+    #pragma unroll 2
+    for (u32 row = threadIdx.x >> tiles.across; row < rows; row += kThreads >> tiles.across) {
+        start(row, threadIdx.x & (packs - 1));
+    }
+    #pragma unroll 1
+    for (u32 row = threadIdx.x; row < rows; row += kThreads) start(row, packs);
+    copy_async_commit();
+    copy_async_wait<0>();
+    __syncthreads();
+
+    const bool aligned = kOutLen == 1 || tiles.out_packs;
+    const u32 out_skew = skew_of<kSector>(out), out_column = u32(tiles.out_column);
+    const u32 unit = is_first && is_last ? kOutLen : kSector;
+    const auto head_of = [&](u32 column) { return aligned ? 0 : (0 - out_skew - column * out_column) & (unit - 1); };
+    const From* const raw = static_cast<const From*>(memory);
+    const u32 first = threadIdx.x >> log_down, number = threadIdx.x & ((1 << log_down) - 1);
+    const u32 begin = number * kOutLen, height = kOutLen << log_down;
+    u32 at[kOutLen];
+    #pragma unroll
+    for (u32 i = 0; i < kOutLen; ++i) {
+        const u32 row = begin + head_of(first) % kPeriod + i;
+        at[i] = place(row) + skew_in(row) + first;
+    }
+    #pragma unroll 2
+    for (u32 column = first; column < columns; column += packs) {
+        const u32 head = head_of(column), row = begin + head;
+        if (aligned || is_last ? row + kOutLen > rows : begin + kSector >= height) continue;
+        const u32 further = head / kPeriod * (kPeriod * pitch + kPeriod / kOutLen) * kInLen + (column - first);
+        Pack<To, kOutLen> pack;
+        #pragma unroll
+        for (u32 i = 0; i < kOutLen; ++i) pack.lane[i] = convert<To>(raw[at[i] + further]);
+        store(out + column * tiles.out_column + row, pack);
+    }
+    if (aligned || (!is_first && !is_last)) return;
+
+    const u32 log_slots = 32 - __clz(unit);  // twice a unit
+    #pragma unroll 1
+    for (u32 i = threadIdx.x; i < columns << log_slots; i += kThreads) {
+        const u32 column = i >> log_slots, slot = i & (2 * unit - 1);
+        const u32 head = min(head_of(column), rows), tail = (rows - head) % kOutLen;
+        const u32 row = slot < head ? slot : rows - tail + (slot - head);
+        const bool goes = row < rows && (slot < head ? is_first : is_last);
+        if (goes) out[column * tiles.out_column + row] = convert<To>(raw[place(row) + skew_in(row) + column]);
+    }
+}
+
 template <typename From, typename To>
 __global__ void __launch_bounds__(kThreads, tile_blocks<From, To>())
 copy_tiles(const From* in, To* out, const __grid_constant__ Tiles tiles) {
     follow();
     constexpr u32 kInLen = kTileLen<From>, kOutLen = kTileLen<To>;
     constexpr u32 kAtOnce = 4;
-    // What is turned, or before that what load_rows has, of tiles with room for it: of at least 2^kWide packs side by side.
-    constexpr u32 kWide = 4;
+    // What is turned, or what cross has of wide tiles.
     constexpr u32 kTurned = kThreads * kInLen * sizeof(TileWord<To>);
-    constexpr u32 kRaw = (kThreads + (kThreads >> kWide)) * kOutLen * sizeof(TileWord<From>);
+    constexpr u32 kDown = kThreads >> kTileWide;
+    constexpr u32 kRaw = ((kThreads + kDown) * kOutLen + kDown) * sizeof(TileWord<From>);
     __shared__ alignas(16) TileWord<To> tile[(kTurned > kRaw ? kTurned : kRaw) / sizeof(TileWord<To>)];
     const Mix<kInLen, kOutLen, sizeof(tile[0])> mix(tiles.across);
     To* const single = reinterpret_cast<To*>(tile);
@@ -214,8 +249,12 @@ copy_tiles(const From* in, To* out, const __grid_constant__ Tiles tiles) {
     const u32 columns = columns_left < width ? u32(columns_left) : width;
     const u32 rows = rows_left < height ? u32(rows_left) : height;
 
+    const bool aligned = kInLen == 1 || tiles.in_packs;
+    if (tiles.across >= kTileWide && !(aligned && (kOutLen == 1 || tiles.out_packs))) {
+        cross(in, out, tiles, tile, columns, rows, place[0].of[3] == 0, rows_left <= height);
+        return;
+    }
     if (kInLen <= 2 || tiles.columns >= kInLen) {
-        const bool aligned = kInLen == 1 || tiles.in_packs;
         const u32 across = thread & ((1 << tiles.across) - 1);
         const u32 column = across * kInLen, row = (thread >> tiles.across) * kOutLen;
         const bool exists = column < columns && row < rows;
@@ -228,14 +267,12 @@ copy_tiles(const From* in, To* out, const __grid_constant__ Tiles tiles) {
             for (u32 r = 0; r < kOutLen; ++r) {
                 if (exists && row + r < rows) x[r] = ld_global(reinterpret_cast<const TileWord<From>*>(at + r * tiles.in_row));
             }
-        } else if (tiles.across < kWide) {
+        } else {
             #pragma unroll
             for (u32 r = 0; r < kOutLen; ++r) {
                 const From* at = in + (row + r) * tiles.in_row + column;
                 if (exists && row + r < rows) x[r] = bits_as<TileWord<From>>(load_shifted<kInLen>(at, columns - column));
             }
-        } else {
-            load_rows<From>(x, in, tiles, reinterpret_cast<TileWord<From>*>(tile), column, row, columns, rows);
         }
         if (exists) {
             TileWord<To> y[kInLen];

@@ -67,6 +67,13 @@ template <typename Kind, bool kAdds, typename T, u32 kLength, typename Beyond = 
     __device__ __forceinline__ const T* source(u32) const { return in; }
     __device__ __forceinline__ T pad() const { return from_f32<T>(kPad); }
 
+    // What is beside a unit, where there are both and they have the size of its elements.
+    struct Near { u32x4 weight, bias; };
+    __device__ __forceinline__ bool has_near() const { return weight.at && bias.at && !weight.wide; }
+    __device__ __forceinline__ Near near(u32 unit) const {
+        return {ld_global(static_cast<const u32x4*>(weight.at) + unit), ld_global(static_cast<const u32x4*>(bias.at) + unit)};
+    }
+
     __device__ __forceinline__ void leave(u64 unit, const f32 (&x)[kLen]) const {
         if constexpr (kAdds) store(sum + along<kLen>(unit, sum_step), rounded<T>(x));
     }
@@ -112,6 +119,15 @@ template <typename Kind, bool kAdds, typename T, u32 kLength, typename Beyond = 
             for (u32 l = 0; l < kLen; ++l) y[l] += b[l];
         }
         store(out + along<kLen>(unit, out_step), rounded<T>(y));
+    }
+
+    template <typename Prescription>
+    __device__ __forceinline__ void finish(u32 unit, const f32 (&x)[kLen], Prescription by, const Near& loaded) const {
+        const auto w = to_f32(bits_as<Pack<T, kLen>>(loaded.weight)), b = to_f32(bits_as<Pack<T, kLen>>(loaded.bias));
+        f32 y[kLen];
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) y[l] = fmaf(Op::value(x[l], origin(), by), w.lane[l], b.lane[l]);
+        store(out + unit * kLen, rounded<T>(y));
     }
 };
 

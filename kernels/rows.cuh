@@ -22,8 +22,12 @@
 //     using Beside;                                  // what else finish needs of a unit
 //     Beside beside(u64 unit)                        // loads it
 //     void finish(u64 unit, x, prescription, const Beside*)  // stores the result; loads what is beside if that is null
+//     using Near;                                    // what is beside a unit in few registers, where has_near(); of lines
+//     Near near(u32 unit)                            // that may be held as they lie in memory, with
+//     void finish(u32 unit, x, prescription, Near)
 #pragma once
 #include "cluster.cuh"
+#include "narrow.cuh"
 
 // How the rows of operands of one shape lie. The twin of Rows in src/args.rs.
 template <u32 kOperands> struct Rows {
@@ -278,8 +282,9 @@ __device__ __forceinline__ auto look_row(const Line& line, const Team& team, u64
     return team.template join<Op>(own);
 }
 
-// What threads hold: nothing of a row, the row, with it all that is beside it, or the row in shared memory.
-enum class Hold { Nothing, Row, All, Shared };
+// What threads hold: nothing of a row, the row, the row as it lies in memory, with it all that is beside it, or the row in
+// shared memory.
+enum class Hold { Nothing, Row, Narrow, All, Shared };
 
 // How a kernel does rows: units of kLen elements, kUnits of them for a thread of a team at a time, in blocks of at most
 // kMost threads.
@@ -299,6 +304,7 @@ template <u32 kLength, u32 kCount, typename TeamOf, Hold kHolds, u32 kThreadsAtM
     template <typename Line> static __device__ __forceinline__ auto run(const Line& line, const Team& team, u64 units) {
         if constexpr (kHolds == Hold::All) return rush_row(line, team, units);
         else if constexpr (kHolds == Hold::Row) return hold_row<kUnits>(line, team, units);
+        else if constexpr (kHolds == Hold::Narrow) return hold_narrow<kUnits>(line, team, units);
         else if constexpr (kHolds == Hold::Shared) return stage_row<kUnits, 4>(line, team, units);
         else return stream_row<kUnits>(line, team, units);
     }

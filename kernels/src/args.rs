@@ -48,6 +48,12 @@ pub const SORT_TILE: u32 = 2048;
 /// Blocks of four numbers that a thread of `random` makes: more, and there is less to begin with for each.
 pub const RANDOM_BLOCKS: u32 = 4;
 
+/// The logarithm of the small blocks side by side from which on a tile of `copy_tiles` is wide: its columns go in whole sectors
+/// of memory.
+pub const TILE_WIDE: u32 = 4;
+/// The bytes of a sector: what two blocks write a part of each takes longer.
+pub const SECTOR_BYTES: usize = 32;
+
 /// Units of columns that a block of `norm_weight_backward.cu` takes: a warp's.
 pub const WARP: u32 = 32;
 
@@ -108,6 +114,8 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kPartialPack", PARTIAL_PACK),
     ("kSortTile", SORT_TILE),
     ("kRandomBlocks", RANDOM_BLOCKS),
+    ("kTileWide", TILE_WIDE),
+    ("kSectorBytes", SECTOR_BYTES as u32),
     ("kDigits", PLACE_DIGITS),
     ("kPlaceTile", PLACE_TILE),
     ("kRest", SCATTER_REST),

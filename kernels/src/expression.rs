@@ -393,6 +393,7 @@ fn rows(family: &str, op: &str, streams: usize, dtype: DType, part: RowPart, pac
     let (team, hold) = match part {
         RowPart::Short | RowPart::Warp => ("Group", "Row"),
         RowPart::Block | RowPart::Wide => ("Block", "Row"),
+        RowPart::Narrow => ("Block", "Narrow"),
         RowPart::Rush => ("Block", "All"),
         RowPart::Staged => ("Block", "Shared"),
         RowPart::Cluster => ("Cluster", "Shared"),

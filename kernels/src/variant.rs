@@ -141,6 +141,8 @@ pub enum RowPart {
     Block,
     /// The same with half as many threads, which hold twice as much: fewer have to tell each other what they have found.
     Wide,
+    /// The same as it lies in memory, with room for some of what is beside it: of layer norm of 16 bits.
+    Narrow,
     /// A block, a unit each, with all that is beside the row: for few rows.
     Rush,
     /// A block, which copies the row to shared memory: of packs, and of up to two operands.
@@ -159,11 +161,12 @@ pub enum RowPart {
 
 impl RowPart {
     /// Every part; `ALL[part as usize] == part`.
-    pub const ALL: [RowPart; 11] = [
+    pub const ALL: [RowPart; 12] = [
         RowPart::Short,
         RowPart::Warp,
         RowPart::Block,
         RowPart::Wide,
+        RowPart::Narrow,
         RowPart::Rush,
         RowPart::Staged,
         RowPart::Cluster,
@@ -176,8 +179,9 @@ impl RowPart {
     /// The parts of every family with the length of their units, of which `len` make a pack: packs lie along rows only, and
     /// few rows of single units are worth no kernel.
     pub(crate) fn all(len: usize) -> impl Iterator<Item = (RowPart, bool)> {
-        let of_some =
-            |part: &RowPart| matches!(part, RowPart::Wide | RowPart::PackedColumns) || part.is_staged();
+        let of_some = |part: &RowPart| {
+            matches!(part, RowPart::Wide | RowPart::Narrow | RowPart::PackedColumns) || part.is_staged()
+        };
         let all = RowPart::ALL.into_iter().filter(move |part| !of_some(part));
         let packs = all.clone().filter(move |part| len > 1 && !part.is_columns());
         let single = all.filter(|&part| part != RowPart::Rush);
@@ -208,7 +212,7 @@ impl RowPart {
             RowPart::Rush | RowPart::PackedColumns => 1,
             RowPart::Short => by_warp / 2,
             RowPart::Warp => by_warp,
-            RowPart::Wide => 2 * held / streams,
+            RowPart::Wide | RowPart::Narrow => 2 * held / streams,
             RowPart::Block | RowPart::Columns => held / streams,
             RowPart::Staged | RowPart::Cluster | RowPart::Long | RowPart::LongColumns => held / 2 / streams,
         }
@@ -220,6 +224,8 @@ impl RowPart {
             RowPart::Short | RowPart::PackedColumns => THREADS,
             RowPart::Warp => THREADS / 2,
             RowPart::Wide | RowPart::Staged | RowPart::Cluster => MOST_THREADS / 2,
+            // What leaves a thread 80 registers.
+            RowPart::Narrow => MOST_THREADS * 3 / 8,
             _ if len > 1 => MOST_THREADS,
             _ => MOST_THREADS / 2,
         }

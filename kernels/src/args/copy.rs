@@ -1,6 +1,6 @@
 //! What the kernels of strided copies are told.
 
-use super::{THREADS, Walk, walk::magic};
+use super::{SECTOR_BYTES, THREADS, TILE_WIDE, Walk, walk::magic};
 use std::ops::RangeInclusive;
 use taut_core::{Layout, MAX_RANK};
 
@@ -23,7 +23,7 @@ pub struct Tiles {
     pub across: u32,
     /// 1 if the source takes aligned packs.
     pub in_packs: u32,
-    /// 1 if the destination does.
+    /// 1 if the destination does, and its sectors are whole where tiles are wide.
     pub out_packs: u32,
     /// `i / columns` is `mulhi(i, in_magic)`, for elements of a tile that holds all columns.
     pub in_magic: u32,
@@ -46,15 +46,18 @@ impl Tiles {
         let (width, height) = (in_len << across, out_len << (THREADS.ilog2() - across));
         let along = |axis: usize, unit: usize| (unit * src.strides()[axis], unit * dst.strides()[axis]);
 
-        let packs = |layout: &Layout, axis: usize, len: usize| {
-            let strides = layout.strides().iter().enumerate();
-            layout.shape()[axis].is_multiple_of(len)
-                && layout.offset().is_multiple_of(len)
-                && strides.filter(|(other, _)| *other != axis).all(|(_, stride)| stride.is_multiple_of(len))
+        // Rows that a tile shares with the next one, if there is one, where columns begin anywhere.
+        let has_sectors = across >= TILE_WIDE && rows > height && out_len > 1;
+        let shared = if has_sectors { SECTOR_BYTES / bytes[1] } else { out_len };
+        // Lines that begin on so many elements.
+        let begin_on = |layout: &Layout, axis: usize, len: usize| {
+            let mut strides = layout.strides().iter().enumerate().filter(|(other, _)| *other != axis);
+            layout.offset().is_multiple_of(len) && strides.all(|(_, stride)| stride.is_multiple_of(len))
         };
-        let [in_packs, out_packs] = [packs(src, column, in_len), packs(dst, row, out_len)];
-        // From tile to tile: columns that begin anywhere want rows of the next one to end on whole packs.
-        let step = if out_packs { height } else { height.saturating_sub(out_len).max(1) };
+        let in_packs = columns.is_multiple_of(in_len) && begin_on(src, column, in_len);
+        let out_packs = rows.is_multiple_of(out_len) && begin_on(dst, row, shared);
+        // From tile to tile: columns that begin anywhere want rows of the next one to end on whole packs, or on whole sectors.
+        let step = if out_packs { height } else { height.saturating_sub(shared).max(1) };
 
         let mut walk = Walk {
             numel: 1,

@@ -104,7 +104,10 @@ impl Kernel {
             all.extend(Major::ALL.map(|major| Kernel::Matvec(dtype, major)));
             for (part, packs) in RowPart::all(pack_len(&[dtype])) {
                 all.extend(Softmax::ALL.map(|op| Kernel::Softmax(op, dtype, part, packs)));
-                all.extend(Norm::ALL.map(|op| Kernel::Norm(op, dtype, part, packs)));
+                all.extend(Norm::ALL.map(|op| match (op, part, packs, dtype.size()) {
+                    (Norm::Layer, RowPart::Block, true, 2) => Kernel::Norm(op, dtype, RowPart::Narrow, packs),
+                    _ => Kernel::Norm(op, dtype, part, packs),
+                }));
                 let softmax = [Softmax::Plain, Softmax::Log];
                 all.extend(softmax.map(|op| Kernel::SoftmaxBackward(op, dtype, part, packs)));
                 let norm = [Norm::Layer, Norm::Rms, Norm::L2];

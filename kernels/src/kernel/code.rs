@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 /// A kernel in numbers: family, op, and two more, each below its radix.
 pub(super) type Code = [usize; 4];
-pub(super) const RADIX: [usize; 3] = [32, 8, 11];
+pub(super) const RADIX: [usize; 3] = [32, 8, 12];
 
 const ABSENT: u16 = u16::MAX;
 

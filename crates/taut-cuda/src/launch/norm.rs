@@ -6,7 +6,7 @@ use super::{
     stay::stay,
     walk::{check_dtypes, check_shapes},
 };
-use crate::{Arg, Operand, Stream};
+use crate::{Arg, Card, Operand, Stream};
 use taut_core::{DType, Error, Norm, Result};
 use taut_kernels::{Kernel, pack_len};
 
@@ -61,12 +61,14 @@ pub fn norm(
     let beside_bytes = along.bytes(n, dst.dtype);
     let Along { weight, bias, wide, aligned } = along;
     let [weight, bias] = [Arg::new(&weight), Arg::new(&bias)];
+    let is_wide = wide == 1;
     let (eps, wide) = (Arg::new(&affine.eps), Arg::new(&wide));
     let Some(Residual { other, sum }) = residual else {
         let operands = [src, dst];
-        let choice = choose(&operands, axis, 1, aligned, Staging::Late(stream.card()));
+        let choice = choose(&operands, axis, 1, aligned, staging(op, stream.card()));
         let ([src, dst], none) = (choice.pointers(&operands), 0u64);
-        if let Some(stay) = stay(&choice, 1, beside_bytes, stay_units(op, operands[1].dtype), stream.card()) {
+        let least_units = stay_units(op, operands[1].dtype, is_wide);
+        if let Some(stay) = stay(&choice, 1, beside_bytes, least_units, stream.card()) {
             let [a, b] = [&src, &dst].map(Arg::new);
             let args = [a, b, weight, bias, Arg::new(&choice.rows), eps, wide, Arg::new(&stay.side)];
             let kernel = Kernel::NormStay(op, operands[1].dtype, stay.teams);
@@ -93,10 +95,16 @@ pub fn norm(
     unsafe { stream.launch(kernel, choice.grid()?, args) }
 }
 
+/// What the blocks of an op hold of rows: the others hold them as f32, which leaves registers enough.
+fn staging(op: Norm, card: &Card) -> Staging<'_> {
+    if op == Norm::Layer { Staging::Narrow(card) } else { Staging::Late(card) }
+}
+
 /// Packs of a row from which on blocks that stay are as fast as a block for each row, which has to tell as much of what it has
-/// found to so many more threads.
-fn stay_units(op: Norm, dtype: DType) -> usize {
+/// found to so many more threads. Of 16 bits those that no block holds, where what is beside them is no wider.
+fn stay_units(op: Norm, dtype: DType, is_wide: bool) -> usize {
     match (op, dtype) {
+        (Norm::Layer, DType::BF16 | DType::F16) if !is_wide => 3073,
         (Norm::Layer, DType::BF16) => 2048,
         (Norm::Layer, DType::F16) => 3072,
         (Norm::Layer, DType::F32) => 8192,

@@ -152,6 +152,8 @@ pub(crate) enum Staging<'a> {
     Late(&'a Card),
     /// The same; and blocks that hold packs of 16 bits are wide.
     Wide(&'a Card),
+    /// The same; and they hold them as they lie in memory, as many as there can be.
+    Narrow(&'a Card),
     /// Those of [`STAGED_UNITS`] and more.
     Early(&'a Card),
 }
@@ -180,14 +182,25 @@ fn row(rows: usize, units: usize, len: usize, streams: usize, staging: Staging<'
         return group(RowPart::Warp, WARP);
     }
     let halves = len * size_of::<u16>() == PACK_BYTES;
-    let block = if matches!(staging, Staging::Wide(_)) && halves { RowPart::Wide } else { RowPart::Block };
+    let block = match staging {
+        Staging::Wide(_) if halves => RowPart::Wide,
+        Staging::Narrow(_) if halves => RowPart::Narrow,
+        _ => RowPart::Block,
+    };
     let held = holds(block, most(block));
     let holders = units.div_ceil(block.units(len, streams)).next_multiple_of(WARP);
     // Such a block leaves no room for another one, where shared memory has it.
-    let is_crowded = |card| halves && 2 * holders > most(block) && at_once(units, streams, 0, card) > 1;
+    let is_crowded = |card| {
+        halves
+            && block != RowPart::Narrow
+            && 2 * holders > most(block)
+            && at_once(units, streams, 0, card) > 1
+    };
     let staged = match staging {
         Staging::Early(card) if len > 1 && units >= STAGED_UNITS => staged(units, len, streams, 128, card),
-        Staging::Late(card) | Staging::Wide(card) if len > 1 && (!held || is_crowded(card)) => {
+        Staging::Late(card) | Staging::Wide(card) | Staging::Narrow(card)
+            if len > 1 && (!held || is_crowded(card)) =>
+        {
             staged(units, len, streams, LATE_THREADS, card)
         }
         _ => None,

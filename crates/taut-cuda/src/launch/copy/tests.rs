@@ -2,6 +2,7 @@
 
 use super::*;
 use taut_core::Shape;
+use taut_kernels::args::{SECTOR_BYTES, TILE_WIDE};
 
 fn layout(dims: &[usize]) -> Layout {
     Layout::contiguous(Shape::new(dims).unwrap())
@@ -214,12 +215,21 @@ fn run_tiles(tiles: &Tiles, bytes: [usize; 2], start: u64, mut write: impl FnMut
             }
         } else {
             let (is_first, is_last) = (row == 0, tiles.rows - row <= height);
-            let whole = if is_last { rows } else { height - 1 };
+            let is_wide = tiles.across >= TILE_WIDE;
+            let is_single = is_first && is_last;
+            let unit = if is_wide && !is_single { (SECTOR_BYTES / bytes[1]) as u64 } else { out_len };
             for column in 0..columns {
-                let skew = (start + to + column * tiles.out_column) % out_len;
-                let head = (out_len - skew) % out_len;
+                let skew = (start + to + column * tiles.out_column) % unit;
+                let head = (unit - skew) % unit;
                 for first in (0..1 << down).map(|pack| pack * out_len + head) {
-                    if first + out_len <= whole {
+                    let is_whole = if is_last {
+                        first + out_len <= rows
+                    } else if is_wide {
+                        first - head + unit < height
+                    } else {
+                        first + out_len < height
+                    };
+                    if is_whole {
                         (0..out_len).for_each(|r| take(column, first + r));
                     }
                 }

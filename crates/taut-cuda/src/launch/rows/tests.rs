@@ -41,7 +41,7 @@ fn longer_rows_take_more_threads() {
 
 #[test]
 fn long_rows_of_packs_go_by_shared_memory() {
-    use RowPart::{Block, Cluster, Long, Staged, Wide};
+    use RowPart::{Block, Cluster, Long, Narrow, Staged, Wide};
     fn chosen(n: usize, dtype: DType, staging: Staging<'_>) -> (RowPart, usize, [u32; 2]) {
         chosen_of(1, n, dtype, staging)
     }
@@ -73,6 +73,10 @@ fn long_rows_of_packs_go_by_shared_memory() {
     assert_eq!(chosen(32_768, f32, Staging::Late(&h200)).0, Block);
     assert_eq!([32_768, 65_536].map(|n| part(n, Staging::Early(&old))), [Staged, Long]);
     assert_eq!(part(8192, Staging::Never), Block);
+    let narrow = |n| chosen(n, f16, Staging::Narrow(&h200));
+    assert_eq!([4096, 16_384, 24_576].map(narrow), [64, 256, 384].map(|threads| (Narrow, threads, [1, 0])));
+    assert_eq!(narrow(24_584).0, Staged);
+    assert_eq!(chosen(16_384, f32, Staging::Narrow(&h200)).0, Block);
     let late = |n, dtype| chosen(n, dtype, Staging::Late(&h200));
     assert_eq!(late(131_072, f16), (Cluster, 352, [4, 67_584]));
     assert_eq!(late(131_072, f32), (Cluster, 352, [8, 67_584]));
