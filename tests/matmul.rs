@@ -20,6 +20,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("matmul::all_tile_borders", all_tile_borders);
     suite.real("matmul::wide_layers", wide_layers);
     suite.cuda("matmul::large_products", whole::large_products);
+    suite.cuda("matmul::large_results", whole::large_results);
     suite.cuda("matmul::few_tiles", whole::few_tiles);
     suite.cuda("matmul::few_rows_along_n", whole::few_rows_along_n);
     suite.real("matmul::products_of_odd_rows", whole::products_of_odd_rows);

@@ -176,6 +176,15 @@ pub(super) fn results_on_no_pack(at: &At) -> Check {
     Ok(())
 }
 
+/// The same of large tiles, of which each block has several: of one step, of two, and of so many that what results join comes
+/// by way of stages.
+pub(super) fn large_results(at: &At) -> Check {
+    for k in [64, 72, 136, 328] {
+        result_from_any_element(at, [4104, 4072, k])?;
+    }
+    Ok(())
+}
+
 pub(crate) fn result_from_any_element(at: &At, [m, n, k]: [usize; 3]) -> Check {
     let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
     let (a, w, bias) = (whole(&[m, k], 1)?, whole(&[n, k], 2)?, whole(&[n], 3)?);
@@ -185,8 +194,14 @@ pub(crate) fn result_from_any_element(at: &At, [m, n, k]: [usize; 3]) -> Check {
     for (dtype, lead) in [(DType::F16, 0), (DType::F16, 1), (DType::BF16, 3)] {
         let half = |x: &Tensor| x.clone().cast(dtype);
         let (x, weight) = (half(&a)?, half(&w)?);
-        let layer = x.clone().linear_with(&weight, Some(&half(&bias)?), Activation::Relu)?;
-        same_tensors(&layer, &half(&sums.clone().add(&bias)?.relu()?)?)?;
+        for activation in [0.0, 0.5, 1.5].map(|slope| match slope {
+            0.0 => Activation::Relu,
+            _ => Activation::LeakyRelu { slope },
+        }) {
+            let layer = x.clone().linear_with(&weight, Some(&half(&bias)?), activation)?;
+            let op = activation.unary().expect("it is an op");
+            same_tensors(&layer, &half(&sums.clone().add(&bias)?.unary(op)?)?)?;
+        }
         same_tensors(&half(&many_a)?.matmul(&half(&many_w)?.t()?)?, &half(&many)?)?;
 
         let beneath = |shape: &[usize], dtype| {
