@@ -393,22 +393,6 @@ impl Arena {
             }
         }
     }
-
-    fn take_view(&mut self, id: u32) -> (Place, u64) {
-        let Some(view) = self.views.get(id) else { return (Place::View(id), 0) };
-        let offset = view.offset;
-        let mut nodes = Vec::with_capacity(view.parts.len());
-        for part in view.parts.clone() {
-            if let Some(gap) = self.gap_at(part.start) {
-                nodes.push(self.occupy(gap, part));
-            }
-        }
-        self.now += 1;
-        if let Some(view) = self.views.get_mut(id) {
-            (view.nodes, view.taken) = (nodes, self.now);
-        }
-        (Place::View(id), offset)
-    }
 }
 
 fn count(ranges: &[Range<u64>]) -> u64 {

@@ -2,6 +2,7 @@
 //!
 //! A view stays when its block is freed, and serves the next block of that length for which all of its memory is free.
 
+use super::{Arena, Place};
 use crate::owners::Mix;
 use std::{collections::HashMap, hash::BuildHasherDefault, ops::Range};
 
@@ -112,5 +113,24 @@ impl Views {
             (start + n <= span.end).then_some(start..start + n)
         };
         from(self.end.max(span.start)).or_else(|| from(span.start))
+    }
+}
+
+impl Arena {
+    /// Makes the block of a view live. Returns where it lies, and its offset.
+    pub(super) fn take_view(&mut self, id: u32) -> (Place, u64) {
+        let Some(view) = self.views.get(id) else { return (Place::View(id), 0) };
+        let offset = view.offset;
+        let mut nodes = Vec::with_capacity(view.parts.len());
+        for part in view.parts.clone() {
+            if let Some(gap) = self.gap_at(part.start) {
+                nodes.push(self.occupy(gap, part));
+            }
+        }
+        self.now += 1;
+        if let Some(view) = self.views.get_mut(id) {
+            (view.nodes, view.taken) = (nodes, self.now);
+        }
+        (Place::View(id), offset)
     }
 }
