@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from machine import provenance
-from products import REST, ours
+from products import REST, leave, ours
 
 ROWS, INPUTS, OUTPUTS = 8192, 4096, 4096
 CALLS, REPETITIONS = 16, 7
@@ -114,11 +114,7 @@ def main():
             f"{work:52} {mine * 1e6:7.1f} us | {eager * 1e6:7.1f} us {compiled * 1e6:7.1f} us | "
             f"{min(eager, compiled) / mine:5.2f} {mine / alone:6.3f}"
         )
-    text = "\n".join(lines) + "\n"
-    print(text, end="")
-    if options.out:
-        with open(options.out, "w") as file:
-            file.write(text)
+    leave(lines, options.out)
 
 
 if __name__ == "__main__":

@@ -142,6 +142,15 @@ def mean(ratios):
     return math.exp(statistics.fmean(map(math.log, ratios)))
 
 
+def leave(lines, path):
+    """Prints a table, and keeps it in a file if it has a path."""
+    text = "\n".join(lines) + "\n"
+    print(text, end="")
+    if path:
+        with open(path, "w") as file:
+            file.write(text)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=1)
@@ -185,11 +194,7 @@ def main():
         aligned = [ratio for name, ratio in by_name.items() if is_aligned(name)]
         lines.append(f"{column}: geometric mean over {len(by_name)} shapes: {mean(by_name.values()):.3f}")
         lines.append(f"{column}: over the {len(aligned)} aligned ones: {mean(aligned):.3f}; below 0.97: {sum(r < 0.97 for r in aligned)}")
-    text = "\n".join(lines) + "\n"
-    print(text, end="")
-    if options.out:
-        with open(options.out, "w") as file:
-            file.write(text)
+    leave(lines, options.out)
 
 
 if __name__ == "__main__":
