@@ -133,13 +133,12 @@ pub(super) fn turned(product: &Product, kernel: Kernel) -> Option<(Product, Kern
 pub(super) fn turned_strip(product: &Product, kernel: Kernel, cluster: u32) -> Option<(Product, Kernel)> {
     let Kernel::MatmulParts(dtype, [Major::K, of_b], Strip::M128N64) = kernel else { return None };
     let (rows, columns) = kernel.extent();
+    let turned = Kernel::MatmulParts(dtype, [of_b, Major::K], Strip::M64N128Turned);
     let is_one = cluster == 1 && product.width == columns;
-    let (down, right) = Strip::M64N128Turned.shares();
-    let in_pairs = product.m.div_ceil(rows.into()).is_multiple_of((down * right).into());
+    let in_clusters = product.m.div_ceil(rows.into()).is_multiple_of(turned.shares().into());
     let is_plain = product.wide == 0 && product.onto == 0 && product.activation <= 1;
     let product = Product { width: rows, ..in_turned_roles(product) };
-    (is_one && in_pairs && is_plain && goes_in_boxes(&product))
-        .then_some((product, Kernel::MatmulParts(dtype, [of_b, Major::K], Strip::M64N128Turned)))
+    (is_one && in_clusters && is_plain && goes_in_boxes(&product)).then_some((product, turned))
 }
 
 fn in_turned_roles(product: &Product) -> Product {
