@@ -36,8 +36,9 @@ template <u32 kM_, u32 kN_, u32 kStages_, u32 kAcross_, u32 kDown_, bool kTurned
     static constexpr u32 kAcross = kAcross_, kDown = kDown_, kShares = kAcross * kDown;
     static constexpr u32 kABytes = kM * 128, kBytes = (kM + kN) * 128;
     static constexpr u32 kMultiply = kM / 64 * 128, kThreads = kMultiply + 32, kWarps = kMultiply / 32;
-    // Warps take all columns of a row, or a half of them, 4 to a lane; of less than 128 columns the last lanes take none.
-    static constexpr u32 kHalves = (kN + 127) / 128;
+    // Warps take all columns of a row, or a half of them, 4 to a lane; where those of a row are a half or a quarter of the lanes,
+    // two or four rows at once, of other numbers below 128 the last lanes take none.
+    static constexpr u32 kHalves = (kN + 127) / 128, kLanes = 32 % (kN / 4) == 0 ? kN / 4 : 32, kAtOnce = 32 / kLanes;
     // Of sums: what is added to a multiple of 128 bytes lets the eight rows that a warp writes at a time meet all banks.
     static constexpr u32 kRowBytes = kN * sizeof(f32) + 32;
     static_assert((kM == 64 || kM == 128) && kWarps % kHalves == 0 && kM * kRowBytes <= kStages * kBytes);
@@ -51,7 +52,7 @@ using Run = Pack<f32, kCols>;
 // Adds up rows of all blocks, those before `end`, and puts the sums where the block's own part was: that is this thread's
 // alone, and registers have no index. Everything is on its way before any of it is added.
 template <typename S, u32 kParts> __device__ __forceinline__ void add_up(u32 at, u32 first_row, u32 end) {
-    constexpr u32 kStepRows = kParts * S::kWarps / S::kHalves, kRows = (S::kM + kStepRows - 1) / kStepRows;
+    constexpr u32 kStepRows = kParts * S::kWarps / S::kHalves * S::kAtOnce, kRows = (S::kM + kStepRows - 1) / kStepRows;
     at += first_row * S::kRowBytes;
     u32 there[kParts];
     #pragma unroll
@@ -247,7 +248,7 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     }
 
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, rows_at = warp / 4 * 64;
-    const u32 first_col = warp % S::kHalves * 128 + lane * kCols;
+    const u32 first_col = warp % S::kHalves * 128 + lane % S::kLanes * kCols;
     const u64 col = work.n0 + first_col;
     const u32 cols = first_col < p.width ? left_of(p.n, col, kCols) : 0;
     const bool whole = kIsHalf<T> && parts == 1 && out_of(p) == Out::Boxes && !p.onto && p.activation <= 1;
@@ -312,7 +313,8 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     else cluster_meet();
 
     // The warps of all blocks take rows in turn.
-    const u32 first_row = (part * S::kWarps + warp) / S::kHalves, step_rows = parts * S::kWarps / S::kHalves;
+    const u32 first_row = (part * S::kWarps + warp) / S::kHalves * S::kAtOnce + lane / S::kLanes;
+    const u32 step_rows = parts * S::kWarps / S::kHalves * S::kAtOnce;
     const u32 end = cols > 0 ? left_of(p.m, work.m0, S::kM) : 0;
     const u32 at = ring_at + first_col * sizeof(f32);
     switch (parts) {
