@@ -36,8 +36,8 @@ template <u32 kM_, u32 kN_, u32 kStages_, u32 kAcross_, u32 kDown_, bool kTurned
     static constexpr u32 kAcross = kAcross_, kDown = kDown_, kShares = kAcross * kDown;
     static constexpr u32 kABytes = kM * 128, kBytes = (kM + kN) * 128;
     static constexpr u32 kMultiply = kM / 64 * 128, kThreads = kMultiply + 32, kWarps = kMultiply / 32;
-    // Warps take all columns of a row, or a half of them, 4 to a lane; where those of a row are a half or a quarter of the lanes,
-    // two or four rows at once, of other numbers below 128 the last lanes take none.
+    // Warps take all columns of a row, or a half of them, 4 to a lane; two or four rows at once, of 64 or 32 columns. Of other
+    // numbers below 128 the last lanes take none.
     static constexpr u32 kHalves = (kN + 127) / 128, kLanes = 32 % (kN / 4) == 0 ? kN / 4 : 32, kAtOnce = 32 / kLanes;
     // Of sums: what is added to a multiple of 128 bytes lets the eight rows that a warp writes at a time meet all banks.
     static constexpr u32 kRowBytes = kN * sizeof(f32) + 32;
