@@ -3,7 +3,7 @@
 use crate::{
     args::{FUSED_LEN, LIST_THREADS},
     kernel::Kernel,
-    variant::{Access, Across, Major, PackedPart, ReducePart, RowPart, ScanPart, Strip, Tile},
+    variant::{Access, Across, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile},
 };
 use taut_core::{DType, Multi, Scan};
 
@@ -63,7 +63,7 @@ impl Kernel {
             }
             Kernel::MatmulParts(dtype, [a, b], strip) => {
                 let ((m, n), (across, down)) = (strip.extent(), strip.shares());
-                let turned = strip == Strip::M64N128Turned;
+                let turned = strip.turned();
                 let shape = format!("Shape<{m}, {n}, {}, {across}, {down}, {turned}>", strip.stages());
                 format!("matmul_parts<{dtype}, Major::{a:?}, Major::{b:?}, {shape}>")
             }

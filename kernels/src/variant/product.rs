@@ -167,11 +167,14 @@ pub enum Strip {
     M64N128Thrice,
     /// 128 x 192, of one block.
     M128N192,
+    /// 64 x 256, of products in turned roles, whose second operand lies along its other axis: the blocks of a cluster have parts of
+    /// `k`, and there are no shares.
+    M64N256Turned,
 }
 
 impl Strip {
     /// Every one; `ALL[strip as usize] == strip`.
-    pub const ALL: [Strip; 22] = [
+    pub const ALL: [Strip; 23] = [
         Strip::M128N256,
         Strip::M128N128,
         Strip::M64N128,
@@ -194,15 +197,16 @@ impl Strip {
         Strip::M64N96Across2,
         Strip::M64N128Thrice,
         Strip::M128N192,
+        Strip::M64N256Turned,
     ];
 
-    /// Those for such operands; [`Strip::M64N128Turned`] is only launched in the place of another one.
+    /// Those for such operands, but for strips in turned roles.
     pub fn of(dtype: DType, majors: [Major; 2]) -> impl Iterator<Item = Strip> {
         let of_f32 = [Strip::M128N256, Strip::M128N128, Strip::M64N128];
         let exists = move |strip: &Strip| match dtype {
             DType::F32 => of_f32.contains(strip),
             _ => match (strip.shares(), strip) {
-                (_, Strip::M64N128Turned) => false,
+                (_, Strip::M64N128Turned | Strip::M64N256Turned) => false,
                 ((1, 1), _) => majors == [Major::K; 2] || strip.extent().1.is_multiple_of(64),
                 (_, Strip::M64N128Thrice) => true,
                 (_, Strip::M64N96Across2) => majors == [Major::K; 2],
@@ -219,6 +223,7 @@ impl Strip {
         match self {
             Strip::M128N256 => (128, 256),
             Strip::M128N192 => (128, 192),
+            Strip::M64N256Turned => (64, 256),
             Strip::M128N128 | Strip::M128N128Across4 | Strip::M128N128Down2 => (128, 128),
             Strip::M64N128 | Strip::M64N128Across4 | Strip::M64N128Turned | Strip::M64N128Thrice => (64, 128),
             Strip::M128N64 => (128, 64),
@@ -246,6 +251,11 @@ impl Strip {
         }
     }
 
+    /// Whether products have turned roles.
+    pub const fn turned(self) -> bool {
+        matches!(self, Strip::M64N128Turned | Strip::M64N256Turned)
+    }
+
     /// Blocks that share a multiprocessor.
     pub const fn blocks(self) -> u32 {
         if matches!(self, Strip::M64N128Thrice) { 3 } else { 1 }
@@ -255,7 +265,7 @@ impl Strip {
     pub(crate) const fn stages(self) -> u32 {
         match self {
             Strip::M128N256 => 4,
-            Strip::M128N128 | Strip::M128N192 => 5,
+            Strip::M128N128 | Strip::M128N192 | Strip::M64N256Turned => 5,
             Strip::M128N144 => 6,
             Strip::M128N112 | Strip::M128N96 => 7,
             Strip::M128N128Across4 | Strip::M128N128Down2 | Strip::M128N96Across4 => 7,

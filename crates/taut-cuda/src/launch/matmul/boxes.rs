@@ -130,9 +130,13 @@ pub(super) fn turned(product: &Product, kernel: Kernel) -> Option<(Product, Kern
 }
 
 /// Likewise the strip of 64 x 128 that takes the place of one of 128 x 64: the tensor cores read less of shared memory for as
-/// many products, and L2 is read less often. Where the first factor lies across `k` that comes to nothing.
+/// many products, and L2 is read less often. Where the first factor lies across `k` that comes to nothing: there one of 64 x 256
+/// halves what they read of it, if parts of `k` fill the card.
 pub(super) fn turned_strip(product: &Product, kernel: Kernel, cluster: u32) -> Option<(Product, Kernel)> {
     let (rows, columns) = kernel.extent();
+    if matches!(kernel, Kernel::MatmulParts(_, _, Strip::M64N256Turned)) {
+        return Some((in_turned_roles(product), kernel)); // chosen as such
+    }
     let turned = of_turned_strip(product.m, kernel)?;
     let is_one = cluster == 1 && product.width == columns;
     let is_plain = product.wide == 0 && product.onto == 0 && product.activation <= 1;

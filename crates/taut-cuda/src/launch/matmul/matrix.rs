@@ -128,7 +128,8 @@ fn candidates(products: &Products, dtype: DType, precision: Precision, card: &Ca
         [Some(a), Some(b)] if is_hopper(card) && in_boxes(products, [a, b]) => {
             let whole = Tile::of_wgmma(dtype, [a, b]).map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
             let parts = Strip::of(dtype, [a, b]).map(|strip| Kernel::MatmulParts(dtype, [a, b], strip));
-            whole.chain(parts).collect()
+            let halves = strips::halves(dtype, [a, b]);
+            whole.chain(parts).chain(halves).collect()
         }
         [Some(a), Some(b)] => Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)).into(),
         _ => vec![Kernel::MatmulAny(dtype)],
@@ -293,6 +294,7 @@ pub(super) fn pace(kernel: Kernel) -> Pace {
                 Strip::M128N128Down2 => (312, 312, 4000),
                 Strip::M64N64Down2 => (128, 128, 3150),
                 Strip::M64N128Turned => (180, 180, 2750), // launched where another one was chosen
+                Strip::M64N256Turned => (360, 360, 8200), // with what a cluster of two takes
             };
             let times = times(dtype);
             (1, times * busy, times * alone, ends)

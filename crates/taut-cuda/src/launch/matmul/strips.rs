@@ -41,6 +41,30 @@ const FILLED: u64 = 95;
 /// Bytes that a multiprocessor gets in a cycle at most, from wherever they come.
 const MOST_BYTES: u64 = 68;
 
+/// The kernel of strips in turned roles whose clusters have halves of `k`, where the first factor lies across it: such a factor
+/// takes the tensor cores longer the more often they read it.
+pub(super) fn halves(dtype: DType, [of_a, of_b]: [Major; 2]) -> Option<Kernel> {
+    let strip = Strip::M64N256Turned;
+    (of_a == Major::Outer && dtype != DType::F32).then_some(Kernel::MatmulParts(dtype, [of_b, of_a], strip))
+}
+
+/// Its way, if the card holds as many clusters as there are tiles.
+fn way_of_halves(kernel: Kernel, products: &Products, dtype: DType, card: &Card) -> Option<Way> {
+    let [m, n, k, count] = [products.m, products.n, products.k, products.count()].map(|n| n as u64);
+    let (rows, columns) = kernel.extent();
+    let (tiles, width) = (n.div_ceil(rows.into()) * m.div_ceil(columns.into()), u64::from(columns));
+    let size = dtype.size() as u64;
+    let stage = u64::from(ROW_BYTES) / (STEP * size);
+    let (steps, blocks) = (k.div_ceil(STEP), 2 * tiles * count);
+    let Pace { busy, ends, .. } = pace(kernel);
+    let bytes = count * (m + n) * k * size;
+    let processors = u64::from(card.multiprocessors);
+    let least = bytes / (processors * MEMORY_BYTES).min(blocks * MOST_MEMORY_BYTES).max(1);
+    let cycles = (steps.div_ceil(2 * stage) * stage * busy).max(least) + ends;
+    let fits = blocks <= processors && steps >= 2 * stage && processors >= 2 * GROUP;
+    fits.then_some(Way { cluster: 2, width, cycles, ..Way::of(kernel, tiles, 1) })
+}
+
 /// The ways to run a kernel, with the cycles that they should take. `trusted`: those that the model was fitted to.
 pub(super) fn ways(
     kernel: Kernel,
@@ -54,6 +78,9 @@ pub(super) fn ways(
     let (tile_m, tile_n) = (u64::from(tile_m), u64::from(tile_n));
     // Blocks of a cluster have parts of one tile, or these many take as many tiles.
     let Kernel::MatmulParts(_, majors, strip) = kernel else { return Vec::new() };
+    if strip == Strip::M64N256Turned {
+        return way_of_halves(kernel, products, dtype, card).into_iter().collect();
+    }
     let (across, below) = strip.shares();
     let (across, below, shares) = (u64::from(across), u64::from(below), u64::from(kernel.shares()));
     let places = u64::from(strip.blocks());

@@ -336,6 +336,13 @@ fn strips_turn_their_results_and_warpgroups_take_turns_where_results_go_straight
     let grid = blocks(&Choice { kernel, ..choice }, 1).unwrap();
     assert_eq!((grid.blocks, grid.cluster, turned.width), ([132, 1, 1], 2, 128));
     assert_eq!(boxes::turned_strip(&product, narrow, 2), None, "parts of a tile");
+    // Of a first factor across `k`, in halves of it, whatever else there is to do.
+    let across = plan(&transposed(512, 7168), &layout(7168, 2112), DType::BF16);
+    let halves = Kernel::MatmulParts(DType::BF16, [Major::Outer; 2], Strip::M64N256Turned);
+    let grid = blocks(&across, 1).unwrap();
+    assert_eq!((across.kernel, grid.blocks, grid.cluster, grid.threads), (halves, [132, 1, 1], 2, 160));
+    let (turned, kernel) = boxes::turned_strip(&Product { onto: 1, ..across.product }, halves, 2).unwrap();
+    assert_eq!((turned.m, turned.n, turned.width, turned.turned, kernel), (2112, 512, 256, 1, halves));
     assert_eq!(boxes::turned_strip(&Product { m: 384, ..product }, narrow, 1), None, "no pairs");
 
     let (product_of_turns, choice) = placed([8192, 1152, 384], &transposed(384, 1152));
