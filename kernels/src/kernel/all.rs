@@ -75,8 +75,11 @@ impl Kernel {
                 let turns = (majors[0] == Major::K).then_some(Tile::Turns);
                 let tiles = tiles.chain(turns);
                 all.extend(tiles.map(|tile| Kernel::MatmulWgmma(dtype, majors, tile)));
-                let turned = (majors[1] == Major::K).then_some(Strip::M64N128Turned);
-                let strips = Strip::of(dtype, majors).chain(turned);
+                let turned = match majors[1] {
+                    Major::K => Strip::M64N128Turned,
+                    Major::Outer => Strip::M64N256Turned,
+                };
+                let strips = Strip::of(dtype, majors).chain([turned]);
                 all.extend(strips.map(|strip| Kernel::MatmulParts(dtype, majors, strip)));
                 all.extend(
                     [Tile::Large, Tile::Medium].map(|tile| Kernel::MatmulGrouped(dtype, majors, tile)),
