@@ -4,9 +4,11 @@
 // Requires   as unary.cu, with packs of 16 bytes of the operands. walk: a and b may be broadcast (stride 0), out may not.
 // Aliasing   a == out or b == out with the same layout and type is the in-place op; a partial overlap is undefined.
 // Numerics   16-bit floats compute in f32 and round once on store; NaN in, NaN out; NaN is unequal to all and not in
-//            order with any; integers wrap. powf errs as CUDA documents.
+//            order with any; integers wrap. powf errs as CUDA documents; of 16-bit floats by an eighth of what rounding
+//            may take, as math_16.cuh says.
 // Bound by   memory: n * (2 * sizeof(T) + sizeof(Out)) bytes, less what is broadcast; pow by arithmetic.
 #include "common.cuh"
+#include "math_16.cuh"
 
 template <typename C> struct Add {
     __device__ C operator()(C a, C b) const {
@@ -44,6 +46,7 @@ template <typename C> struct Maximum {
 
 template <typename C> struct Pow {
     __device__ C operator()(C a, C b) const { return powf(a, b); }
+    template <u32 kLen> __device__ static void all_16(C (&a)[kLen], const C (&b)[kLen]) { powers_16(a, b); }
 };
 
 template <typename C> struct Eq {
@@ -92,8 +95,20 @@ template <template <typename> typename Op, typename T, u32 kLen>
 __device__ __forceinline__ auto apply(Pair<T, kLen> x) {
     using To = Out<Op, T>;
     Pack<To, kLen> y;
+    Compute<T> a[kLen], b[kLen];
     #pragma unroll
-    for (u32 l = 0; l < kLen; ++l) y.lane[l] = narrow<To>(Op<Compute<T>>{}(widen(x.a.lane[l]), widen(x.b.lane[l])));
+    for (u32 l = 0; l < kLen; ++l) {
+        a[l] = widen(x.a.lane[l]);
+        b[l] = widen(x.b.lane[l]);
+    }
+    if constexpr (kIsHalf<T> && requires { Op<f32>::all_16(a, b); }) {
+        Op<f32>::all_16(a, b);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) y.lane[l] = narrow<T>(a[l]);
+    } else {
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) y.lane[l] = narrow<To>(Op<Compute<T>>{}(a[l], b[l]));
+    }
     return y;
 }
 

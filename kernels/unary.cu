@@ -6,15 +6,16 @@
 //            kLen > 1 in and out are contiguous or broadcast along the inner axis, and all packs 16-byte aligned.
 // Aliasing   in == out with the same layout is the in-place op; a partial overlap is undefined.
 // Numerics   16-bit floats compute in f32 and round once on store; NaN in, NaN out; integers wrap. Functions that are no
-//            one operation of IEEE 754 err by a few ulps of f32: as CUDA documents, and as math.cuh says; gelu of 16-bit
-//            floats by an eighth of what rounding may take.
-// Bound by   memory: n * 2 * sizeof(T) bytes; by arithmetic sin and cos of 16-bit floats, and powers that are not whole or
-//            beyond 4.
+//            one operation of IEEE 754 err by a few ulps of f32: as CUDA documents, and as math.cuh says. Of 16-bit
+//            floats log, elu, softplus, sin, cos and gelu_tanh as math_16.cuh says, by a 32nd of what rounding may take or
+//            less; gelu and powers by an eighth. Square roots are the nearest there are.
+// Bound by   memory: n * 2 * sizeof(T) bytes; powers that are not whole or beyond 4 by arithmetic.
 #include "activation.cuh"
 #include "common.cuh"
+#include "math_16.cuh"
 
 // A functor takes the element, and as many parameters as it has. What it makes is rounded to the type of the elements,
-// which some want to know.
+// which some want to know. Of 16-bit floats all_16, where it is, does a whole run at once.
 
 // Not fmaxf(x, 0): that turns NaN into 0.
 template <typename C> struct Relu {
@@ -51,11 +52,17 @@ template <typename C> struct Exp {
 };
 
 template <typename C> struct Log {
-    __device__ C operator()(C x) const { return logf(x); }
+    template <typename Out> __device__ C to(C x) const {
+        if constexpr (kIsHalf<Out>) return log_16(x);
+        else return logf(x);
+    }
 };
 
 template <typename C> struct Sqrt {
-    __device__ C operator()(C x) const { return __fsqrt_rn(x); }
+    template <typename Out> __device__ C to(C x) const {
+        if constexpr (kIsHalf<Out>) return sqrt_approx(x);
+        else return __fsqrt_rn(x);
+    }
 };
 
 template <typename C> struct Rsqrt {
@@ -71,10 +78,12 @@ template <typename C> struct Abs {
 
 template <typename C> struct Sin {
     __device__ C operator()(C x) const { return sine(x, 0); }
+    template <typename Half, u32 kLen> __device__ static void all_16(C (&x)[kLen], C) { sines_16<0, Half>(x); }
 };
 
 template <typename C> struct Cos {
     __device__ C operator()(C x) const { return sine(x, 1); }
+    template <typename Half, u32 kLen> __device__ static void all_16(C (&x)[kLen], C) { sines_16<1, Half>(x); }
 };
 
 template <typename C> struct Tanh {
@@ -94,15 +103,24 @@ template <typename C> struct Gelu {
 };
 
 template <typename C> struct GeluTanh {
-    __device__ C operator()(C x) const { return gelu_tanh(x); }
+    template <typename Out> __device__ C to(C x) const {
+        if constexpr (kIsHalf<Out>) return gelu_tanh_16(x);
+        else return gelu_tanh(x);
+    }
 };
 
 template <typename C> struct Elu {
-    __device__ C operator()(C x, C alpha) const { return x > C(0) ? x : alpha * expm1f(x); }
+    template <typename Out> __device__ C to(C x, C alpha) const {
+        if constexpr (kIsHalf<Out>) return x > C(0) ? x : alpha * expm1_16(x);
+        else return x > C(0) ? x : alpha * expm1f(x);
+    }
 };
 
 template <typename C> struct Softplus {
-    __device__ C operator()(C x) const { return __fadd_rn(Relu<C>{}(x), log1pf(expf(-fabsf(x)))); }
+    template <typename Out> __device__ C to(C x) const {
+        if constexpr (kIsHalf<Out>) return softplus_16(x);
+        else return __fadd_rn(Relu<C>{}(x), log1pf(expf(-fabsf(x))));
+    }
 };
 
 template <typename C> struct Reciprocal {
@@ -119,6 +137,7 @@ template <typename C> struct Clamp {
 
 template <typename C> struct PowScalar {
     __device__ C operator()(C x, C exponent) const { return power(x, exponent); }
+    template <typename, u32 kLen> __device__ static void all_16(C (&x)[kLen], C exponent) { powers_16(x, exponent); }
 };
 
 template <typename C> struct Square {
@@ -149,6 +168,7 @@ template <template <typename> typename Op, typename Out, typename C>
 __device__ __forceinline__ C call(C x, C first, C second) {
     constexpr Op<C> kOp{};
     if constexpr (requires { kOp.template to<Out>(x); }) return kOp.template to<Out>(x);
+    else if constexpr (requires { kOp.template to<Out>(x, first); }) return kOp.template to<Out>(x, first);
     else if constexpr (requires { kOp(x); }) return kOp(x);
     else if constexpr (requires { kOp(x, first); }) return kOp(x, first);
     else return kOp(x, first, second);
@@ -157,8 +177,17 @@ __device__ __forceinline__ C call(C x, C first, C second) {
 template <template <typename> typename Op, typename T, u32 kLen>
 __device__ __forceinline__ Pack<T, kLen> apply(Pack<T, kLen> x, Params params) {
     const auto first = convert<Compute<T>>(params.value[0]), second = convert<Compute<T>>(params.value[1]);
+    Compute<T> y[kLen];
     #pragma unroll
-    for (T& lane : x.lane) lane = narrow<T>(call<Op, T>(widen(lane), first, second));
+    for (u32 l = 0; l < kLen; ++l) y[l] = widen(x.lane[l]);
+    if constexpr (kIsHalf<T> && requires { Op<f32>::template all_16<T>(y, first); }) {
+        Op<f32>::template all_16<T>(y, first);
+    } else {
+        #pragma unroll
+        for (auto& lane : y) lane = call<Op, T>(lane, first, second);
+    }
+    #pragma unroll
+    for (u32 l = 0; l < kLen; ++l) x.lane[l] = narrow<T>(y[l]);
     return x;
 }
 

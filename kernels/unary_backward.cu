@@ -7,12 +7,13 @@
 // Numerics   16-bit floats compute in f32 and round once on store. Operations of IEEE 754 are rounded one by one as they
 //            stand here; functions err as in unary.cu. What NaN in kept gives, each op says; in grad it gives NaN, but
 //            where the derivative is a choice that leaves it out.
-// Bound by   memory: n * 3 * sizeof(T) bytes; by arithmetic sin and cos of 16-bit floats, and powers that are not whole or
-//            beyond 4.
+// Bound by   memory: n * 3 * sizeof(T) bytes; powers that are not whole or beyond 4 by arithmetic.
 #include "activation.cuh"
 #include "common.cuh"
+#include "math_16.cuh"
 
-// A functor has the name of the op. It takes the gradient, what is kept, and as many parameters as the op has.
+// A functor has the name of the op. It takes the gradient, what is kept, and as many parameters as the op has. Of 16-bit floats
+// all_16, where it is, makes the factors of the gradients of what is kept, of a whole run at once.
 
 // NaN lets the gradient through, as in PyTorch.
 template <typename C> struct Relu {
@@ -48,10 +49,16 @@ template <typename C> struct Abs {
 
 template <typename C> struct Sin {
     __device__ C operator()(C grad, C x) const { return grad * sine(x, 1); }
+    template <typename Half, u32 kLen> __device__ static void all_16(C (&x)[kLen]) { sines_16<1, Half>(x); }
 };
 
 template <typename C> struct Cos {
     __device__ C operator()(C grad, C x) const { return grad * -sine(x, 0); }
+    template <typename Half, u32 kLen> __device__ static void all_16(C (&x)[kLen]) {
+        sines_16<0, Half>(x);
+        #pragma unroll
+        for (C& lane : x) lane = -lane;
+    }
 };
 
 // Not 1 - y * y, of which little is right near 1.
@@ -112,7 +119,10 @@ template <typename C> struct Elu {
 
 // 1 - e^-y.
 template <typename C> struct Softplus {
-    __device__ C operator()(C grad, C y) const { return grad * -expm1f(-y); }
+    template <typename Out> __device__ C to(C grad, C y) const {
+        if constexpr (kIsHalf<Out>) return grad * -expm1_16(-y);
+        else return grad * -expm1f(-y);
+    }
 };
 
 template <typename C> struct Reciprocal {
@@ -161,10 +171,21 @@ template <template <typename> typename Op, typename T, u32 kLen>
 __device__ __forceinline__ Pack<T, kLen> apply(Pair<T, kLen> x, Params params, Before before) {
     const auto first = convert<Compute<T>>(params.value[0]), second = convert<Compute<T>>(params.value[1]);
     Pack<T, kLen> y;
-    #pragma unroll
-    for (u32 l = 0; l < kLen; ++l) {
-        const auto kept = widen(x.kept.lane[l]);
-        y.lane[l] = narrow<T>(before(call<Op, T>(widen(x.grad.lane[l]), kept, first, second), kept));
+    if constexpr (kIsHalf<T> && requires(f32 (&factor)[kLen]) { Op<f32>::template all_16<T>(factor); }) {
+        f32 factor[kLen];
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) factor[l] = widen(x.kept.lane[l]);
+        Op<f32>::template all_16<T>(factor);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) {
+            y.lane[l] = narrow<T>(before(widen(x.grad.lane[l]) * factor[l], widen(x.kept.lane[l])));
+        }
+    } else {
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) {
+            const auto kept = widen(x.kept.lane[l]);
+            y.lane[l] = narrow<T>(before(call<Op, T>(widen(x.grad.lane[l]), kept, first, second), kept));
+        }
     }
     return y;
 }

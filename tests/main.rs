@@ -2,7 +2,8 @@
 //!
 //! `cargo test -p taut-tests`, with arguments as of any test program after `--`. A trial is named by device, family and
 //! property: `cpu::unary::matches_reference`. `TAUT_CASES` sets the number of generated cases of a property, `TAUT_SEED`
-//! what they are generated from, `TAUT_FUZZ_SECONDS` how long damaged files are tried. Trials on the GPU are ignored where there is none.
+//! what they are generated from, `TAUT_SHAPES=few` keeps the fixed shapes few and small, as a sanitizer needs it,
+//! `TAUT_FUZZ_SECONDS` is how long damaged files are tried. Trials on the GPU are ignored where there is none.
 
 mod arrange;
 mod attention;

@@ -28,6 +28,8 @@ const LENGTHS: [usize; 21] = [
     1, 2, 31, 32, 33, 128, 129, 256, 257, 513, 1025, 4096, 8192, 8193, 16_384, 16_392, 32_768, 33_000,
     65_544, 131_072, 131_077,
 ];
+/// Of these one for each way to go, but for the longest.
+const FEW_LENGTHS: [usize; 8] = [1, 33, 257, 1025, 4096, 8193, 33_000, 65_544];
 
 /// The same numbers as rows that lie packed, aligned to nothing, and across.
 fn views(values: &[Value], n: usize, dtype: DType, at: &At) -> Result<[Tensor; 3]> {
@@ -41,7 +43,7 @@ fn views(values: &[Value], n: usize, dtype: DType, at: &At) -> Result<[Tensor; 3
 }
 
 fn rows_of_any_length(at: &At) -> Check {
-    for (seed, n) in (0..).zip(LENGTHS) {
+    for (seed, &n) in (0..).zip(at.shapes(&LENGTHS, &FEW_LENGTHS)) {
         for dtype in at.floats() {
             let shape = [3, n];
             let values = Fill::Tame.values(3 * n, dtype, seed);
@@ -63,7 +65,7 @@ fn rows_of_any_length(at: &At) -> Check {
 
 fn masked_rows_of_any_length(at: &At) -> Check {
     let scale = 0.37;
-    for (seed, n) in (0..).zip(LENGTHS) {
+    for (seed, &n) in (0..).zip(at.shapes(&LENGTHS, &FEW_LENGTHS)) {
         for dtype in at.floats() {
             let values = Fill::Tame.values(3 * n, dtype, seed);
             let truth = Fill::Whole.values(3 * n, DType::Bool, seed);
@@ -86,7 +88,7 @@ fn masked_rows_of_any_length(at: &At) -> Check {
 
 /// Columns that lie side by side, in one matrix and in several, and some of those of a wider one; out of place and in place.
 fn packs_of_columns(at: &At) -> Check {
-    for (seed, n) in (0..).zip([129, 257, 300, 1100, 4099, 33_000]) {
+    for (seed, &n) in (0..).zip(at.shapes(&[129, 257, 300, 1100, 4099, 33_000], &[129, 300, 4099])) {
         for dtype in at.floats() {
             for shape in [[1, n, 24], [3, n, 8], [1, n, 144]] {
                 let numel = shape.iter().product::<usize>();
@@ -117,7 +119,8 @@ fn packs_of_columns(at: &At) -> Check {
 
 /// Of each length more rows than a card has at once, three of them again and again.
 fn many_rows(at: &At) -> Check {
-    for (times, n) in [(700, 64), (370, 384), (180, 1000), (47, 4096), (50, 66_008)] {
+    let all = [(700, 64), (370, 384), (180, 1000), (47, 4096), (50, 66_008)];
+    for &(times, n) in at.shapes(&all, &[(700, 64), (180, 1000)]) {
         for dtype in at.floats() {
             let values = Fill::Tame.values(3 * n, dtype, 1);
             let floats: Vec<f64> = values.iter().map(|x| x.float()).collect();
@@ -144,9 +147,10 @@ fn many_rows(at: &At) -> Check {
 /// infinity spoils, one that NaN does and one of nothing but -inf.
 fn many_long_rows(at: &At) -> Check {
     const FAR: f64 = 300.0;
-    for (times, n) in [(41, 65_536), (21, 131_072), (42, 98_304), (21, 131_080)] {
+    let all = [(41, 65_536), (21, 131_072), (42, 98_304), (21, 131_080)];
+    for &(times, n) in at.shapes(&all, &all[..1]) {
         let times = if at.device.is_cuda() { times } else { 1 };
-        for dtype in at.floats() {
+        for &dtype in at.shapes(&at.floats(), &[DType::F16]) {
             let mut values = Fill::Tame.values(6 * n, dtype, 1);
             for (i, value) in values.iter_mut().enumerate() {
                 let x = match (i / n, i % n) {

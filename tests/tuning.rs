@@ -246,7 +246,7 @@ fn nothing_is_timed_without_a_card(at: &At) -> Check {
 fn every_way_is_right(at: &At) -> Check {
     let Spec::Cuda(card) = at.device.spec() else { return Err(fail("no card")) };
     let own = at.device.tune(|| Ok(()))?.tuning.origin().cloned().unwrap_or_else(|| origin(&card));
-    for size in [
+    let all = [
         [64, 2112, 4104],
         [257, 264, 3080],
         [640, 2112, 2056],
@@ -255,7 +255,8 @@ fn every_way_is_right(at: &At) -> Check {
         // Strips of 80 columns, and of few tiles that are cut for a second pass.
         [16, 10_008, 4104],
         [60, 768, 24_584],
-    ] {
+    ];
+    for &size in at.shapes(&all, &[[72, 136, 328]]) {
         let mut problems = Vec::new();
         for (count, turned) in [1, 3].into_iter().flat_map(|count| {
             [[false; 2], [true, false], [false, true], [true; 2]].map(|turned| (count, turned))

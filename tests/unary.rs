@@ -56,9 +56,10 @@ pub(crate) fn methods_name(family: &str, road: &str, ops: &[(&str, &str, bool)])
     Ok(())
 }
 
-/// The ops on floats with their usual parameters.
+/// The ops on floats with their usual parameters, and powers of every kind.
 fn float_ops() -> impl Iterator<Item = Unary> {
-    Unary::ALL.into_iter().filter(|op| op.takes(DType::F32))
+    let powers = [-1.0, 0.5, -2.5, 5.0, 100.0].map(|exponent| Unary::PowScalar { exponent });
+    Unary::ALL.into_iter().filter(|op| op.takes(DType::F32)).chain(powers)
 }
 
 fn meets_all<T: Element>(at: &At, bits: impl Iterator<Item = T>, dtype: DType) -> Check {
@@ -67,7 +68,7 @@ fn meets_all<T: Element>(at: &At, bits: impl Iterator<Item = T>, dtype: DType) -
     let values = download(&x)?;
     for op in float_ops() {
         meets(&x.clone().unary(op)?, &unary_elements(op, &values, dtype))
-            .map_err(|error| fail(format!("{}: {error}", op.name())))?;
+            .map_err(|error| fail(format!("{op:?}: {error}")))?;
     }
     Ok(())
 }

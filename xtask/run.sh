@@ -16,7 +16,8 @@ run.sh bench [ARGS]      every measurement; results go to $OUT, or to ./out
 run.sh tune [ARGS]       times matrix products in all their ways; the table of those that won goes to tuning.txt beside the
                          results, for 'run.sh bench --tuning FILE'
 run.sh sanitize [NAME]   compute-sanitizer's memcheck and racecheck over the CUDA tests, or those with this in their name,
-                         few cases each (SANITIZER names the program if it is not on the PATH)
+                         few cases and shapes each; a family is cuda::NAME:: (SANITIZER names the program if it is not on
+                         the PATH)
 run.sh data              keeps the part of an input that \`cargo xtask bundle --data\` packed here; joins and checks the
                          parts once all are there, in ~/.cache/taut/data, where every bundle finds them
 run.sh probe             what this machine is, and whether the programs can start on it
@@ -105,18 +106,26 @@ sanitizer() {
     exit 2
 }
 
-# Each trial is a process, as many at a time as there are cores; hundreds of short ones of one kind are one. Those that want the
-# card for themselves are left out.
+# Families of long trials, each of which is a process. Those of another family are one: it takes seconds until one has begun.
+apart='matmul|tuning|reduce|sort|norm|norm_backward|softmax|softmax_backward|cross_entropy|attention'
+
+# As many processes at a time as there are cores. Trials that want the card for themselves are left out.
 sanitize() {
     taut_test=$(program taut-test)
     sanitizer >/dev/null
-    # A case is some hundred times slower here.
+    # A case is some hundred times slower here, and large shapes are the same code again and again.
     TAUT_CASES=${TAUT_CASES:-1}
+    TAUT_SHAPES=${TAUT_SHAPES:-few}
     # Mapped pages are allocations of 2 MiB to memcheck, which takes a bulk copy over two of them for one that leaves the first.
     TAUT_SEGMENTS=1
-    export TAUT_CASES TAUT_SEGMENTS
-    "$taut_test" --list "${1:-cuda::}" | sed -n 's/^\(cuda::.*\): test$/\1/p' | sed 's/^\(cuda::\(op\|grad\)::\).*/\1/' | uniq |
-        sed 's/.*/memcheck &\nracecheck &/' | xargs -n 2 -P "$(getconf _NPROCESSORS_ONLN)" sh "$here/run.sh" sanitize-one
+    export TAUT_CASES TAUT_SHAPES TAUT_SEGMENTS
+    # What is more or less than whole families stays a trial each.
+    case ${1:-cuda::} in cuda:: | cuda::*::) join="s/^(cuda::[a-z_0-9]*::).*/\1/" ;; *) join='' ;; esac
+    trials=$("$taut_test" --list "${1:-cuda::}" | sed -n 's/^\(cuda::.*\): test$/\1/p')
+    {
+        echo "$trials" | sed -E "/^cuda::($apart)::/d; $join" | sort -u
+        echo "$trials" | sed -nE "/^cuda::($apart)::/p"
+    } | sed 's/.*/racecheck &\nmemcheck &/' | xargs -n 2 -P "$(getconf _NPROCESSORS_ONLN)" sh "$here/run.sh" sanitize-one
 }
 
 # One tool over the trial of this name, or those whose names begin with it.
@@ -124,15 +133,16 @@ sanitize_one() {
     tool=$1 name=$2
     case $name in *::) exact='' ;; *) exact=--exact ;; esac
     log=$(mktemp)
+    begin=$(date +%s)
     # One thread, so that a report belongs to a test.
     if "$(sanitizer)" --tool "$tool" --error-exitcode 86 "$(program taut-test)" "$name" $exact --test-threads=1 >"$log" 2>&1
     then
-        echo "$tool  ok      $name"
+        echo "$tool  ok      $name  $(($(date +%s) - begin)) s"
         rm -f "$log"
     else
         cat "$log" >&2
         rm -f "$log"
-        echo "$tool  FAILED  $name" >&2
+        echo "$tool  FAILED  $name  $(($(date +%s) - begin)) s" >&2
         return 1
     fi
 }

@@ -8,15 +8,18 @@ use taut_tests::{At, Case, Check, Fill, Geometry, Interval, poison, same_tensors
 /// Batches of products just off tiles, transposed or not, from any element on, with a common factor or without: exact.
 pub(super) fn batches_at_tile_borders(at: &At) -> Check {
     for dtype in at.floats() {
-        for [count, m, n, k] in [
+        let all = [
             [3, 65, 67, 33],
             [2, 129, 130, 70],
             [5, 1, 37, 65],
             [4, 33, 1, 130],
             [2, 300, 9, 600],
             [3, 2, 2, 3000],
-        ] {
-            for turned in 0..16 {
+        ];
+        for &[count, m, n, k] in at.shapes(&all, &[[3, 65, 67, 33], [5, 1, 37, 65], [2, 130, 9, 72]]) {
+            for &turned in
+                at.shapes(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], &[0, 1, 6, 11, 15])
+            {
                 let bit = |i: usize| turned >> i & 1 == 1;
                 let matrices = |shape: [usize; 3], turn: bool, lead: usize, seed| {
                     // Transposed within each matrix, and from an element that no pack begins with.
@@ -82,7 +85,7 @@ pub(super) fn batches_in_any_order(at: &At) -> Check {
 pub(super) fn many_tiny_products(at: &At) -> Check {
     const COUNT: usize = 70_000;
     for dtype in [DType::F32, DType::F16] {
-        for [m, n, k] in [[2, 2, 3], [1, 3, 2], [3, 1, 2], [1, 1, 5]] {
+        for &[m, n, k] in at.shapes(&[[2, 2, 3], [1, 3, 2], [3, 1, 2], [1, 1, 5]], &[[2, 2, 3]]) {
             let a = Fill::Whole.values(COUNT * m * k, dtype, 1);
             let b = Fill::Whole.values(COUNT * k * n, dtype, 2);
             let want: Vec<Interval> = a

@@ -71,7 +71,7 @@ fn check(at: &At, [a, b]: &[Vec<Tensor>; 2]) -> Check {
 /// All lie alike, or each otherwise.
 pub(super) fn all_tile_borders(at: &At) -> Check {
     for dtype in at.floats() {
-        for turned in 0..5 {
+        for &turned in at.shapes(&[0, 1, 2, 3, 4], &[1, 4]) {
             let lies = |i: usize| if turned < 4 { turned } else { i % 4 };
             let lies = |i: usize| [lies(i) & 1 == 1, lies(i) & 2 == 2];
             check(at, &factors(at, &SIZES, lies, dtype)?)?;
@@ -97,9 +97,9 @@ pub(super) fn long_lists(at: &At) -> Check {
 
 /// Lists that fill a card several times: tiles in pairs, rows of tiles that are alone, sums of very different length.
 pub(super) fn large_lists(at: &At) -> Check {
-    for (count, most_rows, n, lengths) in
-        [(64, 2048, 1024, &[512][..]), (30, 1500, 1111, &[64, 2048, 520]), (90, 300, 776, &[136, 1032])]
-    {
+    let all =
+        [(64, 2048, 1024, &[512][..]), (30, 1500, 1111, &[64, 2048, 520]), (90, 300, 776, &[136, 1032])];
+    for &(count, most_rows, n, lengths) in at.shapes(&all, &[(40, 300, 264, &[72, 136][..])]) {
         let mut rng = Rng(count as u64);
         let sizes: Vec<_> =
             (0..count).map(|i| [1 + rng.below(most_rows), n, lengths[i % lengths.len()]]).collect();

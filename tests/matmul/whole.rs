@@ -9,17 +9,15 @@ use taut_tests::{At, Check, Value, poison, same, same_tensors};
 pub(super) fn large_products(at: &At) -> Check {
     // Tiles that fill a card of 132 multiprocessors nearly four times, and once with a rest that is split along k; and results
     // whose rows begin on no pack, or within a word. Of few steps each warpgroup has a tile of its own.
-    for [m, n, k] in [
+    let all = [
         [4000, 4072, 4088],
         [2048, 2112, 4096],
         [4001, 4071, 1032],
         [4001, 4074, 1032],
         [4000, 3000, 392],
         [8200, 1144, 392],
-    ] {
-        large_product(at, [m, n, k])?;
-    }
-    Ok(())
+    ];
+    at.shapes(&all, &[[260, 392, 72], [257, 266, 72]]).iter().try_for_each(|&size| large_product(at, size))
 }
 
 /// Whole numbers from -4 to 4.
@@ -31,7 +29,7 @@ fn whole_numbers(at: &At, shape: &[usize], seed: u64) -> taut::Result<Tensor> {
 /// many steps to each or not, and ending within a step; alone, in batches, and onto results that begin on any element. And of
 /// blocks that share a factor, of which some have no rows or columns.
 pub(super) fn few_tiles(at: &At) -> Check {
-    for [m, n, k] in [
+    let all = [
         [65, 1031, 2056],
         [128, 2112, 1544],
         [130, 257, 4104],
@@ -50,9 +48,10 @@ pub(super) fn few_tiles(at: &At) -> Check {
         [100, 14_328, 904],
         [120, 4096, 4104],
         [500, 4000, 1032],
-    ] {
-        large_product(at, [m, n, k])?;
-        result_from_any_element(at, [m, n, k])?;
+    ];
+    for &size in at.shapes(&all, &[[65, 136, 1032], [129, 130, 1100], [16, 264, 1032]]) {
+        large_product(at, size)?;
+        result_from_any_element(at, size)?;
     }
     Ok(())
 }
@@ -60,7 +59,7 @@ pub(super) fn few_tiles(at: &At) -> Check {
 /// Few rows by a matrix that lies along `n`: as many as kernels are made for and fewer, in parts of `k` that clusters add up and
 /// in one, ending within a step, a strip and a pack; in batches, and by some columns of a matrix.
 pub(super) fn few_rows_along_n(at: &At) -> Check {
-    for [m, n, k] in [
+    let all = [
         [1, 1032, 2050],
         [1, 40_000, 70],
         [2, 4096, 333],
@@ -68,7 +67,8 @@ pub(super) fn few_rows_along_n(at: &At) -> Check {
         [8, 520, 8200],
         [9, 5000, 520],
         [16, 264, 4104],
-    ] {
+    ];
+    for &[m, n, k] in at.shapes(&all, &[[1, 1032, 130], [5, 264, 1030], [9, 520, 72], [16, 264, 520]]) {
         large_product(at, [m, n, k])?;
         result_from_any_element(at, [m, n, k])?;
         let (a, b) = (whole_numbers(at, &[3, m, k], 1)?, whole_numbers(at, &[3, k, n], 2)?);
@@ -96,10 +96,10 @@ pub(super) fn few_rows_along_n(at: &At) -> Check {
 pub(crate) fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
     let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
     let (a, b, c, bias) = (whole(&[m, k], 1)?, whole(&[k, n], 2)?, whole(&[m, n], 3)?, whole(&[n], 4)?);
+    let sums = a.clone().matmul(&b)?;
     for dtype in [DType::F16, DType::BF16] {
         let half = |x: &Tensor| x.clone().cast(dtype);
         let turned = |x: &Tensor| half(x)?.t()?.contiguous()?.t();
-        let sums = a.clone().matmul(&b)?;
         for (a, b) in [
             (half(&a)?, half(&b)?),
             (turned(&a)?, half(&b)?),
@@ -114,7 +114,7 @@ pub(crate) fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
         same_tensors(&layer, &half(&sums.clone().add(&bias)?.relu()?)?)?;
         let mut sum = half(&c)?;
         sum.add_linear_(&half(&a)?, &weight, None)?;
-        let joined = sums.add(&c)?;
+        let joined = sums.clone().add(&c)?;
         same_tensors(&sum, &half(&joined)?)?;
         let mut wide = c.copy()?;
         wide.addmm_(&half(&a)?, &half(&b)?)?;
@@ -124,8 +124,7 @@ pub(crate) fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
         let x = half(&c)?.require_grad()?;
         let y = x.clone().relu()?.matmul(&half(&b)?.t()?)?;
         y.mul(&half(&a)?)?.sum(&[])?.backward()?;
-        let grad =
-            a.clone().matmul(&b)?.mul(&c.clone().gt_scalar(0.0)?.cast(DType::F32)?)?.add_scalar(0.0)?;
+        let grad = sums.clone().mul(&c.clone().gt_scalar(0.0)?.cast(DType::F32)?)?.add_scalar(0.0)?;
         same_tensors(&x.grad().expect("x has a gradient"), &half(&grad)?)?;
     }
     Ok(())
@@ -135,7 +134,8 @@ pub(crate) fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
 /// rows or columns or far apart, in batches, with a common factor, with a bias.
 pub(super) fn products_of_odd_rows(at: &At) -> Check {
     let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
-    for [m, n, k] in [[1001, 1111, 1237], [1024, 1111, 1240], [1001, 1112, 1240], [1000, 1112, 1237]] {
+    let all = [[1001, 1111, 1237], [1024, 1111, 1240], [1001, 1112, 1240], [1000, 1112, 1237]];
+    for &[m, n, k] in at.shapes(&all, &[[257, 131, 69], [264, 131, 72]]) {
         let (a, b, bias) = (whole(&[m, k], 1)?, whole(&[k, n], 2)?, whole(&[n], 3)?);
         let (many_a, many_b) = (whole(&[3, m, k], 4)?, whole(&[3, k, n], 5)?);
         let common = |a: Tensor| a.reshape([1, m, k])?.broadcast_to([3, m, k]);
@@ -170,19 +170,16 @@ pub(super) fn products_of_odd_rows(at: &At) -> Check {
 /// Factors on packs whose results begin on none, or on an element that no pack begins with: whole numbers, as above, with bias
 /// and activation, onto what is there in 16 bits and in f32, as a gradient, in batches, and in parts of a long `k`.
 pub(super) fn results_on_no_pack(at: &At) -> Check {
-    for [m, n, k] in [[641, 1111, 136], [193, 1106, 72], [130, 257, 264], [70, 65, 4104], [257, 264, 72]] {
-        result_from_any_element(at, [m, n, k])?;
-    }
-    Ok(())
+    let all = [[641, 1111, 136], [193, 1106, 72], [130, 257, 264], [70, 65, 4104], [257, 264, 72]];
+    let few = [[193, 210, 72], [130, 257, 72], [70, 65, 1032]];
+    at.shapes(&all, &few).iter().try_for_each(|&size| result_from_any_element(at, size))
 }
 
 /// The same of large tiles, of which each block has several: of one step, of two, and of so many that what results join comes
 /// by way of stages.
 pub(super) fn large_results(at: &At) -> Check {
-    for k in [64, 72, 136, 328] {
-        result_from_any_element(at, [4104, 4072, k])?;
-    }
-    Ok(())
+    let all = [64, 72, 136, 328].map(|k| [4104, 4072, k]);
+    at.shapes(&all, &[[264, 520, 136]]).iter().try_for_each(|&size| result_from_any_element(at, size))
 }
 
 pub(crate) fn result_from_any_element(at: &At, [m, n, k]: [usize; 3]) -> Check {

@@ -2,7 +2,7 @@
 
 use crate::{
     Elements, Interval, Value,
-    elementwise::{EXP, EXP_M1, POW, SIN, TAIL, TAIL_16, density, sigmoid, tail, tanh_angle, wide},
+    elementwise::{EXP, EXP_M1, POW, SIN, TAIL, TAIL_16, density, errs, sigmoid, tail, tanh_angle, wide},
     half_up, round,
 };
 use std::f64::consts::FRAC_2_PI;
@@ -95,8 +95,8 @@ fn within(op: Unary, grad: f64, kept: f64, dtype: DType) -> Interval {
     let [p, _] = op.params().map(|p| round(p, wide));
     let x = kept;
     let (d, ulps, units) = match op {
-        Unary::Sin => (x.cos(), SIN, SIN),
-        Unary::Cos => (-x.sin(), SIN * x.sin().abs(), SIN),
+        Unary::Sin => (x.cos(), errs(SIN, dtype) * x.cos().abs(), SIN),
+        Unary::Cos => (-x.sin(), errs(SIN, dtype) * x.sin().abs(), SIN),
         Unary::Silu => {
             let u = x.clamp(-1024.0, 1024.0);
             let (s, slope) = (sigmoid(u), u * sigmoid(u) * sigmoid(-u));
@@ -125,7 +125,7 @@ fn within(op: Unary, grad: f64, kept: f64, dtype: DType) -> Interval {
             (p * x.exp(), (EXP + 0.5) * (p * x.exp()).abs(), EXP * p.abs() + 1.0)
         }
         Unary::Elu { .. } => (1.0, 0.0, 0.0),
-        Unary::Softplus => (-(-x).exp_m1(), EXP_M1 * (-x).exp_m1().abs(), EXP_M1),
+        Unary::Softplus => (-(-x).exp_m1(), errs(EXP_M1, dtype) * (-x).exp_m1().abs(), EXP_M1),
         Unary::PowScalar { .. } => {
             let q = round(p - 1.0, wide);
             let y = x.powf(q);

@@ -150,8 +150,24 @@ pub(crate) const POW: f64 = 4.0;
 pub(crate) const TAIL: f64 = 6.5 + EXP - 1.0;
 /// Of the tail in the derivative of GELU, where that is rounded to 16 bits: 2^-16.
 pub(crate) const TAIL_16: f64 = 256.0;
+/// Of functions whose results are rounded to 16 bits: 2^-17, as `math_16.cuh` says.
+const HALF: f64 = 64.0;
 /// An exponential; the sum, the quotient of 2 ulps and the product are half an ulp each but that.
 const SIGMOID: f64 = EXP + 2.0;
+
+/// The ulps that a function errs by whose results are rounded to `dtype`, if by so many in f32.
+pub(crate) fn errs(ulps: f64, dtype: DType) -> f64 {
+    if dtype.size() == 2 { HALF } else { ulps }
+}
+
+/// The same of powers: an eighth of what rounding to 16 bits may take.
+fn powers_err(dtype: DType) -> f64 {
+    match dtype {
+        DType::F16 => 256.0,
+        DType::BF16 => 2048.0,
+        _ => POW,
+    }
+}
 
 /// Where `op(x)` must be, if it is more than one operation: within an error that adds up, to first order, those of its
 /// parts.
@@ -165,9 +181,9 @@ pub(crate) fn unary_error(op: Unary, x: Value, dtype: DType) -> Option<Interval>
     let whole = y.abs();
     let (ulps, units) = match op {
         Unary::Exp => (EXP * whole, EXP),
-        Unary::Log => (LOG * whole, 0.0),
+        Unary::Log => (errs(LOG, dtype) * whole, 0.0),
         Unary::Rsqrt => (RSQRT * whole, 0.0),
-        Unary::Sin | Unary::Cos => (SIN * whole, SIN),
+        Unary::Sin | Unary::Cos => (errs(SIN, dtype) * whole, SIN),
         Unary::Tanh => (TANH * whole, TANH),
         Unary::Sigmoid => (SIGMOID * whole, SIGMOID),
         Unary::Silu => ((SIGMOID + 0.5) * whole, SIGMOID * x.abs().min(1024.0)),
@@ -178,6 +194,11 @@ pub(crate) fn unary_error(op: Unary, x: Value, dtype: DType) -> Option<Interval>
             (2048.0 * tail(x.abs()) + 0.5 * whole, 13.0 * f64::from(f32::MIN_POSITIVE / f32::from_bits(1)))
         }
         Unary::Gelu => (TAIL * tail(x.abs()) + 0.5 * whole, TAIL),
+        // As above, what is left of a sigmoid below 2^-126 is nothing in bf16, from -10 on.
+        Unary::GeluTanh if dtype == DType::F16 => (HALF * whole, 0.0),
+        Unary::GeluTanh if dtype == DType::BF16 => {
+            (8.0 * HALF * whole, 11.0 * f64::from(f32::MIN_POSITIVE / f32::from_bits(1)))
+        }
         Unary::GeluTanh => {
             // The angle errs by three roundings of itself and three of its cubic part, and moves the sigmoid by 1 - y.
             let angle = tanh_angle(x.max(-32.0));
@@ -186,9 +207,9 @@ pub(crate) fn unary_error(op: Unary, x: Value, dtype: DType) -> Option<Interval>
             ((SIGMOID + 0.5 + moved) * whole, SIGMOID * x.abs().min(32.0))
         }
         Unary::Elu { .. } if x > 0.0 => (0.0, 0.0),
-        Unary::Elu { .. } => ((EXP_M1 + 0.5) * whole, EXP_M1 * params[0].abs() + 1.0),
-        Unary::Softplus => ((EXP + LOG_1P) * softplus_rest(x) + 0.5 * whole, EXP + LOG_1P),
-        Unary::PowScalar { .. } => (POW * whole, POW),
+        Unary::Elu { .. } => ((errs(EXP_M1, dtype) + 0.5) * whole, EXP_M1 * params[0].abs() + 1.0),
+        Unary::Softplus => (errs(EXP + LOG_1P, dtype) * softplus_rest(x) + 0.5 * whole, EXP + LOG_1P),
+        Unary::PowScalar { .. } => (powers_err(dtype) * whole, POW),
         _ => return None,
     };
     Some(around(y, ulps, units, dtype))
@@ -248,7 +269,7 @@ fn binary_error(op: Binary, a: Value, b: Value, dtype: DType) -> Option<Interval
         return None;
     }
     let y = float_binary(op, a.float(), b.float());
-    Some(around(y, POW * y.abs(), POW, dtype))
+    Some(around(y, powers_err(dtype) * y.abs(), POW, dtype))
 }
 
 /// Within so many ulps of 1 and units of the smallest number. Twice that for f64, in which the definition errs as well.

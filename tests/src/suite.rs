@@ -31,6 +31,7 @@ pub struct At {
     pub device: Device,
     cases: u32,
     seed: u64,
+    few: bool,
     name: String,
 }
 
@@ -54,6 +55,12 @@ impl At {
     /// What generated cases are drawn from: `TAUT_SEED`.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// The fixed shapes of a property: all of them, or these few and small ones where `TAUT_SHAPES=few` asks for them, since
+    /// there each takes some hundred times as long. They reach the same kernels, or other properties do.
+    pub fn shapes<'a, T>(&self, all: &'a [T], few: &'a [T]) -> &'a [T] {
+        if self.few { few } else { all }
     }
 
     /// Another device of the same kind, with nothing in its pool.
@@ -100,6 +107,7 @@ pub struct Suite {
     trials: Vec<Trial>,
     cases: u32,
     seed: u64,
+    few: bool,
     cuda: Result<Device>,
     /// How the next trials share the GPU.
     turn: fn() -> Turn,
@@ -126,11 +134,12 @@ static GPU: RwLock<()> = RwLock::new(());
 impl Suite {
     /// An empty suite for the devices of this machine.
     ///
-    /// `TAUT_CASES` is the number of generated cases of a property, `TAUT_SEED` what they are generated from.
+    /// `TAUT_CASES` is the number of generated cases of a property, `TAUT_SEED` what they are generated from, `TAUT_SHAPES`
+    /// how many fixed shapes there are beside them: `all`, the default, or `few`.
     ///
     /// # Errors
     ///
-    /// If one of the variables is set and not a number.
+    /// If one of the variables is set to something else.
     pub fn new() -> Result<Suite, String> {
         let number = |name: &str, usual: u64| match env::var(name) {
             Err(_) => Ok(usual),
@@ -139,7 +148,12 @@ impl Suite {
         let cases =
             u32::try_from(number("TAUT_CASES", CASES.into())?).map_err(|_| "TAUT_CASES: too large")?;
         let seed = number("TAUT_SEED", 2)?;
-        Ok(Suite { trials: Vec::new(), cases, seed, cuda: Device::cuda(0), turn: Turn::beside })
+        let few = match env::var("TAUT_SHAPES").as_deref() {
+            Err(_) | Ok("all") => false,
+            Ok("few") => true,
+            Ok(text) => return Err(format!("TAUT_SHAPES={text}: must be all or few")),
+        };
+        Ok(Suite { trials: Vec::new(), cases, seed, few, cuda: Device::cuda(0), turn: Turn::beside })
     }
 
     /// Why there is no GPU to test on, if there is none.
@@ -247,13 +261,13 @@ impl Suite {
         device: impl FnOnce() -> Result<Device> + Send + 'static,
         check: impl FnOnce(&At) -> Check + Send + 'static,
     ) {
-        let (cases, seed) = (self.cases, self.seed);
+        let (cases, seed, few) = (self.cases, self.seed, self.few);
         let run = {
             let name = name.clone();
             move || {
                 // From before the device is made until it is gone.
                 let _turn = turn.map(|turn| turn());
-                check(&At { device: device()?, cases, seed, name }).map_err(Failed::from)
+                check(&At { device: device()?, cases, seed, few, name }).map_err(Failed::from)
             }
         };
         self.trials.push(Trial::test(name, run));
