@@ -208,7 +208,7 @@ __device__ __forceinline__ f32 min_nan(f32 a, f32 b) {
     return y;
 }
 
-// The larger of each pair of 16-bit floats, and of a number and NaN the number.
+// The larger or the smaller of each pair of 16-bit floats, and of a number and NaN the number.
 __device__ __forceinline__ u32 max_f16x2(u32 a, u32 b) {
     u32 y;
     asm("max.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
@@ -218,5 +218,42 @@ __device__ __forceinline__ u32 max_f16x2(u32 a, u32 b) {
 __device__ __forceinline__ u32 max_bf16x2(u32 a, u32 b) {
     u32 y;
     asm("max.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+__device__ __forceinline__ u32 min_f16x2(u32 a, u32 b) {
+    u32 y;
+    asm("min.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+__device__ __forceinline__ u32 min_bf16x2(u32 a, u32 b) {
+    u32 y;
+    asm("min.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+// The larger or the smaller of each pair, NaN if either is.
+__device__ __forceinline__ u32 max_nan_f16x2(u32 a, u32 b) {
+    u32 y;
+    asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+__device__ __forceinline__ u32 max_nan_bf16x2(u32 a, u32 b) {
+    u32 y;
+    asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+__device__ __forceinline__ u32 min_nan_f16x2(u32 a, u32 b) {
+    u32 y;
+    asm("min.NaN.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+__device__ __forceinline__ u32 min_nan_bf16x2(u32 a, u32 b) {
+    u32 y;
+    asm("min.NaN.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
     return y;
 }
