@@ -156,7 +156,13 @@ pub(crate) enum Staging<'a> {
     Narrow(&'a Card),
     /// Those of [`STAGED_UNITS`] and more.
     Early(&'a Card),
+    /// None, and none are held either: they are read once, by as few threads as fill the card, which have the less to tell each
+    /// other.
+    Once,
 }
+
+/// Threads of a block of such a row, at least and at most.
+const ONCE_THREADS: [usize; 2] = [128, 512];
 
 /// Units from which on exponentials of a row go by shared memory: shorter ones are as fast in registers.
 const STAGED_UNITS: usize = 1024;
@@ -180,6 +186,12 @@ fn row(rows: usize, units: usize, len: usize, streams: usize, staging: Staging<'
     }
     if holds(RowPart::Warp, WARP) {
         return group(RowPart::Warp, WARP);
+    }
+    if len > 1 && matches!(staging, Staging::Once) {
+        let [least, most] = ONCE_THREADS;
+        let threads = (2 * FEW_THREADS / rows.max(1)).clamp(least, most).next_multiple_of(WARP);
+        let threads = threads.min(units.div_ceil(RowPart::Long.units(len, streams)).next_multiple_of(WARP));
+        return Team { part: RowPart::Long, threads, side: 1, teams: 1 };
     }
     let halves = len * size_of::<u16>() == PACK_BYTES;
     let block = match staging {
