@@ -18,8 +18,12 @@
 #include "shuffle.cuh"
 
 constexpr u32 kUnroll = 4;
-// Lets the compiler take 128 registers before it spills.
-constexpr u32 kMinBlocks = 2;
+// Blocks of a multiprocessor: three leave a thread 80 registers, which on other cards, or for an op that says so, are too few.
+#if __CUDA_ARCH__ == 900
+template <typename Op> constexpr u32 kMinBlocks = requires { Op::kTakesMore; } ? 2 : 3;
+#else
+template <typename Op> constexpr u32 kMinBlocks = 2;
+#endif
 
 // An op on T: what a thread keeps. start: before the first element, whose index is given, or kNone if there is none;
 // of: of one element alone; add: with a later element; join: with what another thread keeps; finish: what comes out, with
@@ -144,7 +148,7 @@ __device__ __forceinline__ Kept accumulate(const typename Op::In* in, const Walk
 
 // A group of threads for each output, along the units of the reduced axes.
 template <typename Op, u32 kLen>
-__global__ void __launch_bounds__(kThreads, kMinBlocks)
+__global__ void __launch_bounds__(kThreads, kMinBlocks<Op>)
 reduce_rows(const typename Op::In* in, typename Op::Out* out, typename Op::Acc* partials,
             const __grid_constant__ Walk<2> kept, const __grid_constant__ Walk<1> reduced, u64 n, u64 slice, f32 divisor,
             u32 group) {
@@ -170,7 +174,7 @@ reduce_rows(const typename Op::In* in, typename Op::Out* out, typename Op::Acc* 
 
 // A thread for each unit of outputs, width of them side by side; the other threads of the block share the reduced axes.
 template <typename Op, u32 kLen>
-__global__ void __launch_bounds__(kThreads, kMinBlocks)
+__global__ void __launch_bounds__(kThreads, kMinBlocks<Op>)
 reduce_columns(const typename Op::In* in, typename Op::Out* out, typename Op::Acc* partials,
                const __grid_constant__ Walk<2> kept, const __grid_constant__ Walk<1> reduced, u64 n, u64 slice,
                f32 divisor, u32 width) {
@@ -208,7 +212,7 @@ reduce_columns(const typename Op::In* in, typename Op::Out* out, typename Op::Ac
 
 // The second pass: a group of threads for each output, along its slices.
 template <typename Op>
-__global__ void __launch_bounds__(kThreads, kMinBlocks)
+__global__ void __launch_bounds__(kThreads, kMinBlocks<Op>)
 reduce_join(const typename Op::Acc* partials, typename Op::Out* out, const __grid_constant__ Walk<2> kept,
             f32 divisor, u32 slices, u32 group) {
     follow();
