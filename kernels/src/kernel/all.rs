@@ -117,7 +117,14 @@ impl Kernel {
                     _ => part,
                 };
                 all.extend(norm.map(|op| Kernel::NormBackward(op, dtype, of_norm, packs)));
-                all.extend([true, false].map(|grad| Kernel::CrossEntropy(grad, dtype, part, packs)));
+                // Without a gradient rows of packs are not held by blocks.
+                let unheld = !(part == RowPart::Block && packs);
+                all.extend(
+                    [true]
+                        .into_iter()
+                        .chain(unheld.then_some(false))
+                        .map(|grad| Kernel::CrossEntropy(grad, dtype, part, packs)),
+                );
                 let weighted = [Norm::Layer, Norm::Rms];
                 all.extend(weighted.map(|op| Kernel::NormWeightRows(op, dtype, part, packs)));
             }

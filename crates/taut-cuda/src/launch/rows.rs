@@ -161,8 +161,10 @@ pub(crate) enum Staging<'a> {
     Once,
 }
 
-/// Threads of a block of such a row, at least and at most.
-const ONCE_THREADS: [usize; 2] = [128, 512];
+/// Units of such a row for each thread, where rows fill the card, and threads of a block at most.
+const ONCE_UNITS: usize = 64;
+/// See [`ONCE_UNITS`].
+const ONCE_THREADS: usize = 512;
 
 /// Units from which on exponentials of a row go by shared memory: shorter ones are as fast in registers.
 const STAGED_UNITS: usize = 1024;
@@ -188,9 +190,8 @@ fn row(rows: usize, units: usize, len: usize, streams: usize, staging: Staging<'
         return group(RowPart::Warp, WARP);
     }
     if len > 1 && matches!(staging, Staging::Once) {
-        let [least, most] = ONCE_THREADS;
-        let threads = (2 * FEW_THREADS / rows.max(1)).clamp(least, most).next_multiple_of(WARP);
-        let threads = threads.min(units.div_ceil(RowPart::Long.units(len, streams)).next_multiple_of(WARP));
+        let threads = (units / ONCE_UNITS).max(2 * FEW_THREADS / rows.max(1)).min(ONCE_THREADS);
+        let threads = threads.min(units.div_ceil(RowPart::Long.units(len, streams))).next_multiple_of(WARP);
         return Team { part: RowPart::Long, threads, side: 1, teams: 1 };
     }
     let halves = len * size_of::<u16>() == PACK_BYTES;

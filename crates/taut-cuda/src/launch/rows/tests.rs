@@ -107,10 +107,11 @@ fn long_rows_of_packs_go_by_shared_memory() {
 fn rows_that_are_read_once_take_as_few_threads_as_fill_the_card() {
     use RowPart::{Long, Rush, Warp};
     for (rows, n, dtype, part, threads) in [
-        (8192, 32_768, DType::F16, Long, 128),
+        (8192, 32_768, DType::F16, Long, 64),
         (8192, 32_768, DType::F32, Long, 128),
-        (1 << 17, 2048, DType::BF16, Long, 128),
-        (512, 131_072, DType::F16, Long, 256),
+        (1 << 17, 2048, DType::BF16, Long, 32),
+        (2048, 131_072, DType::F16, Long, 256),
+        (512, 8192, DType::F16, Long, 256),
         (3, 131_072, DType::F16, Long, 512),
         (1 << 17, 1024, DType::F16, Warp, 128),
         (16, 4096, DType::F16, Rush, 512),
