@@ -195,6 +195,17 @@ __device__ __forceinline__ f32 add_if(bool adds, f32 x, f32 y) {
     return y;
 }
 
+// A word that other blocks look for, in one piece.
+__device__ __forceinline__ void st_relaxed(u64* at, u64 x) {
+    asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(at), "l"(x) : "memory");
+}
+
+__device__ __forceinline__ u64 ld_relaxed(const u64* at) {
+    u64 x;
+    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(x) : "l"(at) : "memory");
+    return x;
+}
+
 // NaN if either is, and 0 as larger than -0.
 __device__ __forceinline__ f32 max_nan(f32 a, f32 b) {
     f32 y;

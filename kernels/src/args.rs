@@ -60,6 +60,9 @@ pub const WARP: u32 = 32;
 /// Neighbouring packs of columns that a block of `columns.cuh` takes: 128 bytes of each row.
 pub const COLUMN_SIDE: u32 = 8;
 
+/// Elements of a line that a thread of `scan_chain` takes.
+pub const CHAIN_ROWS: u32 = 16;
+
 /// Blocks of a cluster of `stay.cuh` at most, and the bytes of what a warp finds in a row.
 pub const STAY_BLOCKS: usize = 8;
 /// See [`STAY_BLOCKS`].
@@ -123,6 +126,7 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kFusedPacks", FUSED_PACKS),
     ("kRounds", ROUNDS as u32),
     ("kColumnSide", COLUMN_SIDE),
+    ("kChainRows", CHAIN_ROWS),
     ("kStayBlocks", STAY_BLOCKS as u32),
     ("kStayStat", STAY_STAT as u32),
     ("kStayThreads", STAY_THREADS as u32),

@@ -49,6 +49,7 @@ impl Kernel {
                     ScanPart::Rows => format!("scan_rows<{op}<{dtype}>, 1>"),
                     ScanPart::ColumnsPacked => format!("scan_columns<{op}<{dtype}>, {len}>"),
                     ScanPart::Columns => format!("scan_columns<{op}<{dtype}>, 1>"),
+                    ScanPart::Chain => format!("scan_chain<{op}<{dtype}>, {len}>"),
                 }
             }
             Kernel::Matmul(dtype, [a, b], tile) => {
