@@ -45,6 +45,9 @@ pub const PARTIAL_PACK: u32 = 8;
 /// Elements that a block sorts or merges.
 pub const SORT_TILE: u32 = 2048;
 
+/// Elements that a warp of `sort_few.cu` looks at: as many as leave enough warps where a single row is long.
+pub const FEW_PART: u32 = 4096;
+
 /// Blocks of four numbers that a thread of `random` makes: more, and there is less to begin with for each.
 pub const RANDOM_BLOCKS: u32 = 4;
 
@@ -116,6 +119,7 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kMaxRank", MAX_RANK as u32),
     ("kPartialPack", PARTIAL_PACK),
     ("kSortTile", SORT_TILE),
+    ("kFewPart", FEW_PART),
     ("kRandomBlocks", RANDOM_BLOCKS),
     ("kTileWide", TILE_WIDE),
     ("kSectorBytes", SECTOR_BYTES as u32),
@@ -156,7 +160,7 @@ pub const TWINS: &[(&str, &str, usize)] = &[
     ("matmul_grouped.cu", "Grouped", size_of::<Grouped>()),
     ("attention.cuh", "Attention", size_of::<Attention>()),
     ("fault.cuh", "Fault", size_of::<Fault>()),
-    ("sort.cu", "Sort", size_of::<Sort>()),
+    ("keys.cuh", "Sort", size_of::<Sort>()),
     ("places.cu", "Places", size_of::<Places>()),
     ("scatter.cu", "Scatter", size_of::<Scatter>()),
     ("scatter_lists.cu", "ScatterLists", size_of::<ScatterLists>()),

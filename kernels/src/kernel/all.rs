@@ -179,6 +179,7 @@ impl Kernel {
         all.extend([Kernel::MultiJoin, Kernel::Advance, Kernel::Probe]);
         for dtype in dtypes(&DType::is_number) {
             all.push(Kernel::Sort(dtype));
+            all.extend((dtype.size() > 1).then_some(Kernel::SortFew(dtype)));
             for packs in [true, false] {
                 // Where elements do not lie in packs, all are copied.
                 let parts = ScatterPart::ALL.into_iter().filter(|&part| packs || part != ScatterPart::Rest);
