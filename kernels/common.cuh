@@ -43,7 +43,7 @@ template <typename T, u32 kLen> __device__ __forceinline__ Pack<T, kLen> rounded
 
 // The largest of each lane, 16-bit elements in pairs; of a number and NaN the number.
 template <u32 kLen, u32 kCount, typename T>
-__device__ __forceinline__ Pack<T, kLen> largest_of(const Pack<T, kLen> (&x)[kCount]) {
+__device__ __forceinline__ Pack<f32, kLen> largest_of(const Pack<T, kLen> (&x)[kCount]) {
     if constexpr (kIsHalf<T> && kLen % 2 == 0) {
         using Pairs = Pack<u32, kLen / 2>;
         auto most = bits_as<Pairs>(x[0]);
@@ -52,13 +52,13 @@ __device__ __forceinline__ Pack<T, kLen> largest_of(const Pack<T, kLen> (&x)[kCo
             #pragma unroll
             for (u32 w = 0; w < kLen / 2; ++w) most.lane[w] = max_pair<T>(most.lane[w], bits_as<Pairs>(x[j]).lane[w]);
         }
-        return bits_as<Pack<T, kLen>>(most);
+        return to_f32(bits_as<Pack<T, kLen>>(most));
     } else {
-        auto most = x[0];
+        auto most = to_f32(x[0]);
         #pragma unroll
         for (u32 j = 1; j < kCount; ++j) {
             #pragma unroll
-            for (u32 l = 0; l < kLen; ++l) most.lane[l] = from_f32<T>(fmaxf(to_f32(most.lane[l]), to_f32(x[j].lane[l])));
+            for (u32 l = 0; l < kLen; ++l) most.lane[l] = fmaxf(most.lane[l], to_f32(x[j].lane[l]));
         }
         return most;
     }

@@ -153,7 +153,7 @@ __device__ __forceinline__ Found look(Line<T, kLen>& line, const Team& team, u64
         }
         if (begin == team.lane()) see();
         f32 max = found.peak.max;
-        const auto most = to_f32(largest_of(x));
+        const auto most = largest_of(x);
         #pragma unroll
         for (f32 lane : most.lane) max = fmaxf(max, lane);
         const f32 shift = max == -kInf ? 0.0f : max;

@@ -125,7 +125,7 @@ template <typename T> struct LogSumExp {
 
     template <u32 kLen, u32 kCount>
     static __device__ __forceinline__ void add_all(Acc (&acc)[kLen], const Pack<T, kLen> (&x)[kCount]) {
-        const auto most = to_f32(largest_of(x));
+        const auto most = largest_of(x);
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) {
             const f32 largest = fmaxf(acc[l].largest, most.lane[l]);
@@ -140,7 +140,7 @@ template <typename T> struct LogSumExp {
         Acc acc;
         __device__ __forceinline__ explicit Run(u64) : acc(start(0)) {}
         template <u32 kCount> __device__ __forceinline__ void add(const Pack<T, kLen> (&x)[kCount], u64, u64) {
-            const auto most = to_f32(largest_of(x));
+            const auto most = largest_of(x);
             f32 all = acc.largest;
             #pragma unroll
             for (f32 lane : most.lane) all = fmaxf(all, lane);
