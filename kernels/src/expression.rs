@@ -49,6 +49,7 @@ impl Kernel {
                     ScanPart::Rows => format!("scan_rows<{op}<{dtype}>, 1>"),
                     ScanPart::ColumnsPacked => format!("scan_columns<{op}<{dtype}>, {len}>"),
                     ScanPart::Columns => format!("scan_columns<{op}<{dtype}>, 1>"),
+                    ScanPart::Chain => format!("scan_chain<{op}<{dtype}>, {len}>"),
                 }
             }
             Kernel::Matmul(dtype, [a, b], tile) => {
@@ -94,6 +95,7 @@ impl Kernel {
             Kernel::Matvec(dtype, Major::Outer) => format!("matvec_columns<{dtype}>"),
             Kernel::RandomWords => "random_words".to_owned(),
             Kernel::Sort(dtype) => format!("sort_tiles<Elements<{dtype}>>"),
+            Kernel::SortFew(dtype) => format!("sort_few<{dtype}>"),
             Kernel::SortPairs(bytes) => format!("sort_tiles<Pairs<u{}>>", 8 * bytes),
             Kernel::SortMerge(bytes) => format!("sort_merge<u{}>", 8 * bytes),
             Kernel::Gather(bytes) => format!("gather<{bytes}>"),

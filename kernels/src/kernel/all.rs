@@ -65,7 +65,9 @@ impl Kernel {
         }
         for op in Scan::ALL {
             for dtype in dtypes(&|dtype| dtype != DType::Bool) {
-                all.extend(ScanPart::ALL.map(|part| Kernel::Scan(op, dtype, part)));
+                let parts =
+                    ScanPart::ALL.into_iter().filter(|&part| part != ScanPart::Chain || dtype.is_float());
+                all.extend(parts.map(|part| Kernel::Scan(op, dtype, part)));
             }
         }
         for dtype in halves {
@@ -120,7 +122,14 @@ impl Kernel {
                     _ => part,
                 };
                 all.extend(norm.map(|op| Kernel::NormBackward(op, dtype, of_norm, packs)));
-                all.extend([true, false].map(|grad| Kernel::CrossEntropy(grad, dtype, part, packs)));
+                // Without a gradient rows of packs are not held by blocks.
+                let unheld = !(part == RowPart::Block && packs);
+                all.extend(
+                    [true]
+                        .into_iter()
+                        .chain(unheld.then_some(false))
+                        .map(|grad| Kernel::CrossEntropy(grad, dtype, part, packs)),
+                );
                 let weighted = [Norm::Layer, Norm::Rms];
                 all.extend(weighted.map(|op| Kernel::NormWeightRows(op, dtype, part, packs)));
             }
@@ -173,6 +182,7 @@ impl Kernel {
         all.extend([Kernel::MultiJoin, Kernel::Advance, Kernel::Probe]);
         for dtype in dtypes(&DType::is_number) {
             all.push(Kernel::Sort(dtype));
+            all.extend((dtype.size() > 1).then_some(Kernel::SortFew(dtype)));
             for packs in [true, false] {
                 // Where elements do not lie in packs, all are copied.
                 let parts = ScatterPart::ALL.into_iter().filter(|&part| packs || part != ScatterPart::Rest);
