@@ -47,6 +47,15 @@ struct Group {
         return x;
     }
 
+    // The largest; of a number and NaN the number.
+    __device__ __forceinline__ f32 max(f32 x) const {
+        #pragma unroll
+        for (u32 by = kWarp / 2; by > 0; by /= 2) {
+            if (by < size) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, by));
+        }
+        return x;
+    }
+
     // Of what most often is the same for all of them, and can be multiplied exactly.
     __device__ __forceinline__ f32 sum_alike(f32 x) const {
         const bool is_alike = __all_sync(0xffffffffu, x == first(x));

@@ -41,6 +41,29 @@ template <typename T, u32 kLen> __device__ __forceinline__ Pack<T, kLen> rounded
     }
 }
 
+// The largest of each lane, 16-bit elements in pairs; of a number and NaN the number.
+template <u32 kLen, u32 kCount, typename T>
+__device__ __forceinline__ Pack<f32, kLen> largest_of(const Pack<T, kLen> (&x)[kCount]) {
+    if constexpr (kIsHalf<T> && kLen % 2 == 0) {
+        using Pairs = Pack<u32, kLen / 2>;
+        auto most = bits_as<Pairs>(x[0]);
+        #pragma unroll
+        for (u32 j = 1; j < kCount; ++j) {
+            #pragma unroll
+            for (u32 w = 0; w < kLen / 2; ++w) most.lane[w] = max_pair<T>(most.lane[w], bits_as<Pairs>(x[j]).lane[w]);
+        }
+        return to_f32(bits_as<Pack<T, kLen>>(most));
+    } else {
+        auto most = to_f32(x[0]);
+        #pragma unroll
+        for (u32 j = 1; j < kCount; ++j) {
+            #pragma unroll
+            for (u32 l = 0; l < kLen; ++l) most.lane[l] = fmaxf(most.lane[l], to_f32(x[j].lane[l]));
+        }
+        return most;
+    }
+}
+
 // Whether a load leaves no trace in L1 and asks for whole lines of 256 bytes. That pays where a kernel only reads; beside
 // stores it costs (see map_packed).
 enum class Cache { Skip, Use };

@@ -28,6 +28,12 @@ struct Sums {
     using Stat = Found;
     static __device__ Found empty() { return {Peaks::empty(), 0.0f}; }
     static __device__ Found join(Found a, Found b) { return {Peaks::join(a.peak, b.peak), a.sum + b.sum}; }
+
+    // The exponentials are brought to the largest of all once.
+    template <typename Team> static __device__ __forceinline__ Found join_all(const Team& team, Found own) {
+        const f32 max = team.max(own.peak.max);
+        return {{max, team.sum(own.peak.sum * Peaks::below(own.peak.max, max))}, team.sum(own.sum)};
+    }
 };
 
 template <typename T, u32 kLength> struct Line {
@@ -126,15 +132,45 @@ template <typename T, u32 kLength> struct Line {
 
 // What there is in a row, which is read once, and its label. That one's element is asked for when the first units are here
 // and the next ones on their way: before them, a row would wait for both, one after the other.
-template <u32 kTaken, typename Line, typename Team, typename See>
-__device__ __forceinline__ Found look(Line& line, const Team& team, u64 units, See see) {
+template <u32 kTaken, typename T, u32 kLen, typename Team, typename See>
+__device__ __forceinline__ Found look(Line<T, kLen>& line, const Team& team, u64 units, See see) {
+    using W = Word<sizeof(Pack<T, kLen>)>;
+    Pack<T, kLen> pads;
+    #pragma unroll
+    for (T& lane : pads.lane) lane = line.pad();
+    const W none = bits_as<W>(pads);
     Found found = Sums::empty();
     #pragma unroll 1
-    for (u64 begin = 0; begin < units; begin += kTaken * team.size) {
-        Chunk<Line, Team, kTaken> chunk(team, begin, units);
-        chunk.template load<false>(line);
-        if (begin == 0) see();
-        found = Sums::join(found, line.find(chunk));
+    for (u64 begin = team.lane(); begin < units; begin += kTaken * team.size) {
+        const u64 left = units - begin;
+        Pack<T, kLen> x[kTaken];
+        #pragma unroll
+        for (u32 j = 0; j < kTaken; ++j) {
+            // Chosen between as words: of elements each would be put into place anew.
+            W word = none;
+            if (j * team.size < left) word = bits_as<W>(line.template load<false>(begin + j * team.size).x);
+            x[j] = bits_as<Pack<T, kLen>>(word);
+        }
+        if (begin == team.lane()) see();
+        f32 max = found.peak.max;
+        const auto most = largest_of(x);
+        #pragma unroll
+        for (f32 lane : most.lane) max = fmaxf(max, lane);
+        const f32 shift = max == -kInf ? 0.0f : max;
+        f32 exps[kLen] = {};
+        #pragma unroll
+        for (u32 i = 0; i < kTaken * kLen; ++i) exps[i % kLen] += exp_of(to_f32(x[i / kLen]).lane[i % kLen] - shift);
+        #pragma unroll
+        for (u32 l = 1; l < kLen; ++l) exps[0] += exps[l];
+        found.peak = {max, fmaf(found.peak.sum, Peaks::below(found.peak.max, max), exps[0])};
+        if (line.smoothing != 0.0f) {
+            #pragma unroll
+            for (u32 j = 0; j < kTaken; ++j) {
+                if (j * team.size >= left) break;
+                #pragma unroll
+                for (f32 lane : to_f32(x[j]).lane) found.sum += lane;
+            }
+        }
     }
     return team.template join<Sums>(found);
 }
@@ -174,9 +210,8 @@ cross_entropy_rows(const T* in, T* out, const Labels labels, const __grid_consta
         line.scale = *labels.scale;
         total = Cut::run(line, team, units);
     } else {
-        // What goes round in a loop takes registers, which rows that share a block have not, nor packs of f32.
-        constexpr bool kFew = Cut::kMost < kThreads || sizeof(T) == 4;
-        constexpr u32 kTaken = kFew ? (Cut::kUnits + 1) / 2 : Cut::kUnits;
+        // Rows that share a block have not the registers for more.
+        constexpr u32 kTaken = Cut::kMost < kThreads ? (Cut::kUnits + 1) / 2 : Cut::kLen > 1 && !Cut::kHold ? 4 : Cut::kUnits;
         total = look<kTaken>(line, team, units, see);
     }
     if (units > 0 && team.lane() == 0) labels.losses[row] = line.loss(total);

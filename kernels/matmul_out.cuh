@@ -260,6 +260,40 @@ template <typename T, typename S> struct Outlet {
         }
     }
 
+    // The same, joined to what dst holds, which comes box by box to the only one that there is room for.
+    template <u32 kSums> __device__ __forceinline__
+    void send_joined(const Product& p, f32 (&sums)[1][kSums], const Work& work, u32 row0) {
+        static_assert(S::kBoxes == 1);
+        const Packs<false> packs{at};
+        #pragma unroll
+        for (u32 i = 0; i < kSums / kChunk; ++i, ++turn) {
+            const u32 x = col(work, i), y = row(row0, i);
+            if (i > 0 && leads) {
+                copy_out_wait<0>();
+                barrier_expect(old, kBoxBytes);
+                copy_box(at, map, x, y, work.product, old);
+            }
+            barrier_wait(old, turn & 1);
+            #pragma unroll
+            for (u32 b = 0; b < kBlocks; b += 2) {
+                u32 words[4];
+                packs.load(words, b);
+                f32 (&part)[8] = reinterpret_cast<f32 (&)[8]>(sums[0][i * kChunk + 4 * b]);
+                f32 held[8];
+                #pragma unroll
+                for (u32 w = 0; w < 8; ++w) held[w] = half_of<T>(words[w / 2], w % 2);
+                join(p, part, held);
+                round<Finish::Nothing>(p, part, words);
+                packs.store(words, b);
+            }
+            copy_out_fence();
+            group_wait(id);
+            if (!leads) continue;
+            copy_box_out(map, at, x, y, work.product);
+            copy_out_commit();
+        }
+    }
+
     // The same of no multiple of 64 columns, in rows as those of dst.
     template <u32 kSums> __device__ __forceinline__
     void send_rows(const Product& p, const f32 (&sums)[1][kSums], const Work& work, u32 row0) const {

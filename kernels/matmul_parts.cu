@@ -21,8 +21,9 @@
 // Requires   a_map and b_map as in matmul_wgmma.cu, but for boxes of a where m is below theirs: these have m rows, in eights;
 //            and those of b along k have p.width. k at least 1, p.k_part a multiple of kStep<T> if there are shares; p.width a
 //            multiple of 8 up to Shape::kN, and that if b lies across k. dst_map in boxes of 64 rows, if out_of says so: of 64
-//            columns as those of operands, or where p.width is no multiple of that, of all as they lie in dst. With kTurned it
-//            does, p.turned is set, and results have no more than bias and relu.
+//            columns as those of operands, or where p.width is no multiple of that, of all as they lie in dst. With kTurned
+//            p.turned is set, and there are no shares of k; if a factor is shared out_of says boxes, and results have no
+//            more than bias and relu.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu.
 // Bound by   what L2 and memory bring; for short k, the latencies of copies and of the cluster.
@@ -36,11 +37,15 @@ template <u32 kM_, u32 kN_, u32 kStages_, u32 kAcross_, u32 kDown_, bool kTurned
     static constexpr u32 kAcross = kAcross_, kDown = kDown_, kShares = kAcross * kDown;
     static constexpr u32 kABytes = kM * 128, kBytes = (kM + kN) * 128;
     static constexpr u32 kMultiply = kM / 64 * 128, kThreads = kMultiply + 32, kWarps = kMultiply / 32;
-    // Warps take all columns of a row, or a half of them, 4 to a lane; of less than 128 columns the last lanes take none.
-    static constexpr u32 kHalves = (kN + 127) / 128;
+    // As they lie in dst.
+    static constexpr u32 kOutRows = kTurned ? kN : kM, kOutCols = kTurned ? kM : kN;
+    // Warps take all columns of a row, or a half of them, 4 to a lane; two or four rows at once, of 64 or 32 columns. Of other
+    // numbers below 128 the last lanes take none.
+    static constexpr u32 kHalves = (kOutCols + 127) / 128, kLanes = 32 % (kOutCols / 4) == 0 ? kOutCols / 4 : 32;
+    static constexpr u32 kAtOnce = 32 / kLanes;
     // Of sums: what is added to a multiple of 128 bytes lets the eight rows that a warp writes at a time meet all banks.
-    static constexpr u32 kRowBytes = kN * sizeof(f32) + 32;
-    static_assert((kM == 64 || kM == 128) && kWarps % kHalves == 0 && kM * kRowBytes <= kStages * kBytes);
+    static constexpr u32 kRowBytes = kOutCols * sizeof(f32) + (kTurned ? 16 : 32);
+    static_assert((kM == 64 || kM == 128) && kWarps % kHalves == 0 && kOutRows * kRowBytes <= kStages * kBytes);
     static_assert(kAcross == 1 || kDown == 1);
 };
 
@@ -51,7 +56,8 @@ using Run = Pack<f32, kCols>;
 // Adds up rows of all blocks, those before `end`, and puts the sums where the block's own part was: that is this thread's
 // alone, and registers have no index. Everything is on its way before any of it is added.
 template <typename S, u32 kParts> __device__ __forceinline__ void add_up(u32 at, u32 first_row, u32 end) {
-    constexpr u32 kStepRows = kParts * S::kWarps / S::kHalves, kRows = (S::kM + kStepRows - 1) / kStepRows;
+    constexpr u32 kStepRows = kParts * S::kWarps / S::kHalves * S::kAtOnce;
+    constexpr u32 kRows = (S::kOutRows + kStepRows - 1) / kStepRows;
     at += first_row * S::kRowBytes;
     u32 there[kParts];
     #pragma unroll
@@ -247,13 +253,16 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     }
 
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, rows_at = warp / 4 * 64;
-    const u32 first_col = warp % S::kHalves * 128 + lane * kCols;
-    const u64 col = work.n0 + first_col;
-    const u32 cols = first_col < p.width ? left_of(p.n, col, kCols) : 0;
-    const bool whole = kIsHalf<T> && parts == 1 && out_of(p) == Out::Boxes && !p.onto && p.activation <= 1;
+    const u32 first_col = warp % S::kHalves * 128 + lane % S::kLanes * kCols;
+    const u64 out_m = S::kTurned ? p.n : p.m, out_n = S::kTurned ? p.m : p.n;
+    const u32 row0 = S::kTurned ? work.n0 : work.m0;
+    const u64 col = (S::kTurned ? work.m0 : work.n0) + first_col;
+    const u32 cols = first_col < (S::kTurned ? S::kM : p.width) ? left_of(out_n, col, kCols) : 0;
+    constexpr bool kTurnsBoxes = S::kTurned && kAlike;
+    const bool whole = kIsHalf<T> && !S::kTurned && parts == 1 && out_of(p) == Out::Boxes && !p.onto && p.activation <= 1;
     f32 term[kCols] = {};
     Bias<T, S::kN> bias;
-    if (p.bias && S::kTurned) bias.bring_of_rows(p, work.m0 + rows_at);
+    if (p.bias && kTurnsBoxes) bias.bring_of_rows(p, work.m0 + rows_at);
     else if (p.bias && whole) bias.bring(p, work.n0);
     else if (p.bias && !p.partial) load_bias<T>(term, p, col, cols);
     const auto leave = [&](u32 barrier) {
@@ -285,10 +294,10 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
     // All copies have come, and when all warps are here nobody reads them any more.
     team_wait<S::kMultiply>(1);
     if constexpr (kIsHalf<T>) {
-        if (S::kTurned || whole) {
+        if (kTurnsBoxes || whole) {
             f32 (&all)[1][S::kN / 2] = reinterpret_cast<f32 (&)[1][S::kN / 2]>(sums);
             const u32 box = ring_at + rows_at * S::kN * u32(sizeof(T));
-            if constexpr (S::kTurned) {
+            if constexpr (kTurnsBoxes) {
                 if (p.bias) bias.add_to_rows(all);
                 send_turned<T, S>(p, sums, dst_map, box, work.m0 + rows_at, work.n0, product);
             } else {
@@ -302,18 +311,29 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             return;
         }
     }
-    if constexpr (S::kTurned) return;
-    const u32 own = ring_at + (warp * 16 + lane / 4) * S::kRowBytes + lane % 4 * 8;
-    #pragma unroll
-    for (u32 i = 0; i < S::kN / 2; i += 2) {
-        store_shared_pair(own + i / 2 % 2 * 8 * S::kRowBytes + i / 4 * 32, sums[i], sums[i + 1]);
+    if constexpr (kTurnsBoxes) return;
+    if constexpr (S::kTurned) {
+        const u32 own = ring_at + (warp * 16 + lane / 4) * u32(sizeof(f32)) + lane % 4 * 2 * S::kRowBytes;
+        #pragma unroll
+        for (u32 i = 0; i < S::kN / 2; ++i) {
+            f32 x = sums[i];
+            asm volatile("" : "+f"(x));  // a store from where the product leaves it makes ptxas wait for that once more
+            store_shared(own + i / 2 % 2 * 32 + (i / 4 * 8 + i % 2) * S::kRowBytes, __float_as_uint(x));
+        }
+    } else {
+        const u32 own = ring_at + (warp * 16 + lane / 4) * S::kRowBytes + lane % 4 * 8;
+        #pragma unroll
+        for (u32 i = 0; i < S::kN / 2; i += 2) {
+            store_shared_pair(own + i / 2 % 2 * 8 * S::kRowBytes + i / 4 * 32, sums[i], sums[i + 1]);
+        }
     }
     if constexpr (kAlike) team_wait<S::kMultiply>(1);
     else cluster_meet();
 
     // The warps of all blocks take rows in turn.
-    const u32 first_row = (part * S::kWarps + warp) / S::kHalves, step_rows = parts * S::kWarps / S::kHalves;
-    const u32 end = cols > 0 ? left_of(p.m, work.m0, S::kM) : 0;
+    const u32 step_rows = parts * S::kWarps / S::kHalves * S::kAtOnce;
+    const u32 first_row = (part * S::kWarps + warp) / S::kHalves * S::kAtOnce + lane / S::kLanes;
+    const u32 end = cols > 0 ? left_of(out_m, row0, S::kOutRows) : 0;
     const u32 at = ring_at + first_col * sizeof(f32);
     switch (parts) {
         case 1: break;
@@ -336,11 +356,11 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         cluster_await();
         return;
     }
-    const u64 to = (product * p.m + work.m0) * p.n + col;
-    if (p.onto == 1 && p.activation == 0 && !p.wide && p.n % kCols == 0 && is_aligned<kCols * sizeof(T)>(p.dst)) {
+    const u64 to = (product * out_m + row0) * out_n + col;
+    if (p.onto == 1 && p.activation == 0 && !p.wide && out_n % kCols == 0 && is_aligned<kCols * sizeof(T)>(p.dst)) {
         const u32 rows = first_row < end ? (end - first_row + step_rows - 1) / step_rows : 0;
-        T* first = static_cast<T*>(p.dst) + to + first_row * p.n;
-        add_to_dst(first, step_rows * p.n, term, at + first_row * S::kRowBytes, step_rows * S::kRowBytes, rows);
+        T* first = static_cast<T*>(p.dst) + to + first_row * out_n;
+        add_to_dst(first, step_rows * out_n, term, at + first_row * S::kRowBytes, step_rows * S::kRowBytes, rows);
         cluster_await();
         return;
     }
@@ -357,8 +377,8 @@ matmul_parts(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             #pragma unroll
             for (u32 i = 0; i < kCols; ++i) x[r][i] = sum.lane[i] + term[i];
         }
-        if (p.wide) store_together<f32>(p, x, to + row * p.n, step_rows * p.n, counts);
-        else store_together<T>(p, x, to + row * p.n, step_rows * p.n, counts);
+        if (p.wide) store_together<f32>(p, x, to + row * out_n, step_rows * out_n, counts);
+        else store_together<T>(p, x, to + row * out_n, step_rows * out_n, counts);
     }
     cluster_await();  // nobody ends whose memory is still read
 }

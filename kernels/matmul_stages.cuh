@@ -7,13 +7,17 @@
 template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static constexpr u32 kM = kM_, kN = kN_, kTeam = kTeam_, kStages = kStages_;
     static constexpr u32 kRows = kM / kTeam;  // of a warpgroup
+    // Warpgroups that multiply, and threads, with those of the warpgroup that brings operands.
+    static constexpr u32 kGroups = kTeam == 3 ? 3 : 2, kThreads = 128 * (kGroups + 1);
+    // Three have room for one box each, and registers for no more than what is part of the rounding, or what dst holds.
+    static constexpr bool kTight = kTeam == 3;
     // Of 128 x 192 sums a warpgroup alone has no registers for more than bias, relu and gelu, and goes out box by box.
     static constexpr bool kPlain = kTeam == 1 && kN == 192;
-    static constexpr bool kPairs = kTeam == 2;
+    static constexpr bool kPairs = kTeam > 1;
     static constexpr u32 kABytes = kM * 128, kBytes = (kM + kN) * 128;
     // Boxes of a warpgroup that go out together, and how many such batches there is room for: two, in turn, or all in one.
-    static constexpr bool kAllInOne = kN == 64 || (kN == 192 && !kPlain);
-    static constexpr u32 kBatch = kAllInOne ? kN / 64 : kPlain ? 1 : kRows / 64, kRoom = kAllInOne ? 1 : 2;
+    static constexpr bool kAllInOne = kN == 64 || (kN == 192 && kTeam == 2);
+    static constexpr u32 kBatch = kAllInOne ? kN / 64 : kPlain ? 1 : kRows / 64, kRoom = kAllInOne || kTight ? 1 : 2;
     static constexpr u32 kBoxes = kRoom * kBatch;
     // Whether there is room for half of them. What dst holds of the others comes to where stages have been read: of each the
     // warpgroup's own rows of a, a box.
@@ -22,9 +26,9 @@ template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static constexpr bool kInBoxes = kN % 64 == 0;
     static constexpr u32 kOutCols = kN > 208 ? kN / 2 : kN;
     static constexpr u32 kLeast = kInBoxes ? kBoxes * kBoxBytes : 64 * kOutCols * 2;
-    static constexpr u32 kOutBytes = kLeast > 2 * kBoxBytes ? kLeast : 2 * kBoxBytes;
-    static constexpr u32 kBarriers = 2 * kStages + 4;  // of stages, and of batches
-    static_assert(kRows % 64 == 0 && (kTeam == 1 || kTeam == 2));
+    static constexpr u32 kOutBytes = kLeast > 2 * kBoxBytes || kTight ? kLeast : 2 * kBoxBytes;
+    static constexpr u32 kBarriers = 2 * kStages + 2 * kGroups;  // of stages, and of batches
+    static_assert(kRows % 64 == 0 && kTeam >= 1 && kTeam <= 3);
 };
 
 // Of elements T; A is the Side of the first operand, B that of the second.
@@ -42,7 +46,7 @@ template <typename T, typename S, typename A, typename B> struct Stages {
             barrier_init(empty + 8 * i, (paired ? 8 : 4) * S::kTeam);
         }
         #pragma unroll
-        for (u32 i = 0; i < 4; ++i) barrier_init(empty + 8 * (S::kStages + i), 1);
+        for (u32 i = 0; i < 2 * S::kGroups; ++i) barrier_init(empty + 8 * (S::kStages + i), 1);
         barrier_init_fence();
     }
 

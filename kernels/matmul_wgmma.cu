@@ -2,20 +2,21 @@
 // its axes; and of f32 as tf32, contiguous along k, which the copy engine rounds to 10 bits behind the first on their way.
 //
 // A block stays on its multiprocessor and takes one tile after the other. One thread of its first warpgroup starts bulk
-// copies of both operands into a ring of stages; two warpgroups multiply. With kTeam = 2 they share a tile; with kTeam = 1
-// each has its own, and while one stores, the other multiplies: they hand on the tensor cores in turn. What goes into the
-// epilogue, the bias and what dst holds, is on its way while the products are computed.
+// copies of both operands into a ring of stages; two warpgroups multiply, or three. With kTeam = 2 or 3 they share a tile; with
+// kTeam = 1 each has its own, and while one stores, the other multiplies: they hand on the tensor cores in turn. What goes into
+// the epilogue, the bias and what dst holds, is on its way while the products are computed.
 //
 // Blocks in pairs take tiles below one another, which want the same of b: each brings half of it, to both. That is a third
 // less to read from L2. Of an odd number of tiles down the last has one below it that has no rows. Blocks of the smaller
 // tiles would wait for each other longer than they save.
 //
-// Launch     1-D, at most a block for each tile of each part of k of each product; in clusters of 1, or of 2 if kTeam is 2;
-//            384 threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
+// Launch     1-D, at most a block for each tile of each part of k of each product; in clusters of 1, or of 2 if kTeam is
+//            more; Shape::kThreads threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
 // Requires   a_map and b_map: 3-D, the contiguous axis, the other, products; boxes as in Side; k at least 1. dst_map
 //            likewise in boxes of 128 bytes and 64 rows, 32 if p.turned and p.wide, if out_of says so (else any); of tiles of
 //            no multiple of 64 columns, which are never turned, in boxes of Shape::kOutCols as they lie in dst. With kPlain it
-//            says so in elements of T, never turned, and results have no more than bias and relu or gelu. k_part a
+//            says so in elements of T, never turned, and results have no more than bias and relu or gelu; with kTight
+//            out_of says so if there are no parts, p.turned is not set, and activations are part of the rounding. k_part a
 //            multiple of kStep<T>, unless there is one part. Of f32, p.wide is set and p.turned is not.
 // Aliasing   dst apart from a, b and bias.
 // Numerics   as matmul_mma.cu. Where the copy engine adds to f32, what is below 2^-126 counts as zero.
@@ -31,7 +32,7 @@ __device__ __forceinline__ Work work_at(const Product& p, u32 tiles, u32 index, 
 }
 
 template <typename T, Major kA, Major kB, typename S>
-__global__ void __launch_bounds__(384, 1)
+__global__ void __launch_bounds__(S::kThreads, 1)
 matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMap a_map,
              const __grid_constant__ TensorMap b_map, const __grid_constant__ TensorMap dst_map) {
     using A = Side<kA, S::kM>;
@@ -58,7 +59,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
 
     // Where a tile lies takes a while to find: the first one, while the kernel in front still runs.
     if (threadIdx.x < 128) {
-        give_registers<40>();
+        give_registers<S::kTight ? 32 : 40>();
         Work next = work_at<T, S>(p, tiles, blockIdx.x, cluster);
         follow();
         #pragma unroll 1
@@ -91,17 +92,17 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         return;
     }
 
-    take_registers<232>();
+    take_registers<S::kTight ? 160 : 232>();
     const u32 group = threadIdx.x / 128 - 1;
-    const u32 rows_at = S::kTeam == 2 ? group * S::kRows : 0;
+    const u32 rows_at = S::kTeam > 1 ? group * S::kRows : 0;
     const bool has_bias = p.bias && !p.partial;
     // Tiles of no multiple of 64 columns have one way of boxes.
     const Out out = S::kInBoxes || !(p.onto || p.wide) ? out_of(p) : Out::Directly;
-    constexpr bool kTurns = S::kPairs && S::kInBoxes && kIsHalf<T>;
+    constexpr bool kTurns = S::kPairs && !S::kTight && S::kInBoxes && kIsHalf<T>;
     const bool turned = kTurns && p.turned;
     const u32 boxes = ring_at + S::kStages * S::kBytes + group * S::kOutBytes;
     const u32 staged = boxes + threadIdx.x / 32 % 4 * kStagedBytes;  // of a warp, in launches without boxes
-    static_assert(4 * kStagedBytes <= S::kOutBytes);
+    static_assert(S::kTight || 4 * kStagedBytes <= S::kOutBytes);
     Outlet<T, S> outlet{dst_map, p.turned, boxes, empty + 8 * (S::kStages + 2 * group)};
     const bool in_boxes = kIsHalf<T> && out == Out::Boxes, joins = in_boxes && p.onto;
     const bool activates = p.activation != 0 && !p.partial && !(in_boxes && is_rounding(p, S::kInBoxes));
@@ -129,7 +130,7 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
         const u32 row0 = work.m0 + rows_at;
         const bool borrows = S::kBorrows && joins && work.steps > 2;  // the two stages before the last
         const u32 used = stages.multiply(sums, work.steps, rows_at, [&] {
-            if (S::kTeam == 2) find_next();
+            if (S::kTeam > 1) find_next();
             if (!S::kPlain && joins) outlet.prepare(work, row0);
         }, borrows ? work.steps - 3 : work.steps, [&] {
             outlet.borrow(work, row0, stages.rows_before(1, rows_at), stages.rows_before(2, rows_at));
@@ -145,8 +146,15 @@ matmul_wgmma(const __grid_constant__ Product p, const __grid_constant__ TensorMa
             outlet.template send<false>(p, sums, work, row0);
             continue;
         }
-        if (activates) activate_all<T>(p, sums);
-        if constexpr (kIsHalf<T> && S::kInBoxes && !S::kPlain) {
+        if (!S::kTight && activates) activate_all<T>(p, sums);
+        if constexpr (S::kTight) {
+            if (p.partial) store_partial(p, sums, work, row0);
+            else if (p.wide) outlet.send_wide(p, sums, work, row0);
+            else if (joins) outlet.send_joined(p, sums, work, row0);
+            else outlet.template send<false>(p, sums, work, row0);
+            continue;
+        }
+        if constexpr (kIsHalf<T> && S::kInBoxes && !S::kPlain && !S::kTight) {
             if (joins && turned) outlet.template join_all<kTurns>(p, sums, work, row0, borrows);
             else if (joins) outlet.template join_all<false>(p, sums, work, row0, borrows);
             if (borrows) {

@@ -195,6 +195,17 @@ __device__ __forceinline__ f32 add_if(bool adds, f32 x, f32 y) {
     return y;
 }
 
+// A word that other blocks look for, in one piece.
+__device__ __forceinline__ void st_relaxed(u64* at, u64 x) {
+    asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(at), "l"(x) : "memory");
+}
+
+__device__ __forceinline__ u64 ld_relaxed(const u64* at) {
+    u64 x;
+    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(x) : "l"(at) : "memory");
+    return x;
+}
+
 // NaN if either is, and 0 as larger than -0.
 __device__ __forceinline__ f32 max_nan(f32 a, f32 b) {
     f32 y;
@@ -208,7 +219,7 @@ __device__ __forceinline__ f32 min_nan(f32 a, f32 b) {
     return y;
 }
 
-// The larger of each pair of 16-bit floats, and of a number and NaN the number.
+// The larger or the smaller of each pair of 16-bit floats, and of a number and NaN the number.
 __device__ __forceinline__ u32 max_f16x2(u32 a, u32 b) {
     u32 y;
     asm("max.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
@@ -218,5 +229,42 @@ __device__ __forceinline__ u32 max_f16x2(u32 a, u32 b) {
 __device__ __forceinline__ u32 max_bf16x2(u32 a, u32 b) {
     u32 y;
     asm("max.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+__device__ __forceinline__ u32 min_f16x2(u32 a, u32 b) {
+    u32 y;
+    asm("min.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+__device__ __forceinline__ u32 min_bf16x2(u32 a, u32 b) {
+    u32 y;
+    asm("min.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+// The larger or the smaller of each pair, NaN if either is.
+__device__ __forceinline__ u32 max_nan_f16x2(u32 a, u32 b) {
+    u32 y;
+    asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+__device__ __forceinline__ u32 max_nan_bf16x2(u32 a, u32 b) {
+    u32 y;
+    asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+__device__ __forceinline__ u32 min_nan_f16x2(u32 a, u32 b) {
+    u32 y;
+    asm("min.NaN.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+    return y;
+}
+
+__device__ __forceinline__ u32 min_nan_bf16x2(u32 a, u32 b) {
+    u32 y;
+    asm("min.NaN.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
     return y;
 }

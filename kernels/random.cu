@@ -11,7 +11,7 @@
 //
 // Uniform, for each word x of the block:
 //   u = f32(x >> 8) * 2^-24                                                exact, in [0, 1)
-//   value = fma(u, scale, offset); value = value >= limit ? limit : value   limit: the largest T below the upper end
+//   value = fma(u, scale, offset); value = min(value, limit)               limit: the largest T below the upper end
 //
 // Normal, for each pair of words (x, y) (Box and Muller, 1958), giving lanes (cos, sin):
 //   k = (x >> 8) + 1; u = f32(k) * 2^-24                                   exact, in (0, 1]
@@ -34,7 +34,7 @@
 //     s = S0; s = fma(s, w, S1); s = fma(s, w, S2); s = fma(s * w, a, a)
 //     c = C0; c = fma(c, w, C1); c = fma(c, w, C2); c = fma(c * w, w, fma(-0.5f, w, 1))
 //   q % 4 = 0: (c, s)   1: (-s, c)   2: (-c, -s)   3: (s, -c)
-//   (z0, z1) = (r * cos, r * sin); value = fma(z, scale, offset), with limit infinite
+//   (z0, z1) = (r * cos, r * sin); value = fma(z, scale, offset)
 //
 // Bernoulli, for each word x of the block:
 //   u as of Uniform; value = u < offset ? 1 : 0
@@ -90,16 +90,13 @@ struct Spread { f32 offset, scale, limit; };
 // In [0, 1).
 __device__ __forceinline__ f32 unit(u32 x) { return __fmul_rn(f32(x >> 8), 0x1p-24f); }
 
-__device__ __forceinline__ f32 place(f32 standard, Spread p) {
-    const f32 value = __fmaf_rn(standard, p.scale, p.offset);
-    return value >= p.limit ? p.limit : value;
-}
+__device__ __forceinline__ f32 place(f32 standard, Spread p) { return __fmaf_rn(standard, p.scale, p.offset); }
 
 struct Uniform {
     __device__ Pack<f32, 4> operator()(Words w, Spread p) const {
         Pack<f32, 4> u;
         #pragma unroll
-        for (u32 l = 0; l < 4; ++l) u.lane[l] = place(unit(w.x[l]), p);
+        for (u32 l = 0; l < 4; ++l) u.lane[l] = min_nan(place(unit(w.x[l]), p), p.limit);
         return u;
     }
 };
@@ -139,11 +136,14 @@ __global__ void __launch_bounds__(kThreads) random(T* out, u64 n, u64 seed, f32 
         return x;
     };
     constexpr u32 kBlocks = kRandomBlocks * kThreads;
+    static_assert((kBlocks & (kBlocks - 1)) == 0);
     const u64 first = u64(blockIdx.x) * kBlocks;
     if ((first + kBlocks) * 4 <= n && reinterpret_cast<u64>(out) % sizeof(Pack<T, 4>) == 0) {
         #pragma unroll
         for (u32 j = 0; j < kRandomBlocks; ++j) {
-            const u64 block = first + j * kThreads + threadIdx.x;
+            // The upper half of its number is the same for all threads: blocks begin at multiples of kBlocks.
+            const u32 low = u32(first) + (j * kThreads + threadIdx.x);
+            const u64 block = (first & ~u64(0xffffffff)) | low;
             store(out + block * 4, make(block));
         }
         return;

@@ -10,16 +10,20 @@
 //            16-byte aligned (columns: kLen elements) and contiguous along the inner axis of reduced (rows) or kept.
 //            partials: null, or one Acc for each output and slice, [outputs, slices].
 // Aliasing   out and partials do not overlap in or each other.
-// Numerics   kLen chains a thread, then a tree in a fixed order: the same bits in every run. What is accumulated, the
-//            ops say; one rounding on store.
+// Numerics   kLen chains a thread, or in rows a Run, then a tree in a fixed order: the same bits in every run. What is
+//            accumulated, the ops say; one rounding on store.
 // Bound by   memory: n * sizeof(T) bytes.
 #pragma once
 #include "common.cuh"
 #include "shuffle.cuh"
 
 constexpr u32 kUnroll = 4;
-// Lets the compiler take 128 registers before it spills.
-constexpr u32 kMinBlocks = 2;
+// Blocks of a multiprocessor: three leave a thread 80 registers, which on other cards, or for an op that says so, are too few.
+#if __CUDA_ARCH__ == 900
+template <typename Op> constexpr u32 kMinBlocks = requires { Op::kTakesMore; } ? 2 : 3;
+#else
+template <typename Op> constexpr u32 kMinBlocks = 2;
+#endif
 
 // An op on T: what a thread keeps. start: before the first element, whose index is given, or kNone if there is none;
 // of: of one element alone; add: with a later element; join: with what another thread keeps; finish: what comes out, with
@@ -65,29 +69,49 @@ template <u32 kOperands> __device__ __forceinline__ Place<kOperands> place_of(co
     return place[0];
 }
 
-// Adds packs of elements: lane l of x[j] has the index first + j * apart + l * kStep.
-template <typename Op, u32 kStep, u32 kLen, u32 kCount>
-__device__ __forceinline__ void add_all(typename Op::Acc (&acc)[kLen], const Pack<typename Op::In, kLen> (&x)[kCount],
-                                        u64 first, u64 apart) {
-    if constexpr (requires { Op::add_all(acc, x); }) {
-        Op::add_all(acc, x);
-    } else {
+// What a thread keeps: a chain for each lane of its packs. Lane l of x[j] has the index first + j * apart + l * kStep.
+template <typename Op, u32 kLen, u32 kStep> struct Chains {
+    using Acc = typename Op::Acc;
+    Acc acc[kLen];
+
+    __device__ __forceinline__ explicit Chains(u64 first) {
         #pragma unroll
-        for (u32 j = 0; j < kCount; ++j) {
+        for (u32 l = 0; l < kLen; ++l) acc[l] = Op::start(first == kNone ? kNone : first + l * kStep);
+    }
+
+    template <u32 kCount>
+    __device__ __forceinline__ void add(const Pack<typename Op::In, kLen> (&x)[kCount], u64 first, u64 apart) {
+        if constexpr (requires { Op::add_all(acc, x); }) {
+            Op::add_all(acc, x);
+        } else {
             #pragma unroll
-            for (u32 l = 0; l < kLen; ++l) acc[l] = Op::add(acc[l], x[j].lane[l], first + j * apart + l * kStep);
+            for (u32 j = 0; j < kCount; ++j) {
+                #pragma unroll
+                for (u32 l = 0; l < kLen; ++l) acc[l] = Op::add(acc[l], x[j].lane[l], first + j * apart + l * kStep);
+            }
         }
     }
-}
 
-// What one thread makes of units begin, begin + stride, ... below end of the reduced axes. The index of lane l of unit
-// i is i * kScale + l * kStep.
-template <typename Op, u32 kLen, u32 kScale, u32 kStep>
-__device__ __forceinline__ void accumulate(typename Op::Acc (&acc)[kLen], const typename Op::In* in,
-                                           const Walk<1>& reduced, u64 begin, u64 end, u32 stride) {
-    #pragma unroll
-    for (u32 l = 0; l < kLen; ++l) acc[l] = Op::start(begin < end ? begin * kScale + l * kStep : kNone);
+    __device__ __forceinline__ Acc joined() {
+        #pragma unroll
+        for (u32 half = kLen / 2; half > 0; half /= 2) {
+            #pragma unroll
+            for (u32 l = 0; l < half; ++l) acc[l] = Op::join(acc[l], acc[l + half]);
+        }
+        return acc[0];
+    }
+};
 
+// The same in rows, whose lanes belong to one output: an op may have a Run, which has all of them in one.
+template <typename Op, u32 kLen> struct RowOf { using Kept = Chains<Op, kLen, 1>; };
+template <typename Op, u32 kLen> requires (kLen > 1) && requires { typename Op::template Run<kLen>; }
+struct RowOf<Op, kLen> { using Kept = typename Op::template Run<kLen>; };
+
+// What one thread makes of units begin, begin + stride, ... below end of the reduced axes. The index of the first lane of
+// unit i is i * kScale.
+template <typename Op, u32 kLen, u32 kScale, typename Kept>
+__device__ __forceinline__ Kept accumulate(const typename Op::In* in, const Walk<1>& reduced, u64 begin, u64 end, u32 stride) {
+    Kept kept(begin < end ? begin * kScale : kNone);
     u64 unit = begin;
     if (reduced.rank == 1) {
         // Most axes collapse to one, along which an addition finds the next unit. Of short packs, as many bytes on their way.
@@ -99,7 +123,7 @@ __device__ __forceinline__ void accumulate(typename Op::Acc (&acc)[kLen], const 
             Pack<typename Op::In, kLen> x[kSteps];
             #pragma unroll
             for (u32 j = 0; j < kSteps; ++j) x[j] = load<kLen, Cache::Skip>(at + j * apart);
-            add_all<Op, kStep>(acc, x, unit * kScale, u64(stride) * kScale);
+            kept.add(x, unit * kScale, u64(stride) * kScale);
         }
     }
     #pragma unroll 1
@@ -112,18 +136,19 @@ __device__ __forceinline__ void accumulate(typename Op::Acc (&acc)[kLen], const 
         reduced.at(i, place);
         #pragma unroll
         for (u32 j = 0; j < kUnroll; ++j) x[j] = load<kLen, Cache::Skip>(in + place[j].of[0]);
-        add_all<Op, kStep>(acc, x, unit * kScale, u64(stride) * kScale);
+        kept.add(x, unit * kScale, u64(stride) * kScale);
     }
     #pragma unroll 1
     for (; unit < end; unit += stride) {
         const Pack<typename Op::In, kLen> x[1] = {load<kLen, Cache::Skip>(in + place_of(reduced, unit).of[0])};
-        add_all<Op, kStep>(acc, x, unit * kScale, 0);
+        kept.add(x, unit * kScale, 0);
     }
+    return kept;
 }
 
 // A group of threads for each output, along the units of the reduced axes.
 template <typename Op, u32 kLen>
-__global__ void __launch_bounds__(kThreads, kMinBlocks)
+__global__ void __launch_bounds__(kThreads, kMinBlocks<Op>)
 reduce_rows(const typename Op::In* in, typename Op::Out* out, typename Op::Acc* partials,
             const __grid_constant__ Walk<2> kept, const __grid_constant__ Walk<1> reduced, u64 n, u64 slice, f32 divisor,
             u32 group) {
@@ -136,26 +161,20 @@ reduce_rows(const typename Op::In* in, typename Op::Out* out, typename Op::Acc* 
     const Place<2> place = place_of(kept, exists ? output : 0);
     const auto* row = in + place.of[0];
 
-    typename Op::Acc acc[kLen];
-    accumulate<Op, kLen, kLen, 1>(acc, row, reduced, begin + lane, end, group);
+    using Kept = typename RowOf<Op, kLen>::Kept;
+    auto acc = accumulate<Op, kLen, kLen, Kept>(row, reduced, begin + lane, end, group).joined();
     // Packs leave a tail only where the reduced axes are one contiguous run.
     if (kLen > 1 && exists && blockIdx.y + 1 == gridDim.y) {
         #pragma unroll 1
-        for (u64 i = reduced.numel * kLen + lane; i < n; i += group) acc[0] = Op::join(acc[0], Op::of(row[i], i));
+        for (u64 i = reduced.numel * kLen + lane; i < n; i += group) acc = Op::join(acc, Op::of(row[i], i));
     }
-
-    #pragma unroll
-    for (u32 half = kLen / 2; half > 0; half /= 2) {
-        #pragma unroll
-        for (u32 l = 0; l < half; ++l) acc[l] = Op::join(acc[l], acc[l + half]);
-    }
-    const auto total = join_group<Op>(acc[0], group);
+    const auto total = join_group<Op>(acc, group);
     if (exists && lane == 0) Sink<Op>{out, partials, divisor}.put(total, output, place.of[1]);
 }
 
 // A thread for each unit of outputs, width of them side by side; the other threads of the block share the reduced axes.
 template <typename Op, u32 kLen>
-__global__ void __launch_bounds__(kThreads, kMinBlocks)
+__global__ void __launch_bounds__(kThreads, kMinBlocks<Op>)
 reduce_columns(const typename Op::In* in, typename Op::Out* out, typename Op::Acc* partials,
                const __grid_constant__ Walk<2> kept, const __grid_constant__ Walk<1> reduced, u64 n, u64 slice,
                f32 divisor, u32 width) {
@@ -166,13 +185,14 @@ reduce_columns(const typename Op::In* in, typename Op::Out* out, typename Op::Ac
     const u64 end = !exists ? 0 : begin + slice < n ? begin + slice : n;
     const Place<2> place = place_of(kept, exists ? unit : 0);
 
-    typename Op::Acc acc[kLen];
-    accumulate<Op, kLen, 1, 0>(acc, in + place.of[0], reduced, begin + threadIdx.x / width, end, kThreads / width);
+    using Kept = Chains<Op, kLen, 0>;
+    const auto own = accumulate<Op, kLen, 1, Kept>(in + place.of[0], reduced, begin + threadIdx.x / width, end,
+                                                   kThreads / width);
 
     __shared__ typename Op::Acc shared[kThreads];
     #pragma unroll
     for (u32 l = 0; l < kLen; ++l) {
-        shared[threadIdx.x] = acc[l];
+        shared[threadIdx.x] = own.acc[l];
         __syncthreads();
         #pragma unroll 1
         for (u32 half = kThreads / 2; half >= width; half /= 2) {
@@ -192,7 +212,7 @@ reduce_columns(const typename Op::In* in, typename Op::Out* out, typename Op::Ac
 
 // The second pass: a group of threads for each output, along its slices.
 template <typename Op>
-__global__ void __launch_bounds__(kThreads, kMinBlocks)
+__global__ void __launch_bounds__(kThreads, kMinBlocks<Op>)
 reduce_join(const typename Op::Acc* partials, typename Op::Out* out, const __grid_constant__ Walk<2> kept,
             f32 divisor, u32 slices, u32 group) {
     follow();

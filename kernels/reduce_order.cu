@@ -59,6 +59,48 @@ template <typename T, bool kLargest> struct ArgExtreme {
         return (beats && !a_nan) || (equal && b.index < a.index) ? b : a;
     }
     static __device__ Out finish(Acc acc, f32) { return acc.index; }
+
+    // The first of the best packs: which of its lanes it is, is looked for once.
+    template <u32 kLen> requires kIsHalf<T> struct Run {
+        f32 value = last_place<T, kLargest>();
+        using Pairs = Pack<u32, kLen / 2>;
+        Pairs best = {};
+        u64 first;
+
+        __device__ __forceinline__ explicit Run(u64 first) : first(first) {}
+
+        template <u32 kCount>
+        __device__ __forceinline__ void add(const Pack<T, kLen> (&x)[kCount], u64 first_of_all, u64 apart) {
+            #pragma unroll
+            for (u32 j = 0; j < kCount; ++j) {
+                const auto pairs = bits_as<Pairs>(x[j]);
+                u32 pair = pairs.lane[0];
+                #pragma unroll
+                for (u32 w = 1; w < kLen / 2; ++w) pair = extreme_pair(pair, pairs.lane[w]);
+                const f32 a = half_of<T>(pair, 0), b = half_of<T>(pair, 1), of_pack = kLargest ? max_nan(a, b) : min_nan(a, b);
+                const bool loses = kLargest ? of_pack <= value : of_pack >= value;
+                if (loses || value != value) continue;
+                value = of_pack;
+                best = pairs;
+                first = first_of_all + j * apart;
+            }
+        }
+
+        __device__ __forceinline__ Acc joined() const {
+            const auto wide = to_f32(bits_as<Pack<T, kLen>>(best));
+            u32 lane = 0;
+            #pragma unroll
+            for (u32 l = kLen; l-- > 0;) lane = wide.lane[l] == value || wide.lane[l] != wide.lane[l] ? l : lane;
+            return {value, i64(first + lane)};
+        }
+
+      private:
+        // NaN if either is.
+        static __device__ __forceinline__ u32 extreme_pair(u32 a, u32 b) {
+            if constexpr (kSame<T, f16>) return kLargest ? max_nan_f16x2(a, b) : min_nan_f16x2(a, b);
+            else return kLargest ? max_nan_bf16x2(a, b) : min_nan_bf16x2(a, b);
+        }
+    };
 };
 
 template <typename T> struct ArgMax : ArgExtreme<T, true> {};

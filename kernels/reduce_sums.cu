@@ -56,29 +56,49 @@ template <typename T> struct Var {
     static __device__ Acc start(u64) { return {0, 0, 0, 0}; }
     static __device__ Acc of(T x, u64) { return {widen(x), 0, 0, 1}; }
 
+    // With later elements, after `before` of them.
+    template <u32 kCount> static __device__ __forceinline__ Acc with(Acc acc, f32 before, f32 (&x)[kCount]) {
+        const f32 n = before + kCount, weight = __fdividef(kCount, n), rest = 1 - weight;
+        const f32 shift = before == 0 ? x[0] : acc.shift;
+        f32 mean = 0, square = 0;
+        #pragma unroll
+        for (f32& part : x) mean += part -= shift;
+        mean *= 1.0f / kCount;
+        #pragma unroll
+        for (f32 part : x) square = fmaf(part - mean, part - mean, square);
+        const f32 apart = mean - acc.mean, moved = apart * weight;
+        square = fmaf(square, weight * (1.0f / kCount), moved * (apart * rest));
+        return {shift, acc.mean + moved, fmaf(acc.square, rest, square), n};
+    }
+
     // Every chain has taken as many elements as the others, so that their weights are computed once.
     template <u32 kLen, u32 kCount>
-    static __device__ void add_all(Acc (&acc)[kLen], const Pack<T, kLen> (&x)[kCount]) {
-        const f32 before = acc[0].n, n = before + kCount;
-        const f32 weight = __fdividef(kCount, n), rest = 1 - weight;
+    static __device__ __forceinline__ void add_all(Acc (&acc)[kLen], const Pack<T, kLen> (&x)[kCount]) {
+        const f32 before = acc[0].n;
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) {
-            const f32 shift = before == 0 ? widen(x[0].lane[l]) : acc[l].shift;
-            f32 part[kCount], mean = 0, square = 0;
+            f32 wide[kCount];
             #pragma unroll
-            for (u32 j = 0; j < kCount; ++j) mean += part[j] = widen(x[j].lane[l]) - shift;
-            mean *= 1.0f / kCount;
-            #pragma unroll
-            for (u32 j = 0; j < kCount; ++j) square = fmaf(part[j] - mean, part[j] - mean, square);
-            const f32 apart = mean - acc[l].mean, moved = apart * weight;
-            square = fmaf(square, weight * (1.0f / kCount), moved * (apart * rest));
-            acc[l] = {shift, acc[l].mean + moved, fmaf(acc[l].square, rest, square), n};
+            for (u32 j = 0; j < kCount; ++j) wide[j] = widen(x[j].lane[l]);
+            acc[l] = with(acc[l], before, wide);
         }
     }
 
+    template <u32 kLen> struct Run {
+        Acc acc;
+        __device__ __forceinline__ explicit Run(u64) : acc(start(0)) {}
+        template <u32 kCount> __device__ __forceinline__ void add(const Pack<T, kLen> (&x)[kCount], u64, u64) {
+            f32 wide[kCount * kLen];
+            #pragma unroll
+            for (u32 i = 0; i < kCount * kLen; ++i) wide[i] = widen(x[i / kLen].lane[i % kLen]);
+            acc = with(acc, acc.n, wide);
+        }
+        __device__ __forceinline__ Acc joined() const { return acc; }
+    };
+
     static __device__ Acc join(Acc a, Acc b) {
         if (a.n == 0 || b.n == 0) return a.n == 0 ? b : a;
-        const f32 n = a.n + b.n, weight = __fdiv_rn(b.n, n), rest = 1 - weight;
+        const f32 n = a.n + b.n, weight = __fdividef(b.n, n), rest = 1 - weight;
         const f32 apart = (b.shift - a.shift) + (b.mean - a.mean), moved = apart * weight;
         const f32 square = fmaf(a.square, rest, fmaf(b.square, weight, moved * (apart * rest)));
         return {a.shift, a.mean + moved, square, n};
@@ -101,21 +121,38 @@ template <typename T> struct LogSumExp {
     using Acc = Exponentials;
     using Out = T;
     static __device__ Acc start(u64) { return {-kInfinity, 0}; }
-    static __device__ Acc of(T x, u64) { return {widen(x), __expf(widen(x) - base(widen(x)))}; }
+    static __device__ Acc of(T x, u64) { return {widen(x), exp_of(widen(x) - base(widen(x)))}; }
 
     template <u32 kLen, u32 kCount>
-    static __device__ void add_all(Acc (&acc)[kLen], const Pack<T, kLen> (&x)[kCount]) {
+    static __device__ __forceinline__ void add_all(Acc (&acc)[kLen], const Pack<T, kLen> (&x)[kCount]) {
+        const auto most = largest_of(x);
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) {
-            f32 largest = acc[l].largest;
-            #pragma unroll
-            for (u32 j = 0; j < kCount; ++j) largest = fmaxf(largest, widen(x[j].lane[l]));
+            const f32 largest = fmaxf(acc[l].largest, most.lane[l]);
             f32 sum = acc[l].sum * scale(acc[l].largest, largest);
             #pragma unroll
-            for (u32 j = 0; j < kCount; ++j) sum += __expf(widen(x[j].lane[l]) - base(largest));
+            for (u32 j = 0; j < kCount; ++j) sum += exp_of(widen(x[j].lane[l]) - base(largest));
             acc[l] = {largest, sum};
         }
     }
+
+    template <u32 kLen> struct Run {
+        Acc acc;
+        __device__ __forceinline__ explicit Run(u64) : acc(start(0)) {}
+        template <u32 kCount> __device__ __forceinline__ void add(const Pack<T, kLen> (&x)[kCount], u64, u64) {
+            const auto most = largest_of(x);
+            f32 all = acc.largest;
+            #pragma unroll
+            for (f32 lane : most.lane) all = fmaxf(all, lane);
+            f32 sum[kLen] = {};
+            #pragma unroll
+            for (u32 i = 0; i < kCount * kLen; ++i) sum[i % kLen] += exp_of(widen(x[i / kLen].lane[i % kLen]) - base(all));
+            #pragma unroll
+            for (u32 l = 1; l < kLen; ++l) sum[0] += sum[l];
+            acc = {all, fmaf(acc.sum, scale(acc.largest, all), sum[0])};
+        }
+        __device__ __forceinline__ Acc joined() const { return acc; }
+    };
 
     static __device__ Acc join(Acc a, Acc b) {
         const f32 largest = fmaxf(a.largest, b.largest);
@@ -126,5 +163,7 @@ template <typename T> struct LogSumExp {
   private:
     // What exponents are counted from: infinity has no distance from itself.
     static __device__ f32 base(f32 largest) { return fabsf(largest) == kInfinity ? 0.0f : largest; }
-    static __device__ f32 scale(f32 from, f32 to) { return from == to ? 1.0f : __expf(from - to); }
+    static __device__ f32 scale(f32 from, f32 to) { return from == to ? 1.0f : exp_of(from - to); }
+    // e^x for x <= 0.
+    static __device__ f32 exp_of(f32 x) { return ex2_approx_ftz(x * 1.44269504f); }
 };

@@ -2,18 +2,22 @@
 //
 // The other axes are a walk of lines (its operands: in, out). A long axis is cut into slices, in three launches: the
 // first, without out, writes the total of each slice to totals; the second scans these along each line, in place; the
-// third starts each slice with what came before it.
+// third starts each slice with what came before it. Or in one: each slice is in shared memory while its block waits for the
+// one in front of it.
 //
 // Launch     rows: x: kThreads / group lines a block; columns: x: kThreads units of lines a block; both: y: slices.
-//            kThreads threads, static shared memory.
+//            kThreads threads, static shared memory. chain: x: slices of kThreads / kColumnSide * kChainRows elements by
+//            stripes of kColumnSide units, in dynamic shared memory.
 // Requires   group: a power of two up to 32, or kThreads; slice: a multiple of kLen in rows. With kLen > 1 packs of both
 //            are aligned, and contiguous along the axis (rows: both steps 1) or along the inner axis of lines.
-//            totals: null, or one Acc for each line and slice, [lines, slices].
+//            totals: null, or one Acc for each line and slice, [lines, slices]. chain: floats in packs; links: a word for
+//            each slice, stripe and line of it, all 0.
 // Aliasing   in == out with one layout is the op in place; totals overlaps neither.
 // Numerics   floats accumulate in f32, integers in i64, which wraps; a fixed order, the same bits in every run; each
 //            result is rounded once. From a NaN on, all is NaN.
-// Bound by   memory: n * (sizeof(T) + sizeof(Out)) bytes, and n * sizeof(T) more with slices.
+// Bound by   memory: n * (sizeof(T) + sizeof(Out)) bytes, and n * sizeof(T) more with slices in three launches.
 #include "common.cuh"
+#include "mma.cuh"
 #include "shuffle.cuh"
 
 constexpr u32 kAhead = 8;  // packs that a thread of columns has in flight
@@ -190,5 +194,91 @@ scan_columns(const typename Op::In* in, typename Op::Out* out, typename Op::Acc*
     if (!out) {
         #pragma unroll
         for (u32 l = 0; l < kLen; ++l) totals[(unit * kLen + l) * gridDim.y + blockIdx.y] = acc[l];
+    }
+}
+
+// What a slice and all before it sum up to, for the block of the next one.
+__device__ __forceinline__ void tell(u64* link, f32 sum) { st_relaxed(link, 1ull << 32 | __float_as_uint(sum)); }
+
+__device__ __forceinline__ f32 hear(const u64* link) {
+    u64 word;
+    do word = ld_relaxed(link);
+    while (word == 0);
+    return __uint_as_float(u32(word));
+}
+
+// A stripe of lines and a slice of the axis, kChainRows elements one after the other a thread. Blocks begin in the order of
+// their numbers, so that the one that is waited for is there.
+template <typename Op, u32 kLen>
+__global__ void __launch_bounds__(kThreads, 3)
+scan_chain(const typename Op::In* in, typename Op::Out* out, u64* links, const __grid_constant__ Walk<2> lines, u64 n,
+           u64 in_step, u64 out_step, u32 stripes) {
+    follow();
+    constexpr u32 kColumns = kColumnSide * kLen, kWarps = kThreads / kWarp, kSharing = kThreads / kColumnSide;
+    using P = Pack<typename Op::In, kLen>;
+    extern __shared__ uint4 memory[];
+    __shared__ f32 of_warp[kWarps][kColumns];
+    __shared__ f32 of_before[kColumns];
+    const u32 stripe = blockIdx.x % stripes, slice = blockIdx.x / stripes;
+    const u32 lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, side = threadIdx.x % kColumnSide;
+    const u64 unit = u64(stripe) * kColumnSide + side;
+    const bool exists = unit < lines.numel;
+    const Place<2> place = place_of(lines, exists ? unit : 0);
+    const u64 first = u64(slice) * (kSharing * kChainRows) + threadIdx.x / kColumnSide * kChainRows;
+    const u64 left = exists && first < n ? n - first : 0;
+    const u32 count = left < kChainRows ? u32(left) : kChainRows;
+
+    const u32 near = shared_address(memory) + threadIdx.x * 16;
+    const auto* src = in + place.of[0] + first * in_step;
+    #pragma unroll 4
+    for (u32 j = 0; j < count; ++j, src += in_step) copy_async_16(near + j * (kThreads * 16), src, 16);
+    copy_async_commit();
+    copy_async_wait<0>();
+    const auto take = [&](u32 j) { return to_f32(bits_as<P>(load_shared_16(near + j * (kThreads * 16)))); };
+
+    // What is before each thread in its warp, before the warp in its block, and before the block.
+    f32 sum[kLen] = {};
+    #pragma unroll 4
+    for (u32 j = 0; j < count; ++j) {
+        const auto x = take(j);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) sum[l] += x.lane[l];
+    }
+    #pragma unroll
+    for (u32 l = 0; l < kLen; ++l) {
+        #pragma unroll
+        for (u32 by = kColumnSide; by < kWarp; by *= 2) {
+            const f32 lower = shuffle_up(sum[l], by);
+            if (lane >= by) sum[l] += lower;
+        }
+        if (lane >= kWarp - kColumnSide) of_warp[warp][side * kLen + l] = sum[l];
+        const f32 lower = shuffle_up(sum[l], kColumnSide);
+        sum[l] = lane >= kColumnSide ? lower : 0.0f;
+    }
+    __syncthreads();
+    if (threadIdx.x < kColumns) {
+        f32 all = 0;
+        #pragma unroll
+        for (u32 w = 0; w < kWarps; ++w) {
+            const f32 own = of_warp[w][threadIdx.x];
+            of_warp[w][threadIdx.x] = all;
+            all += own;
+        }
+        u64* const link = links + u64(blockIdx.x) * kColumns + threadIdx.x;
+        const f32 before = slice > 0 ? hear(link - u64(stripes) * kColumns) : 0.0f;
+        tell(link, before + all);
+        of_before[threadIdx.x] = before;
+    }
+    __syncthreads();
+    #pragma unroll
+    for (u32 l = 0; l < kLen; ++l) sum[l] += of_before[side * kLen + l] + of_warp[warp][side * kLen + l];
+
+    auto* dst = out + place.of[1] + first * out_step;
+    #pragma unroll 4
+    for (u32 j = 0; j < count; ++j, dst += out_step) {
+        const auto x = take(j);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) sum[l] += x.lane[l];
+        store(dst, rounded<typename Op::Out>(sum));
     }
 }

@@ -10,6 +10,7 @@ template <typename T> struct Norm {
     using In = T;
     using Acc = Squares;
     using Out = T;
+    static constexpr bool kTakesMore = true;  // registers
     static constexpr f32 kLarge = 0x1p40f, kSmall = 0x1p-50f, kUp = 0x1p90f, kDown = 0x1p-90f;
 
     static __device__ Acc start(u64) { return {0, 0, 0}; }

@@ -25,6 +25,8 @@ fn whole_numbers_in_slices(at: &At) -> Check {
         (&[1000, 257], 0),
         (&[7, 4000, 9], 1),
         (&[4000, 9], 1),
+        (&[1500, 520], 0),
+        (&[3, 1030, 260], 1),
     ] {
         let numel: usize = shape.iter().product();
         // A remainder that neighbours do not share.
@@ -99,7 +101,9 @@ fn from_nan_on(at: &At) -> Check {
 }
 
 fn repeats(at: &At) -> Check {
-    for (shape, axis) in [([777, 1031], 0), ([777, 1031], 1), ([2, 400_000], 1), ([400_000, 2], 0)] {
+    for (shape, axis) in
+        [([777, 1031], 0), ([777, 1032], 0), ([777, 1031], 1), ([2, 400_000], 1), ([400_000, 2], 0)]
+    {
         let x = Tensor::normal(shape, 0.0, 1.0, 9, DType::F32, &at.device)?;
         let first = x.clone().cumsum(axis)?;
         for _ in 0..3 {

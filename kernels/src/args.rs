@@ -45,6 +45,9 @@ pub const PARTIAL_PACK: u32 = 8;
 /// Elements that a block sorts or merges.
 pub const SORT_TILE: u32 = 2048;
 
+/// Elements that a warp of `sort_few.cu` looks at: as many as leave enough warps where a single row is long.
+pub const FEW_PART: u32 = 4096;
+
 /// Blocks of four numbers that a thread of `random` makes: more, and there is less to begin with for each.
 pub const RANDOM_BLOCKS: u32 = 4;
 
@@ -59,6 +62,9 @@ pub const WARP: u32 = 32;
 
 /// Neighbouring packs of columns that a block of `columns.cuh` takes: 128 bytes of each row.
 pub const COLUMN_SIDE: u32 = 8;
+
+/// Elements of a line that a thread of `scan_chain` takes.
+pub const CHAIN_ROWS: u32 = 16;
 
 /// Blocks of a cluster of `stay.cuh` at most, and the bytes of what a warp finds in a row.
 pub const STAY_BLOCKS: usize = 8;
@@ -113,6 +119,7 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kMaxRank", MAX_RANK as u32),
     ("kPartialPack", PARTIAL_PACK),
     ("kSortTile", SORT_TILE),
+    ("kFewPart", FEW_PART),
     ("kRandomBlocks", RANDOM_BLOCKS),
     ("kTileWide", TILE_WIDE),
     ("kSectorBytes", SECTOR_BYTES as u32),
@@ -123,6 +130,7 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kFusedPacks", FUSED_PACKS),
     ("kRounds", ROUNDS as u32),
     ("kColumnSide", COLUMN_SIDE),
+    ("kChainRows", CHAIN_ROWS),
     ("kStayBlocks", STAY_BLOCKS as u32),
     ("kStayStat", STAY_STAT as u32),
     ("kStayThreads", STAY_THREADS as u32),
@@ -152,7 +160,7 @@ pub const TWINS: &[(&str, &str, usize)] = &[
     ("matmul_grouped.cu", "Grouped", size_of::<Grouped>()),
     ("attention.cuh", "Attention", size_of::<Attention>()),
     ("fault.cuh", "Fault", size_of::<Fault>()),
-    ("sort.cu", "Sort", size_of::<Sort>()),
+    ("keys.cuh", "Sort", size_of::<Sort>()),
     ("places.cu", "Places", size_of::<Places>()),
     ("scatter.cu", "Scatter", size_of::<Scatter>()),
     ("scatter_lists.cu", "ScatterLists", size_of::<ScatterLists>()),

@@ -3,7 +3,7 @@
 use crate::{
     args::{FUSED_LEN, LIST_THREADS},
     kernel::Kernel,
-    variant::{Access, Across, Major, PackedPart, ReducePart, RowPart, ScanPart, Strip, Tile},
+    variant::{Access, Across, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile},
 };
 use taut_core::{DType, Multi, Scan};
 
@@ -49,6 +49,7 @@ impl Kernel {
                     ScanPart::Rows => format!("scan_rows<{op}<{dtype}>, 1>"),
                     ScanPart::ColumnsPacked => format!("scan_columns<{op}<{dtype}>, {len}>"),
                     ScanPart::Columns => format!("scan_columns<{op}<{dtype}>, 1>"),
+                    ScanPart::Chain => format!("scan_chain<{op}<{dtype}>, {len}>"),
                 }
             }
             Kernel::Matmul(dtype, [a, b], tile) => {
@@ -63,7 +64,7 @@ impl Kernel {
             }
             Kernel::MatmulParts(dtype, [a, b], strip) => {
                 let ((m, n), (across, down)) = (strip.extent(), strip.shares());
-                let turned = strip == Strip::M64N128Turned;
+                let turned = strip.turned();
                 let shape = format!("Shape<{m}, {n}, {}, {across}, {down}, {turned}>", strip.stages());
                 format!("matmul_parts<{dtype}, Major::{a:?}, Major::{b:?}, {shape}>")
             }
@@ -94,6 +95,7 @@ impl Kernel {
             Kernel::Matvec(dtype, Major::Outer) => format!("matvec_columns<{dtype}>"),
             Kernel::RandomWords => "random_words".to_owned(),
             Kernel::Sort(dtype) => format!("sort_tiles<Elements<{dtype}>>"),
+            Kernel::SortFew(dtype) => format!("sort_few<{dtype}>"),
             Kernel::SortPairs(bytes) => format!("sort_tiles<Pairs<u{}>>", 8 * bytes),
             Kernel::SortMerge(bytes) => format!("sort_merge<u{}>", 8 * bytes),
             Kernel::Gather(bytes) => format!("gather<{bytes}>"),
@@ -213,7 +215,7 @@ impl Kernel {
 
     /// Whether blocks may go in pairs, that share the second operand's tile: `Shape::kPairs` in `matmul_stages.cuh`.
     pub const fn pairs(self) -> bool {
-        matches!(self, Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulGrouped(_, _, tile) if team(tile) == 2)
+        matches!(self, Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulGrouped(_, _, tile) if team(tile) > 1)
     }
 
     /// Blocks of a cluster that share a factor: `Shape::kShares` in `matmul_parts.cu`.
@@ -235,14 +237,15 @@ impl Kernel {
             Kernel::Matmul(_, _, tile) => 4 * 64 * (tile.extent().0 + tile.extent().1),
             Kernel::MatmulWgmma(_, _, tile) | Kernel::MatmulGrouped(_, _, tile) => {
                 let (m, n) = self.extent();
-                // `Shape::kOutBytes` of each of two warpgroups, and 1 KiB to begin on a multiple of that.
+                // `Shape::kOutBytes` of all warpgroups, and 1 KiB to begin on a multiple of that.
                 let out = match tile {
-                    Tile::Broad => 3 * 8192,
-                    Tile::Turns => 2 * 8192,
-                    Tile::N176 => 64 * 176 * 2,
-                    _ => 2 * (m / team(tile) / 64) * 8192,
+                    Tile::Broad => 2 * 3 * 8192,
+                    Tile::Turns => 2 * 2 * 8192,
+                    Tile::N176 => 2 * 64 * 176 * 2,
+                    Tile::Square => 3 * 8192,
+                    _ => 2 * 2 * (m / team(tile) / 64) * 8192,
                 };
-                stages(tile) * 128 * (m + n) + 2 * out + 1024
+                stages(tile) * 128 * (m + n) + out + 1024
             }
             Kernel::MatmulParts(_, _, strip) => {
                 let (m, n) = strip.extent();
@@ -310,6 +313,7 @@ impl Kernel {
             Kernel::Attention(_, tile, width) => return warps(tile, width).0 * 32,
             Kernel::Matmul(_, _, tile) => tile,
             Kernel::MatmulAny(_) => Tile::Small,
+            Kernel::MatmulWgmma(_, _, Tile::Square) => return 512,
             Kernel::MatmulWgmma(..) | Kernel::MatmulGrouped(..) => return 384,
             // A warpgroup for each 64 rows, and a warp that brings the operands.
             Kernel::MatmulParts(..) => return self.extent().0 / 64 * 128 + 32,
@@ -325,13 +329,17 @@ impl Kernel {
 
 /// Warpgroups that share a tile of `matmul_wgmma.cu` or `matmul_grouped.cu`. Those of smaller tiles have one each, in turn.
 const fn team(tile: Tile) -> u32 {
-    if matches!(tile, Tile::Large | Tile::N224 | Tile::Broad | Tile::N176) { 2 } else { 1 }
+    match tile {
+        Tile::Square => 3,
+        Tile::Large | Tile::N224 | Tile::Broad | Tile::N176 => 2,
+        _ => 1,
+    }
 }
 
 /// Stages of `matmul_wgmma.cu` and `matmul_grouped.cu`: as many as there is room for.
 const fn stages(tile: Tile) -> u32 {
     match tile {
-        Tile::Large | Tile::N224 | Tile::Broad | Tile::N176 | Tile::Turns => 4,
+        Tile::Large | Tile::N224 | Tile::Broad | Tile::N176 | Tile::Turns | Tile::Square => 4,
         Tile::Medium => 5,
         Tile::Small => 8,
         Tile::Tiny => 10,

@@ -79,6 +79,8 @@ pub enum Kernel {
     SortPairs(usize),
     /// `sort.cu`: pairs of runs, with keys of 4 or 8 bytes.
     SortMerge(usize),
+    /// `sort_few.cu`: the first of rows of elements of 2 bytes and more.
+    SortFew(DType),
     /// `gather.cu`: units of 1, 2, 4, 8 or 16 bytes.
     Gather(usize),
     /// `sort.cu`: tiles of rows of positions, whose keys have 4 bytes.
@@ -174,6 +176,7 @@ impl Kernel {
             Kernel::Sort(_) | Kernel::SortPositions | Kernel::SortPairs(_) | Kernel::SortMerge(_) => {
                 "sort.cu"
             }
+            Kernel::SortFew(_) => "sort_few.cu",
             Kernel::Gather(_) => "gather.cu",
             Kernel::Places(..) => "places.cu",
             Kernel::Scatter(..) => "scatter.cu",

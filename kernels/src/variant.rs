@@ -243,10 +243,12 @@ pub enum ScanPart {
     ColumnsPacked,
     /// Threads along the other axes, one element at a time.
     Columns,
+    /// Floats by threads along both, packs; a block waits for the one in front of it.
+    Chain,
 }
 
 impl ScanPart {
     /// Every part; `ALL[part as usize] == part`.
-    pub const ALL: [ScanPart; 4] =
-        [ScanPart::RowsPacked, ScanPart::Rows, ScanPart::ColumnsPacked, ScanPart::Columns];
+    pub const ALL: [ScanPart; 5] =
+        [ScanPart::RowsPacked, ScanPart::Rows, ScanPart::ColumnsPacked, ScanPart::Columns, ScanPart::Chain];
 }

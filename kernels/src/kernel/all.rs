@@ -65,7 +65,9 @@ impl Kernel {
         }
         for op in Scan::ALL {
             for dtype in dtypes(&|dtype| dtype != DType::Bool) {
-                all.extend(ScanPart::ALL.map(|part| Kernel::Scan(op, dtype, part)));
+                let parts =
+                    ScanPart::ALL.into_iter().filter(|&part| part != ScanPart::Chain || dtype.is_float());
+                all.extend(parts.map(|part| Kernel::Scan(op, dtype, part)));
             }
         }
         for dtype in halves {
@@ -75,8 +77,11 @@ impl Kernel {
                 let turns = (majors[0] == Major::K).then_some(Tile::Turns);
                 let tiles = tiles.chain(turns);
                 all.extend(tiles.map(|tile| Kernel::MatmulWgmma(dtype, majors, tile)));
-                let turned = (majors[1] == Major::K).then_some(Strip::M64N128Turned);
-                let strips = Strip::of(dtype, majors).chain(turned);
+                let turned = match majors[1] {
+                    Major::K => Strip::M64N128Turned,
+                    Major::Outer => Strip::M64N256Turned,
+                };
+                let strips = Strip::of(dtype, majors).chain([turned]);
                 all.extend(strips.map(|strip| Kernel::MatmulParts(dtype, majors, strip)));
                 all.extend(
                     [Tile::Large, Tile::Medium].map(|tile| Kernel::MatmulGrouped(dtype, majors, tile)),
@@ -117,7 +122,14 @@ impl Kernel {
                     _ => part,
                 };
                 all.extend(norm.map(|op| Kernel::NormBackward(op, dtype, of_norm, packs)));
-                all.extend([true, false].map(|grad| Kernel::CrossEntropy(grad, dtype, part, packs)));
+                // Without a gradient rows of packs are not held by blocks.
+                let unheld = !(part == RowPart::Block && packs);
+                all.extend(
+                    [true]
+                        .into_iter()
+                        .chain(unheld.then_some(false))
+                        .map(|grad| Kernel::CrossEntropy(grad, dtype, part, packs)),
+                );
                 let weighted = [Norm::Layer, Norm::Rms];
                 all.extend(weighted.map(|op| Kernel::NormWeightRows(op, dtype, part, packs)));
             }
@@ -170,6 +182,7 @@ impl Kernel {
         all.extend([Kernel::MultiJoin, Kernel::Advance, Kernel::Probe]);
         for dtype in dtypes(&DType::is_number) {
             all.push(Kernel::Sort(dtype));
+            all.extend((dtype.size() > 1).then_some(Kernel::SortFew(dtype)));
             for packs in [true, false] {
                 // Where elements do not lie in packs, all are copied.
                 let parts = ScatterPart::ALL.into_iter().filter(|&part| packs || part != ScatterPart::Rest);

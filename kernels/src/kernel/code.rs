@@ -74,6 +74,7 @@ impl Kernel {
             Kernel::Select(bytes, access) => [12, 0, bytes.trailing_zeros() as usize, access as usize],
             Kernel::RandomWords => [16, 0, 0, 0],
             Kernel::Sort(dtype) => [13, 0, dtype as usize, 0],
+            Kernel::SortFew(dtype) => [13, 5, dtype as usize, 0],
             Kernel::SortPairs(bytes) => [13, 2, 0, bytes.trailing_zeros() as usize],
             Kernel::SortMerge(bytes) => [13, 3, 0, bytes.trailing_zeros() as usize],
             Kernel::Gather(bytes) => [14, 0, 0, bytes.trailing_zeros() as usize],

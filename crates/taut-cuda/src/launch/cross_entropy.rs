@@ -79,7 +79,7 @@ pub fn cross_entropy(
         smoothing: labels.smoothing,
     };
     let Some(Grad { dst, .. }) = grad else {
-        let choice = choose(&[logits], 1, 1, true, Staging::Never);
+        let choice = choose(&[logits], 1, 1, true, Staging::Once);
         let [src] = choice.pointers(&[logits]);
         return launch(stream, logits.dtype, false, &choice, [src, 0], &labels);
     };

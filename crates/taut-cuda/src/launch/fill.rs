@@ -26,7 +26,8 @@ pub fn fill(stream: &Stream, bits: u64, dst: Operand<'_>) -> Result<()> {
     })
 }
 
-fn fill_flat(stream: &Stream, bits: u64, bytes: usize, pointer: u64, n: u64) -> Result<()> {
+/// The same for `n` elements of so many bytes, side by side.
+pub(super) fn fill_flat(stream: &Stream, bits: u64, bytes: usize, pointer: u64, n: u64) -> Result<()> {
     if n == 0 {
         return Ok(());
     }

@@ -118,7 +118,7 @@ impl Lists {
     }
 
     fn rows(&self) -> Rows {
-        Rows { n: self.n, k: self.n, key_bytes: 4, pairs: true }
+        Rows { n: self.n, k: self.n, key_bytes: 4, pairs: true, few: false }
     }
 
     /// Digits of the largest key.

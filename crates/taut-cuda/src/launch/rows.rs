@@ -156,7 +156,15 @@ pub(crate) enum Staging<'a> {
     Narrow(&'a Card),
     /// Those of [`STAGED_UNITS`] and more.
     Early(&'a Card),
+    /// None, and none are held either: they are read once, by as few threads as fill the card, which have the less to tell each
+    /// other.
+    Once,
 }
+
+/// Units of such a row for each thread, where rows fill the card, and threads of a block at most.
+const ONCE_UNITS: usize = 64;
+/// See [`ONCE_UNITS`].
+const ONCE_THREADS: usize = 512;
 
 /// Units from which on exponentials of a row go by shared memory: shorter ones are as fast in registers.
 const STAGED_UNITS: usize = 1024;
@@ -180,6 +188,11 @@ fn row(rows: usize, units: usize, len: usize, streams: usize, staging: Staging<'
     }
     if holds(RowPart::Warp, WARP) {
         return group(RowPart::Warp, WARP);
+    }
+    if len > 1 && matches!(staging, Staging::Once) {
+        let threads = (units / ONCE_UNITS).max(2 * FEW_THREADS / rows.max(1)).min(ONCE_THREADS);
+        let threads = threads.min(units.div_ceil(RowPart::Long.units(len, streams))).next_multiple_of(WARP);
+        return Team { part: RowPart::Long, threads, side: 1, teams: 1 };
     }
     let halves = len * size_of::<u16>() == PACK_BYTES;
     let block = match staging {

@@ -1,4 +1,5 @@
-//! Launches of `sort.cu`: tiles, then merges or tiles of what they kept, until every row is one run.
+//! Launches of `sort.cu` and `sort_few.cu`: tiles, then merges or tiles of what they kept, until every row is one run; where few
+//! elements of each row are wanted, these of parts of rows first.
 
 use super::walk::grid;
 use crate::{Arg, Operand, Param, Stream};
@@ -6,7 +7,7 @@ use std::iter::successors;
 use taut_core::{DType, Error, Layout, Result};
 use taut_kernels::{
     Kernel,
-    args::{self, SORT_TILE, THREADS, Walk},
+    args::{self, FEW_PART, SORT_TILE, THREADS, WARP, Walk},
 };
 
 /// Elements that are sorted at once where there are several passes: enough to fill a card, few enough that the pairs
@@ -15,6 +16,10 @@ pub(super) const PART: u64 = 1 << 22;
 
 /// Elements that a block sorts.
 pub(super) const TILE: u64 = SORT_TILE as u64;
+
+/// Elements that a warp finds the first ones of, and of rows that it does so with.
+const PART_OF_FEW: u64 = FEW_PART as u64;
+const FEW_FROM: u64 = 512;
 
 /// Elements of a tile that a thread sorts alone.
 const ITEMS: u64 = TILE / THREADS as u64;
@@ -44,7 +49,8 @@ pub fn choose(keys: &Layout, dtype: DType, axis: usize, k: usize) -> Choice {
     let n = keys.shape()[axis] as u64;
     let (keys, key_bytes) = (*keys, dtype.size().max(4) as u64);
     let count = (keys.numel() as u64).checked_div(n).unwrap_or(0);
-    let rows = Rows { n, k: k as u64, key_bytes, pairs: false };
+    let few = k as u64 <= u64::from(WARP) && n >= FEW_FROM && dtype.size() > 1;
+    let rows = Rows { n, k: k as u64, key_bytes, pairs: false, few };
     let workspace_bytes = rows.workspace_bytes(rows.part(count));
     let between: u64 = rows.passes().map(|pass| (pass.n + pass.out_n) * rows.pair_bytes()).sum();
     Choice { workspace_bytes, moved_bytes: count * between, keys, dtype, axis, rows }
@@ -116,7 +122,8 @@ pub fn sort(
     let count = kept[0].numel() as u64;
     let walk = Walk::wide(&Layout::collapse(kept), 1);
     // The bytes of bools are 0 and 1, and order as those of u8.
-    let kernel = Kernel::Sort(if keys.dtype == DType::Bool { DType::U8 } else { keys.dtype });
+    let dtype = if keys.dtype == DType::Bool { DType::U8 } else { keys.dtype };
+    let kernel = if rows.few { Kernel::SortFew(dtype) } else { Kernel::Sort(dtype) };
     let part = rows.part(count);
     for first in (0..count).step_by(usize::try_from(part).unwrap_or(usize::MAX)) {
         let pass = args::Sort { first, rows: part.min(count - first), ..pass };
@@ -137,6 +144,8 @@ pub(super) struct Rows {
     pub(super) key_bytes: u64,
     /// Whether pairs of key and position come out, in the workspace.
     pub(super) pairs: bool,
+    /// Whether the first pass is that of `sort_few.cu`.
+    pub(super) few: bool,
 }
 
 /// One launch: rows of `n` elements become rows of `out_n`.
@@ -158,6 +167,10 @@ impl Pass {
         Pass { n, out_n: whole * keep + keep.min(n - whole * width), run, keep, last: n <= width }
     }
 
+    fn few(n: u64, k: u64) -> Pass {
+        Pass::new(n, 0, PART_OF_FEW, k)
+    }
+
     fn tiles(n: u64, k: u64) -> Pass {
         Pass::new(n, 0, TILE, k.min(TILE))
     }
@@ -170,7 +183,8 @@ impl Pass {
 impl Rows {
     fn passes(&self) -> impl Iterator<Item = Pass> + use<> {
         let k = self.k;
-        successors(Some(Pass::tiles(self.n, k)), move |pass| {
+        let first = if self.few { Pass::few(self.n, k) } else { Pass::tiles(self.n, k) };
+        successors(Some(first), move |pass| {
             // Where tiles keep half of what they sort or less, sorting again is faster than merging two by two.
             let next = || match k <= TILE / 2 {
                 true => Pass::tiles(pass.out_n, k),
@@ -186,10 +200,14 @@ impl Rows {
 
     /// Of `count` rows, how many are sorted at once.
     pub(super) fn part(&self, count: u64) -> u64 {
-        if self.n <= TILE && !self.pairs {
+        let (alone, between) = match self.few {
+            true => (PART_OF_FEW, Pass::few(self.n, self.k).out_n),
+            false => (TILE, self.n),
+        };
+        if self.n <= alone && !self.pairs {
             count.max(1)
         } else {
-            (PART / self.n.max(1)).clamp(1, count.max(1))
+            (PART / between.max(1)).clamp(1, count.max(1))
         }
     }
 
@@ -249,6 +267,14 @@ impl Rows {
                 let args = [Arg::new(&args), Arg::new(walk), Arg::new(&runs), Arg::new(&chunks)];
                 // SAFETY: `sort_merge(sort, rows, pairs, chunks)` over what the pass before wrote to the other half.
                 unsafe { stream.launch(Kernel::SortMerge(bytes), grid, args)? };
+            } else if self.few && i == 0 {
+                let parts = pass.n.div_ceil(PART_OF_FEW);
+                let grid = grid([(base.rows * parts).div_ceil(u64::from(THREADS / WARP)), 1], THREADS)?;
+                let parts = narrow(parts)?;
+                // SAFETY: `sort_few(sort, rows, parts)`, of the caller's elements.
+                unsafe {
+                    stream.launch(kernel, grid, [Arg::new(&args), Arg::new(walk), Arg::new(&parts)])?;
+                }
             } else {
                 let width = pass.n.next_power_of_two().clamp(ITEMS, TILE);
                 let blocks = match pass.n <= TILE {
@@ -274,15 +300,16 @@ mod tests {
     use taut_core::Shape;
 
     fn rows(n: u64, k: u64) -> Rows {
-        Rows { n, k, key_bytes: 4, pairs: false }
+        Rows { n, k, key_bytes: 4, pairs: false, few: false }
     }
 
     #[test]
     fn passes_end_in_one_run_of_what_is_wanted() {
         for n in [1, 7, 2047, 2048, 2049, 4096, 4097, 5000, 100_003, 1 << 24, LONGEST as u64] {
-            for k in [1, 2, 8, 1023, 1024, 1025, 2048, 2049, 3000, 100_000, n] {
+            for k in [1, 2, 8, 32, 1023, 1024, 1025, 2048, 2049, 3000, 100_000, n] {
                 let k = k.min(n);
-                let passes: Vec<_> = rows(n, k).passes().collect();
+                let few = k <= 32 && n % 2 == 0;
+                let passes: Vec<_> = Rows { few, ..rows(n, k) }.passes().collect();
                 let last = passes[passes.len() - 1];
                 assert_eq!((last.out_n, last.last), (k, true), "{n} {k} {passes:?}");
                 assert!(passes.windows(2).all(|pair| pair[0].out_n == pair[1].n && !pair[0].last));
@@ -298,6 +325,23 @@ mod tests {
         assert!(few.passes().all(|pass| pass.run == 0));
         assert_eq!(few.passes().count(), 3);
         assert_eq!(few.workspace_bytes(1), (8 << 13) * 8 + (8 * 32) * 8);
+    }
+
+    #[test]
+    fn few_of_long_rows_are_found_in_one_pass_over_them() {
+        let layout = |dims: &[usize]| Layout::contiguous(Shape::new(dims).unwrap());
+        let chosen = |dims: &[usize], dtype, k| {
+            let choice = choose(&layout(dims), dtype, dims.len() - 1, k);
+            (choice.rows.few, choice.rows.passes().count(), choice.workspace_bytes)
+        };
+        assert_eq!(chosen(&[1 << 16, 4096], DType::F16, 8), (true, 1, 0));
+        assert_eq!(chosen(&[1 << 28], DType::F16, 8), (true, 3, (8 << 16) * 8 + (8 << 8) * 8));
+        assert_eq!(chosen(&[64, 1 << 20], DType::I64, 32), (true, 3, (64 * 8192 + 64 * 128) * 12));
+        for (dims, dtype, k) in
+            [([64, 511], DType::F16, 8), ([64, 4096], DType::F16, 33), ([64, 4096], DType::U8, 8)]
+        {
+            assert!(!chosen(&dims, dtype, k).0, "{dims:?} {dtype} {k}");
+        }
     }
 
     #[test]

@@ -121,7 +121,8 @@ pub(super) fn turned(product: &Product, kernel: Kernel) -> Option<(Product, Kern
     let Product { m, n, .. } = *product;
     let (tiles, turned) = (Tiles::new(kernel, m, n), Tiles::new(kernel, n, m));
     let loses = turned.down * turned.right > tiles.down * tiles.right || tiles.in_pairs && !turned.in_pairs;
-    let turns = kernel.pairs() && out_columns(kernel, 0).is_none() && dtype != DType::F32;
+    let turns =
+        kernel.pairs() && tile != Tile::Square && out_columns(kernel, 0).is_none() && dtype != DType::F32;
     if !turns || !goes_in_boxes(product) || loses {
         return None;
     }
@@ -129,16 +130,26 @@ pub(super) fn turned(product: &Product, kernel: Kernel) -> Option<(Product, Kern
 }
 
 /// Likewise the strip of 64 x 128 that takes the place of one of 128 x 64: the tensor cores read less of shared memory for as
-/// many products, and L2 is read less often. Where the first factor lies across `k` that comes to nothing.
+/// many products, and L2 is read less often. Where the first factor lies across `k` that comes to nothing: there one of 64 x 256
+/// halves what they read of it, if parts of `k` fill the card.
 pub(super) fn turned_strip(product: &Product, kernel: Kernel, cluster: u32) -> Option<(Product, Kernel)> {
-    let Kernel::MatmulParts(dtype, [Major::K, of_b], Strip::M128N64) = kernel else { return None };
     let (rows, columns) = kernel.extent();
-    let turned = Kernel::MatmulParts(dtype, [of_b, Major::K], Strip::M64N128Turned);
+    if matches!(kernel, Kernel::MatmulParts(_, _, Strip::M64N256Turned)) {
+        return Some((in_turned_roles(product), kernel)); // chosen as such
+    }
+    let turned = of_turned_strip(product.m, kernel)?;
     let is_one = cluster == 1 && product.width == columns;
-    let in_clusters = product.m.div_ceil(rows.into()).is_multiple_of(turned.shares().into());
     let is_plain = product.wide == 0 && product.onto == 0 && product.activation <= 1;
     let product = Product { width: rows, ..in_turned_roles(product) };
-    (is_one && in_clusters && is_plain && goes_in_boxes(&product)).then_some((product, turned))
+    (is_one && is_plain && goes_in_boxes(&product)).then_some((product, turned))
+}
+
+/// The kernel of that strip, if there are whole clusters of it.
+pub(super) fn of_turned_strip(m: u64, kernel: Kernel) -> Option<Kernel> {
+    let Kernel::MatmulParts(dtype, [Major::K, of_b], Strip::M128N64) = kernel else { return None };
+    let turned = Kernel::MatmulParts(dtype, [of_b, Major::K], Strip::M64N128Turned);
+    let in_clusters = m.div_ceil(kernel.extent().0.into()).is_multiple_of(turned.shares().into());
+    in_clusters.then_some(turned)
 }
 
 fn in_turned_roles(product: &Product) -> Product {
@@ -166,6 +177,21 @@ pub(super) fn in_turns(product: &Product, kernel: Kernel, count: u64, processors
         _ => return None,
     };
     Some(Kernel::MatmulWgmma(dtype, majors, tile))
+}
+
+/// The kernel in the place of one of 192 x 192, whose warpgroups have no room for all that there may be to do to results: what
+/// goes out without the copy engine, and activations that are no part of the rounding.
+pub(super) fn roomy(product: &Product, kernel: Kernel) -> Kernel {
+    let Kernel::MatmulWgmma(dtype, majors, Tile::Square) = kernel else { return kernel };
+    let Product { activation, onto, wide, slope, partial, .. } = *product;
+    let is_rounding = match activation {
+        0 => true,
+        2 => wide == 0 && onto == 0 && slope > 0.0 && slope <= 1.0,
+        1 | 3 => wide == 0 && onto == 0,
+        _ => false,
+    };
+    let has_room = partial != 0 || goes_in_boxes(product) && is_rounding;
+    if has_room { kernel } else { Kernel::MatmulWgmma(dtype, majors, Tile::Broad) }
 }
 
 /// Whether the copy engine stores `dst`: `out_of` in `matmul_out.cuh`.

@@ -128,7 +128,8 @@ fn candidates(products: &Products, dtype: DType, precision: Precision, card: &Ca
         [Some(a), Some(b)] if is_hopper(card) && in_boxes(products, [a, b]) => {
             let whole = Tile::of_wgmma(dtype, [a, b]).map(|tile| Kernel::MatmulWgmma(dtype, [a, b], tile));
             let parts = Strip::of(dtype, [a, b]).map(|strip| Kernel::MatmulParts(dtype, [a, b], strip));
-            whole.chain(parts).collect()
+            let halves = strips::halves(dtype, [a, b]);
+            whole.chain(parts).chain(halves).collect()
         }
         [Some(a), Some(b)] => Tile::ALL.map(|tile| Kernel::Matmul(dtype, [a, b], tile)).into(),
         _ => vec![Kernel::MatmulAny(dtype)],
@@ -262,6 +263,7 @@ pub(super) fn pace(kernel: Kernel) -> Pace {
                 // Warpgroups that take turns, as most launches of it have them.
                 Tile::Broad | Tile::Turns => (1, 425, 425, 2500),
                 Tile::N176 => (1, 398, 398, 3700),
+                Tile::Square => (1, 660, 660, 4300),
                 Tile::Medium => (2, 305, 320, 3400),
                 Tile::Small => (2, 185, 185, 2500),
                 Tile::Tiny => (2, 200, 200, 1700),
@@ -272,23 +274,27 @@ pub(super) fn pace(kernel: Kernel) -> Pace {
         Kernel::MatmulParts(dtype, _, strip) => {
             let (busy, alone, ends) = match strip {
                 Strip::M128N256 => (600, 600, 6400),
+                Strip::M128N192 => (410, 410, 6400),
                 Strip::M128N144 => (335, 335, 4900),
                 Strip::M128N128 => (312, 312, 4000),
-                Strip::M128N112 => (235, 235, 4350),
-                Strip::M128N96 => (210, 210, 4200),
+                Strip::M128N112 => (240, 240, 4350),
+                Strip::M128N96 => (230, 230, 4200),
                 Strip::M128N64 => (190, 190, 3000),
-                Strip::M64N128 => (175, 175, 3100),
+                Strip::M64N128 | Strip::M64N128Thrice => (175, 175, 3100),
                 Strip::M64N112 => (165, 165, 3100),
                 Strip::M64N96 => (153, 153, 3000),
                 Strip::M64N64 => (128, 128, 2400),
+                Strip::M64N64Across2 => (128, 128, 3100),
+                Strip::M64N96Across2 => (135, 135, 3500),
                 Strip::M64N32 => (110, 110, 2450),
                 Strip::M128N128Across4 => (312, 312, 4700),
                 Strip::M128N96Across4 => (265, 265, 4900),
                 Strip::M64N128Across4 => (175, 175, 3800),
                 Strip::M64N96Across4 => (153, 153, 3700),
                 Strip::M128N128Down2 => (312, 312, 4000),
-                Strip::M64N64Down2 => (128, 128, 3100),
-                Strip::M64N128Turned => (190, 190, 3000), // launched where another one was chosen
+                Strip::M64N64Down2 => (128, 128, 3150),
+                Strip::M64N128Turned => (180, 180, 2750), // launched where another one was chosen
+                Strip::M64N256Turned => (360, 360, 8200), // with what a cluster of two takes
             };
             let times = times(dtype);
             (1, times * busy, times * alone, ends)
@@ -314,6 +320,7 @@ fn lying(kernel: Kernel) -> u64 {
         Kernel::MatmulWgmma(_, [Major::K, Major::Outer], Tile::Medium) => 109,
         Kernel::MatmulWgmma(_, [Major::Outer, _], Tile::Medium) => 128,
         Kernel::MatmulWgmma(_, [Major::K, Major::Outer] | [Major::Outer, _], Tile::Small | Tile::Tiny) => 128,
+        Kernel::MatmulParts(_, [Major::Outer, _], Strip::M128N192) => 108,
         Kernel::MatmulParts(_, [Major::Outer, _], Strip::M128N128) => 122,
         Kernel::MatmulParts(_, [Major::Outer, _], Strip::M128N96Across4) => 115,
         Kernel::MatmulParts(_, [Major::Outer, _], Strip::M128N64) => 125,
@@ -326,7 +333,7 @@ fn start(kernel: Kernel) -> u64 {
     match kernel {
         Kernel::MatmulWgmma(_, _, Tile::Large) => 800,
         Kernel::MatmulWgmma(_, _, Tile::Broad) => 2150,
-        Kernel::MatmulWgmma(_, _, Tile::N224 | Tile::N176) => 1000,
+        Kernel::MatmulWgmma(_, _, Tile::N224 | Tile::N176 | Tile::Square) => 1000,
         Kernel::MatmulWgmma(_, _, Tile::Medium) => 500,
         Kernel::MatmulWgmma(_, _, Tile::Small) => 1200,
         _ => 0,

@@ -312,7 +312,8 @@ pub fn matmul(
 
 /// Launches the first pass of so many products.
 fn multiply(stream: &Stream, choice: &Choice, product: &Product, count: u64) -> Result<()> {
-    let Choice { kernel, processors, cluster, .. } = *choice;
+    let Choice { processors, cluster, .. } = *choice;
+    let kernel = boxes::roomy(product, choice.kernel);
     let in_turns = boxes::in_turns(product, kernel, count, processors).map(|kernel| (*product, kernel));
     let turned = || boxes::turned(product, kernel).or_else(|| boxes::turned_strip(product, kernel, cluster));
     let (product, kernel) = in_turns.or_else(turned).unwrap_or((*product, kernel));

@@ -110,17 +110,17 @@ fn large_factors_of_odd_rows_are_brought_onto_packs() {
 
 #[test]
 fn the_last_rows_are_split_where_they_would_leave_most_of_the_card_idle() {
-    // 16 x 11 tiles for 132 multiprocessors: 12 x 11, and 4 x 11 in 3 parts.
-    for (m, k) in [(2048, 7168), (2048, 4096), (2000, 7168)] {
+    // 64 x 11 tiles for 132 multiprocessors: 60 x 11, and 4 x 11 in 3 parts.
+    for (m, k) in [(8192, 7168), (8192, 4096), (8192 - 48, 7168)] {
         let choice = plan(&layout(m, k), &transposed(k, 2112), DType::F16);
         assert_eq!(choice.kernel, Kernel::MatmulWgmma(DType::F16, [Major::K, Major::K], Tile::Broad));
         let Some(tail) = choice.tail else { panic!("{m} x {k}: no tail") };
-        let rows = m as u64 - 12 * 128;
+        let rows = m as u64 - 60 * 128;
         assert_eq!((choice.product.splits, tail.m, tail.splits), (1, rows, 3));
         assert_eq!(tail.k_part % STEP, 0);
         assert_eq!((tail.part_step, choice.workspace_bytes), (rows * 2112, 3 * rows * 2112 * 4));
     }
-    for (m, n, k) in [(4096, 4096, 4096), (8192, 8192, 8192), (2048, 2112, 256), (128, 2112, 7168)] {
+    for (m, n, k) in [(4096, 4096, 4096), (8192, 8192, 8192), (8192, 2112, 256), (128, 2112, 7168)] {
         assert_eq!(plan(&layout(m, k), &transposed(k, n), DType::F16).tail, None, "{m} x {n} x {k}");
     }
 }
@@ -137,6 +137,36 @@ fn widths_between_take_what_leaves_the_last_round_short() {
         // Columns across `k` come in boxes of 64.
         let across = plan(&layout(m, 4096), &layout(4096, n), DType::F16).kernel;
         assert!(across.extent().1.is_multiple_of(64), "{across:?}");
+    }
+}
+
+#[test]
+fn squares_leave_the_least_of_the_card_idle() {
+    for b in [layout(7168, 2112), transposed(7168, 2112)] {
+        for a in [layout(2048, 7168), transposed(2048, 7168)] {
+            let choice = plan(&a, &b, DType::BF16);
+            let Kernel::MatmulWgmma(_, majors, Tile::Square) = choice.kernel else { panic!("{choice:?}") };
+            let grid = blocks(&choice, 1).unwrap();
+            assert_eq!((grid.blocks, grid.threads, grid.cluster), ([121, 1, 1], 512, 1));
+            assert!(grid.shared_bytes <= Card::h200().shared_bytes && choice.tail.is_none());
+            // What has no room there goes by tiles whose warpgroups have more.
+            let product = Product { a: 64, b: 128, dst: 256, ..choice.product };
+            assert_eq!(boxes::turned(&product, choice.kernel), None);
+            let [silu, gelu] = [Activation::Silu, Activation::Gelu].map(|activation| activation.code().0);
+            let broad = Kernel::MatmulWgmma(DType::BF16, majors, Tile::Broad);
+            for (other, kernel) in [
+                (Product { activation: gelu, ..product }, choice.kernel),
+                (Product { onto: 2, ..product }, choice.kernel),
+                (Product { wide: 1, onto: 1, ..product }, choice.kernel),
+                (Product { partial: 512, activation: silu, ..product }, choice.kernel),
+                (Product { activation: silu, ..product }, broad),
+                (Product { activation: gelu, onto: 1, ..product }, broad),
+                (Product { wide: 1, activation: 1, ..product }, broad),
+                (Product { dst: 258, ..product }, broad),
+            ] {
+                assert_eq!(boxes::roomy(&other, choice.kernel), kernel, "{other:?}");
+            }
+        }
     }
 }
 
@@ -306,6 +336,13 @@ fn strips_turn_their_results_and_warpgroups_take_turns_where_results_go_straight
     let grid = blocks(&Choice { kernel, ..choice }, 1).unwrap();
     assert_eq!((grid.blocks, grid.cluster, turned.width), ([132, 1, 1], 2, 128));
     assert_eq!(boxes::turned_strip(&product, narrow, 2), None, "parts of a tile");
+    // Of a first factor across `k`, in halves of it, whatever else there is to do.
+    let across = plan(&transposed(512, 7168), &layout(7168, 2112), DType::BF16);
+    let halves = Kernel::MatmulParts(DType::BF16, [Major::Outer; 2], Strip::M64N256Turned);
+    let grid = blocks(&across, 1).unwrap();
+    assert_eq!((across.kernel, grid.blocks, grid.cluster, grid.threads), (halves, [132, 1, 1], 2, 160));
+    let (turned, kernel) = boxes::turned_strip(&Product { onto: 1, ..across.product }, halves, 2).unwrap();
+    assert_eq!((turned.m, turned.n, turned.width, turned.turned, kernel), (2112, 512, 256, 1, halves));
     assert_eq!(boxes::turned_strip(&Product { m: 384, ..product }, narrow, 1), None, "no pairs");
 
     let (product_of_turns, choice) = placed([8192, 1152, 384], &transposed(384, 1152));

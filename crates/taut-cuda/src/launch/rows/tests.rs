@@ -104,6 +104,25 @@ fn long_rows_of_packs_go_by_shared_memory() {
 }
 
 #[test]
+fn rows_that_are_read_once_take_as_few_threads_as_fill_the_card() {
+    use RowPart::{Long, Rush, Warp};
+    for (rows, n, dtype, part, threads) in [
+        (8192, 32_768, DType::F16, Long, 64),
+        (8192, 32_768, DType::F32, Long, 128),
+        (1 << 17, 2048, DType::BF16, Long, 32),
+        (2048, 131_072, DType::F16, Long, 256),
+        (512, 8192, DType::F16, Long, 256),
+        (3, 131_072, DType::F16, Long, 512),
+        (1 << 17, 1024, DType::F16, Warp, 128),
+        (16, 4096, DType::F16, Rush, 512),
+    ] {
+        let layout = layout(&[rows, n]);
+        let choice = choose(&[Operand { address: 0, layout: &layout, dtype }], 1, 1, true, Staging::Once);
+        assert_eq!((choice.part, choice.threads), (part, threads), "{rows} x {n}");
+    }
+}
+
+#[test]
 fn few_rows_take_a_thread_for_each_unit() {
     for (rows, n, dtype, threads) in [
         (16, 384, DType::F16, 64),

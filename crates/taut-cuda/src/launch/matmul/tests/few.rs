@@ -28,8 +28,7 @@ fn few_rows_or_columns_take_kernels_of_their_own() {
 #[test]
 fn few_rows_are_thin_beside_wgmma_unless_a_round_of_strips_brings_the_weight() {
     let kernel = |m, n, k| plan(&layout(m, k), &transposed(k, n), DType::F16).kernel;
-    for (m, n, k) in [(8, 2112, 7168), (16, 50_304, 768), (1, 14_336, 4096), (16, 384, 384), (16, 1536, 384)]
-    {
+    for (m, n, k) in [(8, 2112, 7168), (1, 50_304, 768), (1, 14_336, 4096), (16, 384, 384), (16, 1536, 384)] {
         let kernel = kernel(m, n, k);
         assert!(matches!(kernel, Kernel::MatmulThin(..)), "{m} x {n} x {k}: {kernel:?}");
     }
@@ -98,13 +97,16 @@ fn few_tiles_have_their_parts_added_up_in_clusters() {
         assert_eq!(choice.kernel, Kernel::MatmulParts(DType::F16, [Major::K; 2], strip), "{m} x {n}");
         assert_eq!((choice.blocks, choice.cluster, choice.workspace_bytes), (tiles, 1, 0));
     }
-    // Or in fours side by side, where the second factor lies across `k` and comes from memory, and in pairs below one another.
+    // Or in fours or twos side by side, where the second factor lies across `k` and comes from memory, and in pairs below one
+    // another.
     for (m, n, k, strip, blocks_of) in [
         (16, 11_008, 4096, Strip::M64N96Across4, 116),
         (128, 11_008, 4096, Strip::M128N96Across4, 116),
         (8, 14_336, 4096, Strip::M64N128Across4, 112),
         (128, 14_336, 4096, Strip::M128N128Across4, 112),
         (128, 4096, 4096, Strip::M64N64Down2, 128),
+        (64, 4096, 4096, Strip::M64N64Across2, 64),
+        (16, 50_304, 768, Strip::M64N128Thrice, 394),
     ] {
         for a in [layout(m, k), transposed(m, k)] {
             let choice = plan(&a, &layout(k, n), DType::F16);
@@ -117,13 +119,20 @@ fn few_tiles_have_their_parts_added_up_in_clusters() {
     }
     let tall = plan(&transposed(512, 4096), &layout(4096, 4096), DType::F16);
     assert!(matches!(tall.kernel, Kernel::MatmulParts(_, _, Strip::M128N128Down2)), "{:?}", tall.kernel);
+    // Three to a multiprocessor only where nearly all have as many.
+    let uneven = plan(&layout(16, 1024), &transposed(1024, 32_000), DType::F16).kernel;
+    assert!(!matches!(uneven, Kernel::MatmulParts(_, _, Strip::M64N128Thrice)), "{uneven:?}");
+    let paired = plan(&layout(2048, 1536), &transposed(1536, 384), DType::F16).kernel;
+    assert!(matches!(paired, Kernel::MatmulParts(_, _, Strip::M64N96Across2)), "{paired:?}");
+    // Halves of a long k.
+    let halves = plan(&transposed(2048, 50_304), &layout(50_304, 768), DType::BF16);
+    assert!(matches!(halves.kernel, Kernel::MatmulParts(_, _, Strip::M128N192)), "{:?}", halves.kernel);
+    assert_eq!((halves.blocks, halves.cluster, halves.workspace_bytes), (64, 2, 0));
     // As many products.
     let many = plan(&batch(&[4, 128, 2048]), &batch(&[4, 2048, 512]), DType::BF16);
     assert!(matches!(many.kernel, Kernel::MatmulParts(..)), "{:?}", many.kernel);
     assert_eq!(u64::from(blocks(&many, 4).unwrap().blocks[0]), 4 * many.blocks * u64::from(many.cluster));
-    for (m, n, k) in
-        [(4096, 4096, 4096), (2048, 2112, 7168), (2048, 768, 50_304), (8, 2112, 7168), (2, 128, 64)]
-    {
+    for (m, n, k) in [(4096, 4096, 4096), (2048, 2112, 7168), (8, 2112, 7168), (2, 128, 64)] {
         let choice = plan(&layout(m, k), &transposed(k, n), DType::F16);
         assert!(!matches!(choice.kernel, Kernel::MatmulParts(..)), "{m} x {n} x {k}");
         assert_eq!(choice.cluster, 1);
@@ -134,7 +143,9 @@ fn few_tiles_have_their_parts_added_up_in_clusters() {
 
 #[test]
 fn few_tiles_of_a_long_k_are_cut_for_a_second_pass() {
-    for (m, strip, parts, tiles) in [(64, Strip::M64N64, 11, 12), (128, Strip::M64N64Down2, 5, 24)] {
+    for (m, strip, parts, tiles) in
+        [(64, Strip::M64N64, 11, 12), (128, Strip::M64N64Down2, 5, 24), (512, Strip::M128N192, 8, 16)]
+    {
         let choice = plan(&layout(m, 50_304), &transposed(50_304, 768), DType::BF16);
         assert_eq!(choice.kernel, Kernel::MatmulParts(DType::BF16, [Major::K; 2], strip));
         let Product { splits, k_part, part_step, .. } = choice.product;
