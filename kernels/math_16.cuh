@@ -14,12 +14,12 @@ __device__ __forceinline__ f32 log_16(f32 x) {
     return fabsf(d) <= 0.0625f ? p : __fmul_rn(__log2f(x), 0.693147182f);
 }
 
-// e^x - 1 for x <= 0: of small ones by a polynomial, of which nothing cancels.
+// e^x - 1: of small ones by a polynomial, of which nothing cancels.
 __device__ __forceinline__ f32 expm1_16(f32 x) {
-    f32 p = __fmaf_rn(0.0378621071f, x, 0.166121185f);
-    p = __fmaf_rn(p, x, 0.499977469f);
+    f32 p = __fmaf_rn(0.0416592285f, x, 0.166774541f);
+    p = __fmaf_rn(p, x, 0.500000298f);
     p = __fmul_rn(__fmaf_rn(p, x, 1.0f), x);
-    return x > -0.25f ? p : __fadd_rn(ex2_approx_ftz(__fmul_rn(x, kLog2E)), -1.0f);
+    return fabsf(x) < 0.125f ? p : __fadd_rn(ex2_approx_ftz(__fmul_rn(x, kLog2E)), -1.0f);
 }
 
 // log(1 + e^x), which is max(x, 0) and log(1 + e) for the smaller e.

@@ -52,8 +52,8 @@ fn heads(len: usize, kv_len: usize, dim: usize) -> Heads {
 
 fn lengths_around_tiles(at: &At) -> Check {
     let lengths = [1, 15, 16, 17, 33, 63, 64, 65, 127, 128, 129, 257];
-    for (seed, len) in (0..).zip(lengths) {
-        for kv_len in [1, 16, 64, 65, 128, 130, len] {
+    for (seed, &len) in (0..).zip(at.shapes(&lengths, &[1, 17, 65, 130])) {
+        for &kv_len in at.shapes(&[1, 16, 64, 65, 128, 130, len], &[1, 65, 130]) {
             for (options, dtype) in [PLAIN, CAUSAL].into_iter().zip(at.floats().into_iter().cycle().skip(len))
             {
                 check(at, heads(len, kv_len, 8), options, dtype, seed)?;
@@ -64,7 +64,8 @@ fn lengths_around_tiles(at: &At) -> Check {
 }
 
 fn rows_of_any_length(at: &At) -> Check {
-    for dim in [1, 2, 7, 8, 24, 31, 32, 33, 48, 63, 64, 65, 80, 96, 127, 128, 129, 160, 255, 256] {
+    let dims = [1, 2, 7, 8, 24, 31, 32, 33, 48, 63, 64, 65, 80, 96, 127, 128, 129, 160, 255, 256];
+    for &dim in at.shapes(&dims, &[7, 32, 63, 80, 128, 160, 256]) {
         for dtype in at.floats() {
             for (len, options) in [(70, PLAIN), (20, CAUSAL), (9, PLAIN)] {
                 check(at, heads(len, 67, dim), options, dtype, dim as u64)?;
@@ -75,7 +76,8 @@ fn rows_of_any_length(at: &At) -> Check {
 }
 
 fn heads_that_share_keys(at: &At) -> Check {
-    for (group, len, kv_len) in [(8, 1, 100), (3, 5, 5), (4, 40, 70), (64, 1, 9), (2, 65, 64)] {
+    let all = [(8, 1, 100), (3, 5, 5), (4, 40, 70), (64, 1, 9), (2, 65, 64)];
+    for &(group, len, kv_len) in at.shapes(&all, &[(8, 1, 100), (4, 40, 70)]) {
         for dtype in at.floats() {
             for options in [PLAIN, CAUSAL] {
                 let of = Heads { heads: 2 * group, kv_heads: 2, len, kv_len, dim: 64 };

@@ -197,8 +197,7 @@ fn all_tile_borders(at: &At) -> Check {
             [520, 648, 136],
             [72, 136, 2056],
         ];
-        let few =
-            [[257, 131, 69], [128, 256, 64], [1, 264, 130], [136, 1, 69], [129, 130, 4], [72, 136, 328]];
+        let few = [[257, 131, 69], [128, 256, 64], [1, 264, 130], [72, 136, 328]];
         for &[m, n, k] in at.shapes(&all, &few) {
             for turned in [0, 1, 2, 3] {
                 let matrix = |shape: [usize; 2], turn: bool, seed| {
@@ -231,7 +230,7 @@ const LAYERS: [[usize; 3]; 10] = [
     [2000, 9, 264],
 ];
 
-const FEW_LAYERS: [[usize; 3]; 4] = [[3, 1031, 40], [16, 24, 520], [33, 264, 72], [100, 130, 104]];
+const FEW_LAYERS: [[usize; 3]; 3] = [[3, 1031, 40], [16, 24, 520], [100, 130, 104]];
 
 /// Bias and activation in every tile of a layer, exact, and rounded once.
 fn wide_layers(at: &At) -> Check {

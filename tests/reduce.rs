@@ -55,7 +55,7 @@ fn large_in_slices(at: &At) -> Check {
         let dtypes = at.dtypes().into_iter().filter(|&dtype| op.takes(dtype));
         for dtype in dtypes.filter(|&dtype| op.method() != "prod" || !dtype.is_float()) {
             let all = [(1, &[150_001][..]), (2, &[20_011, 9]), (3, &[3, 66_000]), (4, &[40, 50, 70])];
-            let few = [(1, &[70_001][..]), (2, &[9011, 9]), (4, &[20, 50, 30])];
+            let few = [(1, &[70_001][..]), (4, &[20, 50, 30])];
             for &(seed, shape) in at.shapes(&all, &few) {
                 let Some(subject) = op.draw(shape, dtype, seed) else { continue };
                 let operand = &subject.operands[0];
@@ -238,7 +238,7 @@ fn places_of_ties_and_nan(at: &At) -> Check {
         (Reduce::ArgMax, f32::NEG_INFINITY, 2.0, f32::INFINITY),
         (Reduce::ArgMin, f32::INFINITY, -2.0, f32::NEG_INFINITY),
     ] {
-        for n in [1usize, 2, 31, 33, 1023, 1025, 100_000] {
+        for &n in at.shapes(&[1usize, 2, 31, 33, 1023, 1025, 100_000], &[33, 1025]) {
             for fill in [1.0, worst, past] {
                 let ties = Tensor::full([n], fill.into(), DType::F32, &at.device)?;
                 prop_assert_eq!(ties.clone().reduce(op, &[0])?.item::<i64>()?, 0);
@@ -335,7 +335,8 @@ fn nothing_and_scalars(at: &At) -> Check {
 
 /// The same bits every time: the order of additions is a fact of the shape.
 fn repeats(at: &At) -> Check {
-    let x = Tensor::normal([777, 1031], 0.0, 1.0, 9, DType::F32, &at.device)?;
+    let shape = at.shapes(&[[777, 1031]], &[[77, 1031]])[0];
+    let x = Tensor::normal(shape, 0.0, 1.0, 9, DType::F32, &at.device)?;
     for op in Reduce::ALL.into_iter().filter(|op| op.output(DType::F32).is_some()) {
         for axes in [&[][..], &[0], &[1]] {
             let first = x.clone().reduce(op, axes)?;

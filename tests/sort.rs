@@ -36,7 +36,7 @@ fn check(at: &At, values: &[Value], dtype: DType, descending: bool) -> Check {
 }
 
 fn lengths_around_tiles(at: &At) -> Check {
-    for n in LENGTHS {
+    for &n in at.shapes(&LENGTHS, &[9, 1024, 2049]) {
         for dtype in at.dtypes() {
             for (fill, descending) in [(Fill::Any, false), (Fill::Any, true), (Fill::Whole, true)] {
                 check(at, &fill.values(n, dtype, n as u64), dtype, descending)
@@ -49,7 +49,7 @@ fn lengths_around_tiles(at: &At) -> Check {
 
 /// All equal, sorted, in reverse, and sorted but for one.
 fn special_orders(at: &At) -> Check {
-    for n in [2usize, 9, 2048, 2049, 10_000] {
+    for &n in at.shapes(&[2usize, 9, 2048, 2049, 10_000], &[9, 2049]) {
         let float = |x: usize| Value::Float(x as f64);
         let mut nearly: Vec<Value> = (0..n).map(float).collect();
         nearly.swap(0, n - 1);
@@ -84,13 +84,14 @@ fn zeros_and_nan_keep_their_bits(at: &At) -> Check {
 
 /// Few, about a tile, and nearly all of one long row; equal values too.
 fn topk_of_long_rows(at: &At) -> Check {
-    let n = 100_003;
+    let n = at.shapes(&[100_003], &[5001])[0];
+    let counts = [0, 1, 2, 100, 1023, 1024, 1025, 2047, 2048, 2049, 5000, 70_000, n - 1, n];
     for (fill, dtype) in [(Fill::Any, DType::F32), (Fill::Whole, DType::BF16), (Fill::Any, DType::I64)] {
         let values = fill.values(n, dtype, 5);
         let x = upload(&values, &[n], dtype, &at.device)?;
         for largest in [false, true] {
             let order = sorted(&values, largest);
-            for k in [0, 1, 2, 100, 1023, 1024, 1025, 2047, 2048, 2049, 5000, 70_000, n - 1, n] {
+            for &k in at.shapes(&counts, &[0, 100, 2049, n]) {
                 poison(&at.device, &[k * dtype.size(), k * 8, n * 24])?;
                 let (got, positions) = x.clone().topk(k, 0, largest)?;
                 let want: Vec<Value> = order[..k].iter().map(|&i| Value::Int(i as i64)).collect();
@@ -104,9 +105,9 @@ fn topk_of_long_rows(at: &At) -> Check {
 
 /// Rows on any axis, of lengths that share a block and that take several, more than are sorted at once.
 fn many_rows_and_strided_axes(at: &At) -> Check {
-    for (shape, axis) in
-        [([3, 700, 9], 1), ([5, 3000, 2], 1), ([2, 3, 4099], 2), ([4, 3, 2500], 0), ([1500, 3000, 1], 1)]
-    {
+    let all =
+        [([3, 700, 9], 1), ([5, 3000, 2], 1), ([2, 3, 4099], 2), ([4, 3, 2500], 0), ([1500, 3000, 1], 1)];
+    for &(shape, axis) in at.shapes(&all, &all[..2]) {
         let numel: usize = shape.iter().product();
         let values = Fill::Whole.values(numel, DType::F32, 3);
         let x = upload(&values, &shape, DType::F32, &at.device)?;

@@ -285,7 +285,10 @@ fn every_way_is_right(at: &At) -> Check {
             }
             at.device.set_tuning(tuning.clone())?;
             let check = || large_product(at, size).and_then(|()| result_from_any_element(at, size));
-            check().and_then(|()| tf32(check)).map_err(|error| fail(format!("{error}\nunder {tuning}")))?;
+            let all = || check().and_then(|()| tf32(check));
+            let checks: &[&dyn Fn() -> Check] = &[&all, &|| large_product(at, size)];
+            let right = at.shapes(&checks[..1], &checks[1..]).iter().try_for_each(|check| check());
+            right.map_err(|error| fail(format!("{error}\nunder {tuning}")))?;
         }
     }
     Ok(())

@@ -109,7 +109,8 @@ sanitizer() {
 # Families of long trials, each of which is a process. Those of another family are one: it takes seconds until one has begun.
 apart='matmul|tuning|reduce|sort|norm|norm_backward|softmax|softmax_backward|cross_entropy|attention'
 
-# As many processes at a time as there are cores. Trials that want the card for themselves are left out.
+# Half as many processes at a time as there are cores: racecheck takes up to five of them, and 16 on 16 cores took more than twice
+# as long for each trial. Trials that want the card for themselves are left out.
 sanitize() {
     taut_test=$(program taut-test)
     sanitizer >/dev/null
@@ -125,7 +126,8 @@ sanitize() {
     {
         echo "$trials" | sed -E "/^cuda::($apart)::/d; $join" | sort -u
         echo "$trials" | sed -nE "/^cuda::($apart)::/p"
-    } | sed 's/.*/racecheck &\nmemcheck &/' | xargs -n 2 -P "$(getconf _NPROCESSORS_ONLN)" sh "$here/run.sh" sanitize-one
+    } | sed 's/.*/racecheck &\nmemcheck &/' |
+        xargs -n 2 -P "$((($(getconf _NPROCESSORS_ONLN) + 1) / 2))" sh "$here/run.sh" sanitize-one
 }
 
 # One tool over the trial of this name, or those whose names begin with it.

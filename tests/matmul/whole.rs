@@ -17,7 +17,7 @@ pub(super) fn large_products(at: &At) -> Check {
         [4000, 3000, 392],
         [8200, 1144, 392],
     ];
-    at.shapes(&all, &[[260, 392, 72], [257, 266, 72]]).iter().try_for_each(|&size| large_product(at, size))
+    at.shapes(&all, &[[257, 266, 72]]).iter().try_for_each(|&size| large_product(at, size))
 }
 
 /// Whole numbers from -4 to 4.
@@ -49,7 +49,7 @@ pub(super) fn few_tiles(at: &At) -> Check {
         [120, 4096, 4104],
         [500, 4000, 1032],
     ];
-    for &size in at.shapes(&all, &[[65, 136, 1032], [129, 130, 1100], [16, 264, 1032]]) {
+    for &size in at.shapes(&all, &[[65, 136, 1032]]) {
         large_product(at, size)?;
         result_from_any_element(at, size)?;
     }
@@ -68,7 +68,7 @@ pub(super) fn few_rows_along_n(at: &At) -> Check {
         [9, 5000, 520],
         [16, 264, 4104],
     ];
-    for &[m, n, k] in at.shapes(&all, &[[1, 1032, 130], [5, 264, 1030], [9, 520, 72], [16, 264, 520]]) {
+    for &[m, n, k] in at.shapes(&all, &[[5, 264, 1030], [16, 264, 520]]) {
         large_product(at, [m, n, k])?;
         result_from_any_element(at, [m, n, k])?;
         let (a, b) = (whole_numbers(at, &[3, m, k], 1)?, whole_numbers(at, &[3, k, n], 2)?);
@@ -97,7 +97,7 @@ pub(crate) fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
     let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
     let (a, b, c, bias) = (whole(&[m, k], 1)?, whole(&[k, n], 2)?, whole(&[m, n], 3)?, whole(&[n], 4)?);
     let sums = a.clone().matmul(&b)?;
-    for dtype in [DType::F16, DType::BF16] {
+    for &dtype in at.shapes(&[DType::F16, DType::BF16], &[DType::BF16]) {
         let half = |x: &Tensor| x.clone().cast(dtype);
         let turned = |x: &Tensor| half(x)?.t()?.contiguous()?.t();
         for (a, b) in [
@@ -135,7 +135,7 @@ pub(crate) fn large_product(at: &At, [m, n, k]: [usize; 3]) -> Check {
 pub(super) fn products_of_odd_rows(at: &At) -> Check {
     let whole = |shape: &[usize], seed| whole_numbers(at, shape, seed);
     let all = [[1001, 1111, 1237], [1024, 1111, 1240], [1001, 1112, 1240], [1000, 1112, 1237]];
-    for &[m, n, k] in at.shapes(&all, &[[257, 131, 69], [264, 131, 72]]) {
+    for &[m, n, k] in at.shapes(&all, &[[257, 131, 69]]) {
         let (a, b, bias) = (whole(&[m, k], 1)?, whole(&[k, n], 2)?, whole(&[n], 3)?);
         let (many_a, many_b) = (whole(&[3, m, k], 4)?, whole(&[3, k, n], 5)?);
         let common = |a: Tensor| a.reshape([1, m, k])?.broadcast_to([3, m, k]);
@@ -171,15 +171,14 @@ pub(super) fn products_of_odd_rows(at: &At) -> Check {
 /// and activation, onto what is there in 16 bits and in f32, as a gradient, in batches, and in parts of a long `k`.
 pub(super) fn results_on_no_pack(at: &At) -> Check {
     let all = [[641, 1111, 136], [193, 1106, 72], [130, 257, 264], [70, 65, 4104], [257, 264, 72]];
-    let few = [[193, 210, 72], [130, 257, 72], [70, 65, 1032]];
-    at.shapes(&all, &few).iter().try_for_each(|&size| result_from_any_element(at, size))
+    at.shapes(&all, &[[130, 257, 72]]).iter().try_for_each(|&size| result_from_any_element(at, size))
 }
 
 /// The same of large tiles, of which each block has several: of one step, of two, and of so many that what results join comes
 /// by way of stages.
 pub(super) fn large_results(at: &At) -> Check {
     let all = [64, 72, 136, 328].map(|k| [4104, 4072, k]);
-    at.shapes(&all, &[[264, 520, 136]]).iter().try_for_each(|&size| result_from_any_element(at, size))
+    at.shapes(&all, &[[264, 520, 72]]).iter().try_for_each(|&size| result_from_any_element(at, size))
 }
 
 pub(crate) fn result_from_any_element(at: &At, [m, n, k]: [usize; 3]) -> Check {
@@ -188,10 +187,11 @@ pub(crate) fn result_from_any_element(at: &At, [m, n, k]: [usize; 3]) -> Check {
     let (many_a, many_w) = (whole(&[3, m, k], 4)?, whole(&[3, n, k], 5)?);
     let sums = a.clone().matmul(&w.clone().t()?)?;
     let many = many_a.clone().matmul(&many_w.clone().t()?)?;
-    for (dtype, lead) in [(DType::F16, 0), (DType::F16, 1), (DType::BF16, 3)] {
+    let all = [(DType::F16, 0), (DType::F16, 1), (DType::BF16, 3)];
+    for &(dtype, lead) in at.shapes(&all, &all[1..2]) {
         let half = |x: &Tensor| x.clone().cast(dtype);
         let (x, weight) = (half(&a)?, half(&w)?);
-        for activation in [0.0, 0.5, 1.5].map(|slope| match slope {
+        for activation in at.shapes(&[0.0, 0.5, 1.5], &[0.5]).iter().map(|&slope| match slope {
             0.0 => Activation::Relu,
             _ => Activation::LeakyRelu { slope },
         }) {
@@ -232,9 +232,9 @@ pub(crate) fn result_from_any_element(at: &At, [m, n, k]: [usize; 3]) -> Check {
 /// Vectors, and a few rows by one, as long as many blocks take, on packs and off them: whole numbers, whose sums are exact in
 /// whatever order.
 pub(crate) fn long_dots(at: &At) -> Check {
-    for n in [1, 40, 2049, 65_536, 300_007] {
+    for &n in at.shapes(&[1, 40, 2049, 65_536, 300_007], &[40, 65_536]) {
         for dtype in [DType::F16, DType::BF16, DType::F32] {
-            for start in [0, 8, 1] {
+            for &start in at.shapes(&[0, 8, 1], &[0, 1]) {
                 let numbers = |rows: usize, period: usize| -> Result<(Tensor, Vec<f64>)> {
                     let x: Vec<f32> =
                         (0..rows * (n + start)).map(|i| (i % period) as f32 - (period / 2) as f32).collect();
