@@ -130,6 +130,13 @@ template <typename T, u32 kLength> struct Line {
     }
 };
 
+// Packs of a row that a thread reads at a time.
+#if __CUDA_ARCH__ >= 1000
+template <typename T> constexpr u32 kDeep = kIsHalf<T> ? 2 : 4;  // the same code takes some registers more
+#else
+template <typename T> constexpr u32 kDeep = 4;
+#endif
+
 // What there is in a row, which is read once, and its label. That one's element is asked for when the first units are here
 // and the next ones on their way: before them, a row would wait for both, one after the other.
 template <u32 kTaken, typename T, u32 kLen, typename Team, typename See>
@@ -211,7 +218,8 @@ cross_entropy_rows(const T* in, T* out, const Labels labels, const __grid_consta
         total = Cut::run(line, team, units);
     } else {
         // Rows that share a block have not the registers for more.
-        constexpr u32 kTaken = Cut::kMost < kThreads ? (Cut::kUnits + 1) / 2 : Cut::kLen > 1 && !Cut::kHold ? 4 : Cut::kUnits;
+        constexpr u32 kAll = Cut::kLen > 1 && !Cut::kHold ? kDeep<T> : Cut::kUnits;
+        constexpr u32 kTaken = Cut::kMost < kThreads ? (Cut::kUnits + 1) / 2 : kAll;
         total = look<kTaken>(line, team, units, see);
     }
     if (units > 0 && team.lane() == 0) labels.losses[row] = line.loss(total);
