@@ -28,7 +28,10 @@ struct Sums {
     using Stat = Found;
     static __device__ Found empty() { return {Peaks::empty(), 0.0f}; }
     static __device__ Found join(Found a, Found b) { return {Peaks::join(a.peak, b.peak), a.sum + b.sum}; }
+};
 
+// The same, of rows that are not finished: what joins takes registers more.
+struct SumsAtOnce : Sums {
     // The exponentials are brought to the largest of all once.
     template <typename Team> static __device__ __forceinline__ Found join_all(const Team& team, Found own) {
         const f32 max = team.max(own.peak.max);
@@ -179,7 +182,7 @@ __device__ __forceinline__ Found look(Line<T, kLen>& line, const Team& team, u64
             }
         }
     }
-    return team.template join<Sums>(found);
+    return team.template join<SumsAtOnce>(found);
 }
 
 // With kGrad it writes out, which without is null.
