@@ -22,22 +22,22 @@ constexpr u32 kColumnBlocks = 2;  // the same code takes some registers more
 constexpr u32 kColumnBlocks = 3;
 #endif
 
-// `n` rows of the columns of a thread, of which the block has `begin` to `end`.
-template <typename Line, typename Stat> __device__ __forceinline__
+// Rows `begin` to `end` of the columns of a block, of which kSide threads side by side have a pack each.
+template <u32 kSide, typename Line, typename Stat> __device__ __forceinline__
 void find_columns(const Line& line, u64 begin, u64 end, Stat (&own)[Line::kLen]) {
-    constexpr u32 kDeep = Line::kDeep;
+    constexpr u32 kDeep = Line::kDeep, kApart = kThreads / kSide;
     #pragma unroll
     for (Stat& stat : own) stat = Line::Op::empty();
-    u64 row = begin + threadIdx.x / kColumnSide;
+    u64 row = begin + threadIdx.x / kSide;
     #pragma unroll 1
-    for (; row + (kDeep - 1) * kSharing < end; row += kDeep * kSharing) {
+    for (; row + (kDeep - 1) * kApart < end; row += kDeep * kApart) {
         typename Line::Raw raw[kDeep];
         #pragma unroll
-        for (u32 j = 0; j < kDeep; ++j) raw[j] = line.load(row + j * kSharing);
+        for (u32 j = 0; j < kDeep; ++j) raw[j] = line.load(row + j * kApart);
         line.find(raw, own);
     }
     #pragma unroll 1
-    for (; row < end; row += kSharing) {
+    for (; row < end; row += kApart) {
         const typename Line::Raw raw[1] = {line.load(row)};
         line.find(raw, own);
     }
@@ -97,7 +97,7 @@ template <typename Line> __device__ __forceinline__ void run_columns(const Line&
     const u64 share = (n + (1 << side) - 1) >> side, begin = (blockIdx.x & ((1 << side) - 1)) * share;
     u64 end = begin + share < n ? begin + share : n;
     if (!is_there || begin > n) end = 0;
-    find_columns(line, begin, end, own);
+    find_columns<kColumnSide>(line, begin, end, own);
     join_columns<typename Line::Op>(own, side);
     decltype(line.prescribe(own[0])) by[Line::kLen];
     #pragma unroll

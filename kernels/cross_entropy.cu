@@ -28,7 +28,10 @@ struct Sums {
     using Stat = Found;
     static __device__ Found empty() { return {Peaks::empty(), 0.0f}; }
     static __device__ Found join(Found a, Found b) { return {Peaks::join(a.peak, b.peak), a.sum + b.sum}; }
+};
 
+// The same, of rows that are not finished: what joins takes registers more.
+struct SumsAtOnce : Sums {
     // The exponentials are brought to the largest of all once.
     template <typename Team> static __device__ __forceinline__ Found join_all(const Team& team, Found own) {
         const f32 max = team.max(own.peak.max);
@@ -130,6 +133,13 @@ template <typename T, u32 kLength> struct Line {
     }
 };
 
+// Packs of a row that a thread reads at a time.
+#if __CUDA_ARCH__ >= 1000
+template <typename T> constexpr u32 kDeep = kIsHalf<T> ? 2 : 4;  // the same code takes some registers more
+#else
+template <typename T> constexpr u32 kDeep = 4;
+#endif
+
 // What there is in a row, which is read once, and its label. That one's element is asked for when the first units are here
 // and the next ones on their way: before them, a row would wait for both, one after the other.
 template <u32 kTaken, typename T, u32 kLen, typename Team, typename See>
@@ -172,7 +182,7 @@ __device__ __forceinline__ Found look(Line<T, kLen>& line, const Team& team, u64
             }
         }
     }
-    return team.template join<Sums>(found);
+    return team.template join<SumsAtOnce>(found);
 }
 
 // With kGrad it writes out, which without is null.
@@ -211,7 +221,8 @@ cross_entropy_rows(const T* in, T* out, const Labels labels, const __grid_consta
         total = Cut::run(line, team, units);
     } else {
         // Rows that share a block have not the registers for more.
-        constexpr u32 kTaken = Cut::kMost < kThreads ? (Cut::kUnits + 1) / 2 : Cut::kLen > 1 && !Cut::kHold ? 4 : Cut::kUnits;
+        constexpr u32 kAll = Cut::kLen > 1 && !Cut::kHold ? kDeep<T> : Cut::kUnits;
+        constexpr u32 kTaken = Cut::kMost < kThreads ? (Cut::kUnits + 1) / 2 : kAll;
         total = look<kTaken>(line, team, units, see);
     }
     if (units > 0 && team.lane() == 0) labels.losses[row] = line.loss(total);

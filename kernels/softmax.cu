@@ -2,7 +2,8 @@
 //
 // Launch     Group: x: kThreads / side rows a block of kThreads threads. Block: x: a row a block of up to kMostThreads.
 //            Columns: x: side neighbouring rows a block. Static shared memory of a Stat for each warp or thread. columns:
-//            x: kColumnSide packs of columns for each 2^side blocks, a cluster, of kThreads threads.
+//            x: kColumnSide packs of columns for each 2^side blocks, a cluster, of kThreads threads. find, join and
+//            finish: as slabs.cuh.
 // Requires   side: as in block.cuh. If the Cut holds, a row is at most kUnits units a thread. With kLen > 1 in and out are
 //            contiguous along rows and 16-byte aligned at every row; mask is too, by kLen bytes, or is broadcast there.
 //            Hold::Shared: scale above 0. columns: all columns in packs, 16-byte aligned in every row.
@@ -10,7 +11,7 @@
 // Numerics   f32; shifted by the largest, so that nothing overflows; one rounding on store. exp has 2 ulp + 2 |x - max|
 //            of them, and gives 0 below 2^-126. A row with NaN or +inf is NaN; one of nothing but -inf is `nothing`.
 // Bound by   memory: n * 2 * sizeof(T) bytes; where none are held, rows are read again, from L2 where they fit.
-#include "columns.cuh"
+#include "slabs.cuh"
 #include "softmax.cuh"
 #include "stay.cuh"
 
@@ -200,6 +201,25 @@ softmax_columns(const T* in, T* out, const __grid_constant__ Rows<2> rows, f32 s
     const auto place = rows.at(pack);
     const ColumnsLine<Kind, T> line{in + place.of[0], out + place.of[1], rows.step[0], rows.step[1], scale, nothing};
     run_columns(line, rows.units, pack < rows.walk.numel, side);
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads, kColumnBlocks)
+softmax_find(const T* in, Peak* partials, const __grid_constant__ Rows<2> rows, f32 scale) {
+    follow();
+    const u64 pack = u64(blockIdx.x) * kWarp + threadIdx.x % kWarp;
+    const ColumnsLine<Plain, T> line{in + rows.at(pack).of[0], nullptr, rows.step[0], 0, scale, 0.0f};
+    find_slice(line, rows.units, pack, rows.walk.numel, partials);
+}
+
+template <typename Kind, typename T>
+__global__ void __launch_bounds__(kThreads, kColumnBlocks + 1)
+softmax_finish(const T* in, T* out, const Peak* totals, const __grid_constant__ Rows<2> rows, f32 scale, f32 nothing) {
+    follow();
+    const u64 pack = u64(blockIdx.x) * kWarp + threadIdx.x % kWarp;
+    const auto place = rows.at(pack);
+    const ColumnsLine<Kind, T> line{in + place.of[0], out + place.of[1], rows.step[0], rows.step[1], scale, nothing};
+    finish_slab(line, rows.units, pack, rows.walk.numel, totals);
 }
 
 // A share of a row of blocks that stay, where scale is above 0: the largest element is found before any is scaled.

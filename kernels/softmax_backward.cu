@@ -1,12 +1,12 @@
 // softmax_backward.cu: backward of softmax and of its logarithm, over rows: from the gradient of the output and the output.
 //
-// Launch     as softmax.cu. stay: as norm.cu.
+// Launch     as softmax.cu. stay: as norm.cu. find, join and finish: as slabs.cuh.
 // Requires   as softmax.cu, of grad, output and out. stay: as norm.cu.
 // Aliasing   grad == out or output == out with the same layout is the op in place; otherwise nothing overlaps out.
 // Numerics   f32; one rounding on store. Plain: where the output is 0, so is the result, and the gradient plays no part;
 //            NaN elsewhere in a row makes all else of it NaN. Log: e^output as in softmax.cu.
 // Bound by   memory: n * 3 * sizeof(T) bytes; where none are held, rows are read again, from L2 where they fit.
-#include "columns.cuh"
+#include "slabs.cuh"
 #include "softmax.cuh"
 #include "stay.cuh"
 
@@ -166,4 +166,27 @@ softmax_backward_columns(const T* grad, const T* output, T* out, const __grid_co
                                     rows.step[0],       rows.step[1],         rows.step[2],
                                     scale};
     run_columns(line, rows.units, pack < rows.walk.numel, side);
+}
+
+template <typename Kind, typename T>
+__global__ void __launch_bounds__(kThreads, kColumnBlocks)
+softmax_backward_find(const T* grad, const T* output, Sum* partials, const __grid_constant__ Rows<3> rows) {
+    follow();
+    const u64 pack = u64(blockIdx.x) * kWarp + threadIdx.x % kWarp;
+    const auto place = rows.at(pack);
+    const ColumnsLine<Kind, T> line{grad + place.of[0], output + place.of[1], nullptr, rows.step[0], rows.step[1], 0, 0.0f};
+    find_slice(line, rows.units, pack, rows.walk.numel, partials);
+}
+
+template <typename Kind, typename T>
+__global__ void __launch_bounds__(kThreads, kColumnBlocks)
+softmax_backward_finish(const T* grad, const T* output, T* out, const Sum* totals, const __grid_constant__ Rows<3> rows,
+                        f32 scale) {
+    follow();
+    const u64 pack = u64(blockIdx.x) * kWarp + threadIdx.x % kWarp;
+    const auto place = rows.at(pack);
+    const ColumnsLine<Kind, T> line{grad + place.of[0], output + place.of[1], out + place.of[2],
+                                    rows.step[0],       rows.step[1],         rows.step[2],
+                                    scale};
+    finish_slab(line, rows.units, pack, rows.walk.numel, totals);
 }

@@ -12,6 +12,12 @@
 
 // Elements that a lane looks at together. As many as a warp has lanes: those of one lane are looked at by all of them.
 constexpr u32 kEach = kWarp;
+// Blocks of a multiprocessor, where what the compiler takes by itself is too little.
+#if __CUDA_ARCH__ >= 1000
+constexpr u32 kFewBlocks = 3;
+#else
+constexpr u32 kFewBlocks = 0;
+#endif
 
 // A pair of key and position; of equal keys the lower position is first.
 template <typename K> struct Entry {
@@ -90,7 +96,7 @@ template <typename T> struct Part {
 };
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kFewBlocks)
 sort_few(const __grid_constant__ Sort sort, const __grid_constant__ Walk<3> rows, u32 parts) {
     follow();
     using K = typename Part<T>::K;

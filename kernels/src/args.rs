@@ -63,6 +63,9 @@ pub const WARP: u32 = 32;
 /// Neighbouring packs of columns that a block of `columns.cuh` takes: 128 bytes of each row.
 pub const COLUMN_SIDE: u32 = 8;
 
+/// Rows that a thread of `slabs.cuh` finishes.
+pub const SLAB_ROWS: u32 = 8;
+
 /// Elements of a line that a thread of `scan_chain` takes.
 pub const CHAIN_ROWS: u32 = 16;
 
@@ -131,6 +134,7 @@ pub const FACTS: &[(&str, u32)] = &[
     ("kRounds", ROUNDS as u32),
     ("kColumnSide", COLUMN_SIDE),
     ("kChainRows", CHAIN_ROWS),
+    ("kSlabRows", SLAB_ROWS),
     ("kStayBlocks", STAY_BLOCKS as u32),
     ("kStayStat", STAY_STAT as u32),
     ("kStayThreads", STAY_THREADS as u32),

@@ -3,7 +3,7 @@
 use crate::{
     args::{FUSED_LEN, LIST_THREADS},
     kernel::Kernel,
-    variant::{Access, Across, Major, PackedPart, ReducePart, RowPart, ScanPart, Tile},
+    variant::{Access, Across, Major, PackedPart, ReducePart, RowPart, ScanPart, SlabPart, Tile},
 };
 use taut_core::{DType, Multi, Scan};
 
@@ -120,6 +120,14 @@ impl Kernel {
             }
             Kernel::NormStay(op, dtype, teams) => {
                 format!("norm_stay<{}, {dtype}, Stay<{teams}>>", op.kind())
+            }
+            Kernel::SoftmaxSlabs(_, _, SlabPart::Join, backward) => {
+                format!("join_slices<{}>", if backward { "Sums" } else { "Peaks" })
+            }
+            Kernel::SoftmaxSlabs(_, dtype, SlabPart::Find, false) => format!("softmax_find<{dtype}>"),
+            Kernel::SoftmaxSlabs(op, dtype, part, backward) => {
+                let family = if backward { "softmax_backward" } else { "softmax" };
+                format!("{family}_{}<{}, {dtype}>", format!("{part:?}").to_lowercase(), op.functor())
             }
             Kernel::SoftmaxStay(op, dtype, teams) => {
                 format!("softmax_stay<{}, {dtype}, Stay<{teams}>>", op.functor())

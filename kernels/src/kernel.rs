@@ -11,7 +11,7 @@ mod code;
 
 use crate::variant::{
     Access, Across, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, ScatterPart,
-    Strip, Thin, Tile, Update, Weight,
+    SlabPart, Strip, Thin, Tile, Update, Weight,
 };
 use taut_core::{Binary, DType, Multi, Norm, Predicate, Random, Reduce, Scan, Softmax, Unary};
 
@@ -95,6 +95,8 @@ pub enum Kernel {
     Softmax(Softmax, DType, RowPart, bool),
     /// The same, of [`Softmax::Plain`] and [`Softmax::Log`] and long rows of packs: by blocks that stay, of so many teams.
     SoftmaxStay(Softmax, DType, usize),
+    /// The same, of those and long columns of packs, with or without `backward`: in three launches.
+    SoftmaxSlabs(Softmax, DType, SlabPart, bool),
     /// `norm.cu`: in packs, or one element at a time.
     Norm(Norm, DType, RowPart, bool),
     /// `norm.cu`, of long rows of packs: by blocks that stay, of so many teams.
@@ -181,9 +183,11 @@ impl Kernel {
             Kernel::Places(..) => "places.cu",
             Kernel::Scatter(..) => "scatter.cu",
             Kernel::ScatterLists(..) => "scatter_lists.cu",
-            Kernel::Softmax(..) | Kernel::SoftmaxStay(..) => "softmax.cu",
+            Kernel::Softmax(..) | Kernel::SoftmaxStay(..) | Kernel::SoftmaxSlabs(.., false) => "softmax.cu",
             Kernel::Norm(..) | Kernel::NormStay(..) => "norm.cu",
-            Kernel::SoftmaxBackward(..) | Kernel::SoftmaxBackwardStay(..) => "softmax_backward.cu",
+            Kernel::SoftmaxBackward(..)
+            | Kernel::SoftmaxBackwardStay(..)
+            | Kernel::SoftmaxSlabs(.., true) => "softmax_backward.cu",
             Kernel::NormBackward(..) | Kernel::NormBackwardStay(..) => "norm_backward.cu",
             Kernel::CrossEntropy(..) => "cross_entropy.cu",
             Kernel::NormWeightRows(..)

@@ -12,7 +12,7 @@ pub use expression::{pack_len, reduce_pack_len, scan_pack_len};
 pub use kernel::Kernel;
 pub use variant::{
     Access, Across, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart, ScatterPart,
-    Strip, Thin, Tile, Update, WIDTHS, Weight,
+    SlabPart, Strip, Thin, Tile, Update, WIDTHS, Weight,
 };
 
 /// One compiled source file for one architecture.

@@ -232,6 +232,17 @@ impl RowPart {
     }
 }
 
+/// The launches of `slabs.cuh`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SlabPart {
+    /// What there is in slices of columns.
+    Find,
+    /// What there is in columns.
+    Join,
+    /// What becomes of their elements.
+    Finish,
+}
+
 /// How a scan walks its axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScanPart {

@@ -6,7 +6,7 @@ use crate::{
     expression::pack_len,
     variant::{
         Access, Across, Capacity, Copies, Major, Moved, PackedPart, ReducePart, RowPart, ScanPart,
-        ScatterPart, Strip, Thin, Tile, Update, WIDTHS, Weight,
+        ScatterPart, SlabPart, Strip, Thin, Tile, Update, WIDTHS, Weight,
     },
 };
 use taut_core::{Binary, DType, Kept, Multi, Norm, Predicate, Random, Reduce, Scan, Softmax, Unary};
@@ -147,7 +147,10 @@ impl Kernel {
             for op in [Softmax::Plain, Softmax::Log] {
                 all.push(Kernel::Softmax(op, dtype, RowPart::PackedColumns, true));
                 all.push(Kernel::SoftmaxBackward(op, dtype, RowPart::PackedColumns, true));
+                all.extend([false, true].map(|way| Kernel::SoftmaxSlabs(op, dtype, SlabPart::Finish, way)));
+                all.push(Kernel::SoftmaxSlabs(op, dtype, SlabPart::Find, true));
             }
+            all.push(Kernel::SoftmaxSlabs(Softmax::Plain, dtype, SlabPart::Find, false));
             for teams in 1..=STAY_TEAMS {
                 let norm = [Norm::Layer, Norm::Rms, Norm::L2];
                 all.extend(norm.map(|op| Kernel::NormStay(op, dtype, teams)));
@@ -170,6 +173,9 @@ impl Kernel {
             all.extend(PackedPart::ALL.map(|part| Kernel::Packed(dtype, part)));
         }
         all.extend([Kernel::RandomWords, Kernel::SortPositions]);
+        all.extend(
+            [false, true].map(|way| Kernel::SoftmaxSlabs(Softmax::Plain, DType::F32, SlabPart::Join, way)),
+        );
         all.extend([4, 8].into_iter().flat_map(|bytes| [Kernel::SortPairs(bytes), Kernel::SortMerge(bytes)]));
         all.extend([1, 2, 4, 8, 16].map(Kernel::Gather));
         all.extend(

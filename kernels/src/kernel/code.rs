@@ -109,6 +109,9 @@ impl Kernel {
             Kernel::NormStay(op, dtype, teams) => [48, op as usize, dtype as usize, teams],
             Kernel::NormBackwardStay(op, dtype, teams) => [49, op as usize, dtype as usize, teams],
             Kernel::SoftmaxBackwardStay(op, dtype, teams) => [50, op as usize, dtype as usize, teams],
+            Kernel::SoftmaxSlabs(op, dtype, part, backward) => {
+                [55, op as usize * 2 + backward as usize, dtype as usize, part as usize]
+            }
             Kernel::SoftmaxStay(op, dtype, teams) => [51, op as usize, dtype as usize, teams],
             Kernel::NormWeightJoin(dtype) => [34, 0, dtype as usize, 0],
             Kernel::Scan(op, dtype, part) => [19, op as usize, dtype as usize, part as usize],

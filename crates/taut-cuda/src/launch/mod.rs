@@ -24,6 +24,7 @@ mod rows;
 pub mod scan;
 pub mod scatter;
 pub mod select;
+mod slabs;
 pub mod softmax;
 pub mod softmax_backward;
 pub mod sort;

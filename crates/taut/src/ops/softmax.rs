@@ -2,7 +2,7 @@
 
 use crate::{
     Tensor, cpu,
-    device::DeviceKind,
+    device::{DeviceKind, SpecRef},
     grad::{Kept, Tape},
     tensor::{View, ViewMut},
 };
@@ -141,14 +141,23 @@ fn eval(
     mask: Option<View<'_>>,
     dst: ViewMut<'_>,
 ) -> Result<()> {
-    match dst.storage.device().kind() {
+    let device = dst.storage.device().clone();
+    let source = src.as_ref().map_or(dst.layout, |src| src.layout);
+    let bytes = match device.spec_ref() {
+        SpecRef::Cpu => 0,
+        SpecRef::Cuda(card) => {
+            launch::softmax::workspace_bytes(op, axis, source, dst.layout, dst.dtype, card)
+        }
+    };
+    let workspace = device.workspace(bytes, "softmax")?;
+    match device.kind() {
         DeviceKind::Cpu => cpu::softmax::softmax(op, axis, scaling, src, mask, dst),
         DeviceKind::Cuda { gpu, .. } => {
             let target = dst.operand()?;
             let source = src.map_or(Ok(target), |src| src.operand())?;
             let mask = mask.map(|mask| mask.operand()).transpose()?;
             let stream = gpu.stream(dst.storage.writer())?;
-            launch::softmax::softmax(&stream, op, axis, scaling, source, mask, target)
+            launch::softmax::softmax(&stream, op, axis, scaling, source, mask, target, &workspace)
         }
         DeviceKind::Plan(_) => Ok(()),
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     Tensor, cpu,
-    device::DeviceKind,
+    device::{DeviceKind, SpecRef},
     grad::refuse,
     tensor::{View, ViewMut},
 };
@@ -95,14 +95,21 @@ fn eval(
     output: View<'_>,
     dst: ViewMut<'_>,
 ) -> Result<()> {
-    match dst.storage.device().kind() {
+    let device = dst.storage.device().clone();
+    let layouts = [grad.as_ref().map_or(dst.layout, |grad| grad.layout), output.layout, dst.layout];
+    let bytes = match device.spec_ref() {
+        SpecRef::Cpu => 0,
+        SpecRef::Cuda(card) => launch::softmax_backward::workspace_bytes(axis, layouts, dst.dtype, card),
+    };
+    let workspace = device.workspace(bytes, "softmax_backward")?;
+    match device.kind() {
         DeviceKind::Cpu => cpu::softmax_backward::softmax_backward(op, axis, scale, grad, output, dst),
         DeviceKind::Cuda { gpu, .. } => {
             let target = dst.operand()?;
             let grad = grad.map_or(Ok(target), |grad| grad.operand())?;
             let outer = launch::softmax_backward::Outer { grad, output: output.operand()? };
             let stream = gpu.stream(dst.storage.writer())?;
-            launch::softmax_backward::softmax_backward(&stream, op, axis, scale, outer, target)
+            launch::softmax_backward::softmax_backward(&stream, op, axis, scale, outer, target, &workspace)
         }
         DeviceKind::Plan(_) => Ok(()),
     }
