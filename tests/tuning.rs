@@ -166,8 +166,8 @@ fn what_is_picked_is_chosen(at: &At) -> Check {
     })
 }
 
-/// Products of the sorts that have many ways: few tiles, a tail, few rows, rows on no packs, a batch, f32, as tf32 along `k` and
-/// brought there; and one by a vector.
+/// Products of the sorts that have many ways: few tiles, a round of them, few rows, rows on no packs, a batch, f32, as tf32 along
+/// `k` and brought there; and one by a vector.
 const PRODUCTS: [(usize, [usize; 3], DType, Precision); 9] = [
     (1, [128, 2112, 7168], DType::F16, Precision::Exact),
     (1, [2048, 2112, 4096], DType::BF16, Precision::Exact),
@@ -255,6 +255,8 @@ fn every_way_is_right(at: &At) -> Check {
         // Strips of 80 columns, and of few tiles that are cut for a second pass.
         [16, 10_008, 4104],
         [60, 768, 24_584],
+        // Three blocks to a multiprocessor.
+        [1144, 2808, 392],
     ];
     for &size in at.shapes(&all, &[[72, 136, 328]]) {
         let mut problems = Vec::new();

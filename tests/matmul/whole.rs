@@ -7,11 +7,12 @@ use taut_tests::{At, Check, Value, poison, same, same_tensors};
 /// Products and gradients that fill the card with the largest tiles and end beside them, in 16 bits: of whole numbers, which f32
 /// has no error for, so that the products of f32 are the reference.
 pub(super) fn large_products(at: &At) -> Check {
-    // Tiles that fill a card of 132 multiprocessors nearly four times, and once with a rest that is split along k; and results
-    // whose rows begin on no pack, or within a word. Of few steps each warpgroup has a tile of its own.
+    // Tiles that fill a card of 132 multiprocessors nearly four times, nearly once, and with a rest that is split along k; and
+    // results whose rows begin on no pack, or within a word. Of few steps each warpgroup has a tile of its own.
     let all = [
         [4000, 4072, 4088],
         [2048, 2112, 4096],
+        [8192, 2112, 4096],
         [4001, 4071, 1032],
         [4001, 4074, 1032],
         [4000, 3000, 392],

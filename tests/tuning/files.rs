@@ -44,9 +44,9 @@ pub(super) fn damage_is_refused(at: &At) -> Check {
     })?;
 
     let card = Card::h200();
-    let asked = Asked::new(1, [2048, 2112, 7168], [false, true], 0, [DType::F16; 2])?;
+    let asked = Asked::new(1, [8192, 2112, 7168], [false, true], 0, [DType::F16; 2])?;
     let text = table(&[(asked, 0)], &card).to_string();
-    let entry = "f16 f16, 1, 2048 x 2112 x 7168, k k: MatmulWgmma(F16, [K, K], Broad), 1 1, 1536 3\n";
+    let entry = "f16 f16, 1, 8192 x 2112 x 7168, k k: MatmulWgmma(F16, [K, K], Broad), 1 1, 7680 3\n";
     prop_assert!(text.ends_with(entry), "{}", text);
     for (from, to, line) in [
         ("tuning 2", "tuning 3", 1),
@@ -59,13 +59,13 @@ pub(super) fn damage_is_refused(at: &At) -> Check {
         (entry, &format!("{entry}{entry}"), 11),
         ("k k", "k j", 10),
         ("f16 f16", "f16 f17", 10),
-        ("2048 x 2112 x 7168", "2048 x 2112", 10),
-        ("2048", "18446744073709551616", 10),
+        ("8192 x 2112 x 7168", "8192 x 2112", 10),
+        ("8192", "18446744073709551616", 10),
         ("Broad", "Broader", 10),
         ("MatmulWgmma(F16, [K, K], Broad)", "Arange(F16)", 10),
-        ("1536 3", "1536", 10),
-        ("1536 3", "1536 3, 1", 10),
-        ("1 1, 1536", "1, 1536", 10),
+        ("7680 3", "7680", 10),
+        ("7680 3", "7680 3, 1", 10),
+        ("1 1, 7680", "1, 7680", 10),
         (": Matmul", " Matmul", 10),
     ] {
         let message = message_of(Tuning::parse(&text.replacen(from, to, 1)))?;
