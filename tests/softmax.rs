@@ -11,6 +11,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("softmax::rows_of_any_length", rows_of_any_length);
     suite.real("softmax::masked_rows_of_any_length", masked_rows_of_any_length);
     suite.real("softmax::packs_of_columns", packs_of_columns);
+    suite.real("softmax::columns_beyond_the_cache", columns_beyond_the_cache);
     suite.real("softmax::many_rows", many_rows);
     suite.real("softmax::many_long_rows", many_long_rows);
     suite.real("softmax::ends_of_the_range", ends_of_the_range);
@@ -112,6 +113,40 @@ fn packs_of_columns(at: &At) -> Check {
                 let wide = Tensor::cat(&[&beside, &x, &beside], 2)?;
                 within(&wide.slice(2, 8..8 + width)?.softmax(1)?, &want)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Columns that a card's cache does not hold, and their gradients, beside those of rows; out of place and in place.
+fn columns_beyond_the_cache(at: &At) -> Check {
+    if !at.device.is_cuda() {
+        return Ok(());
+    }
+    for (dtype, apart) in
+        [(DType::F16, [1e-6, 0.008]), (DType::BF16, [8e-6, 0.07]), (DType::F32, [2e-8, 1e-5])]
+    {
+        let new = |seed| Tensor::normal([65_603, 264], 0.0, 1.0, seed, dtype, &at.device);
+        let (x, grad) = (new(1)?, new(2)?);
+        let turned = |x: &Tensor| x.clone().t()?.contiguous();
+        for (log, apart) in [false, true].into_iter().zip(apart) {
+            let op = |x: Tensor, axis| if log { x.log_softmax(axis) } else { x.softmax(axis) };
+            let back = |grad: Tensor, axis, y: &Tensor| match log {
+                true => grad.log_softmax_backward(axis, y),
+                false => grad.softmax_backward(axis, y, 1.0),
+            };
+            let y = op(x.clone(), 0)?;
+            let of_rows = op(turned(&x)?, 1)?;
+            let gradient = back(grad.clone(), 0, &y)?;
+            let gradient_of_rows = back(turned(&grad)?, 1, &turned(&y)?)?;
+            for (a, b, apart) in [(&y, of_rows, apart), (&gradient, gradient_of_rows, 8.0 * apart)] {
+                let far =
+                    a.clone().cast(DType::F32)?.sub(&turned(&b)?.cast(DType::F32)?)?.abs()?.max(&[0, 1])?;
+                let far = far.to_vec::<f32>()?[0];
+                prop_assert!(far <= apart, "{dtype}, log {log}: {far}");
+            }
+            same_tensors(&op(x.copy()?, 0)?, &y)?;
+            same_tensors(&back(grad.copy()?, 0, &y)?, &gradient)?;
         }
     }
     Ok(())

@@ -64,8 +64,7 @@ pub fn softmax(
     op: Softmax,
     axis: usize,
     scaling: Scaling,
-    src: Operand<'_>,
-    mask: Option<Operand<'_>>,
+    (src, mask): (Operand<'_>, Option<Operand<'_>>),
     dst: Operand<'_>,
     workspace: &Block,
 ) -> Result<()> {

@@ -157,7 +157,7 @@ fn eval(
             let source = src.map_or(Ok(target), |src| src.operand())?;
             let mask = mask.map(|mask| mask.operand()).transpose()?;
             let stream = gpu.stream(dst.storage.writer())?;
-            launch::softmax::softmax(&stream, op, axis, scaling, source, mask, target, &workspace)
+            launch::softmax::softmax(&stream, op, axis, scaling, (source, mask), target, &workspace)
         }
         DeviceKind::Plan(_) => Ok(()),
     }
