@@ -204,6 +204,22 @@ fn the_free_ends_of_pages_save_a_page() {
 }
 
 #[test]
+fn what_one_free_end_has_too_much_stays_a_free_end() {
+    let mut model = Model::new();
+    // Free are the last three units of the first page, and a whole page elsewhere.
+    let blocks = [1, 3, 4, 4, 4].map(|units| model.take(units, 0, u64::MAX).unwrap());
+    [1, 3].into_iter().for_each(|i| model.give(&blocks[i]));
+    let plan = tightest(&model.arena, 5, u64::MAX).unwrap();
+    assert_eq!(model.make(&plan, 5, 0).units, [1, 2, 3, 8, 9]);
+    // The same behind a page whose first three units are free.
+    let mut model = Model::new();
+    let blocks = [4, 3, 1, 4, 4, 4].map(|units| model.take(units, 0, u64::MAX).unwrap());
+    [1, 4].into_iter().for_each(|i| model.give(&blocks[i]));
+    let plan = tightest(&model.arena, 5, u64::MAX).unwrap();
+    assert_eq!(model.make(&plan, 5, 0).units, [14, 15, 4, 5, 6]);
+}
+
+#[test]
 fn what_was_never_used_knows_no_stream() {
     let mut model = Model::new();
     let first = model.take(2, 0, u64::MAX).unwrap();

@@ -12,19 +12,34 @@ struct Fragment {
     start: u64,
 }
 
+/// A pair of fragments loses less than 1 part of a page in so many, or one takes its place.
+const MOST_LOST: u64 = 16;
+
 impl Arena {
     /// The place with the fewest new pages: whole free pages from anywhere, with a fragment of at least `fragment` bytes
     /// before and behind them where that saves a page. The longest runs of pages come first, so that there are few parts.
+    ///
+    /// What a pair of fragments has too much is lost between two live blocks. Where that is much, and one fragment is
+    /// enough, all of that one is taken, and the rest is left at an outer page, where it is a fragment again.
     pub(super) fn tightest(&self, bytes: u64, fragment: u64) -> Option<Plan> {
         let (heads, tails) = self.fragments(fragment);
         let longest = |list: &[Fragment]| list.last().map_or(0, |last| last.len);
         let pages = self.page_up(bytes.saturating_sub(longest(&heads) + longest(&tails)));
         let rest = bytes.saturating_sub(self.byte(pages));
-        let (head, tail) = pair(&heads, &tails, rest);
+        let (mut head, mut tail) = pair(&heads, &tails, rest);
+        let lost = (head.len + tail.len).saturating_sub(rest);
+        let (mut head_bytes, mut tail_bytes) = (head.len.min(rest), rest.saturating_sub(head.len));
+        if rest > 0
+            && lost >= self.byte(1) / MOST_LOST
+            && let Some((one, is_head)) = single(&heads, &tails, rest)
+        {
+            let none = Fragment::default();
+            (head, tail) = if is_head { (one, none) } else { (none, one) };
+            (head_bytes, tail_bytes) = (head.len, tail.len);
+        }
 
         let mut parts = Vec::new();
         // The head at the end of its fragment, where its page ends.
-        let head_bytes = head.len.min(rest);
         let head_end = head.start + head.len;
         push(&mut parts, head_end - head_bytes..head_end);
         let mut wanted = pages;
@@ -39,9 +54,13 @@ impl Arena {
         if wanted > 0 {
             return None;
         }
-        push(&mut parts, tail.start..tail.start + (rest - head_bytes));
-        // Where no fragment helps, the last page is not full.
-        let mut excess = self.byte(pages).saturating_sub(bytes);
+        push(&mut parts, tail.start..tail.start + tail_bytes);
+        // Where one fragment is all there is, or none helps, the page at the other side is not full.
+        let mut excess = (head_bytes + self.byte(pages) + tail_bytes).saturating_sub(bytes);
+        if let Some(first) = parts.first_mut().filter(|_| tail_bytes > 0) {
+            first.start += excess;
+            excess = 0;
+        }
         while let Some(last) = parts.last_mut().filter(|_| excess > 0) {
             let cut = excess.min(last.end - last.start);
             last.end -= cut;
@@ -106,6 +125,13 @@ fn pair(heads: &[Fragment], tails: &[Fragment], rest: u64) -> (Fragment, Fragmen
         Some((head.len + tail.len, head, *tail))
     });
     pairs.min().map_or((Fragment::default(), Fragment::default()), |(_, head, tail)| (head, tail))
+}
+
+/// The shortest fragment that alone has room for `rest` bytes, and whether it is a head.
+fn single(heads: &[Fragment], tails: &[Fragment], rest: u64) -> Option<(Fragment, bool)> {
+    let shortest = |list: &[Fragment]| list.get(list.partition_point(|one| one.len < rest)).copied();
+    let ones = [(shortest(heads), true), (shortest(tails), false)];
+    ones.into_iter().filter_map(|(one, is_head)| Some((one?, is_head))).min_by_key(|(one, _)| one.len)
 }
 
 /// Adds a part, which may continue the last one.
