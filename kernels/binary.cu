@@ -95,19 +95,19 @@ template <template <typename> typename Op, typename T, u32 kLen>
 __device__ __forceinline__ auto apply(Pair<T, kLen> x) {
     using To = Out<Op, T>;
     Pack<To, kLen> y;
-    Compute<T> a[kLen], b[kLen];
-    #pragma unroll
-    for (u32 l = 0; l < kLen; ++l) {
-        a[l] = widen(x.a.lane[l]);
-        b[l] = widen(x.b.lane[l]);
-    }
-    if constexpr (kIsHalf<T> && requires { Op<f32>::all_16(a, b); }) {
+    if constexpr (kIsHalf<T> && requires(Compute<T> (&a)[kLen]) { Op<f32>::all_16(a, a); }) {
+        Compute<T> a[kLen], b[kLen];
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) {
+            a[l] = widen(x.a.lane[l]);
+            b[l] = widen(x.b.lane[l]);
+        }
         Op<f32>::all_16(a, b);
         #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) y.lane[l] = narrow<T>(a[l]);
+        for (u32 l = 0; l < kLen; ++l) y.lane[l] = narrow<To>(a[l]);
     } else {
         #pragma unroll
-        for (u32 l = 0; l < kLen; ++l) y.lane[l] = narrow<To>(Op<Compute<T>>{}(a[l], b[l]));
+        for (u32 l = 0; l < kLen; ++l) y.lane[l] = narrow<To>(Op<Compute<T>>{}(widen(x.a.lane[l]), widen(x.b.lane[l])));
     }
     return y;
 }

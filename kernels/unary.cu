@@ -177,17 +177,17 @@ __device__ __forceinline__ C call(C x, C first, C second) {
 template <template <typename> typename Op, typename T, u32 kLen>
 __device__ __forceinline__ Pack<T, kLen> apply(Pack<T, kLen> x, Params params) {
     const auto first = convert<Compute<T>>(params.value[0]), second = convert<Compute<T>>(params.value[1]);
-    Compute<T> y[kLen];
-    #pragma unroll
-    for (u32 l = 0; l < kLen; ++l) y[l] = widen(x.lane[l]);
-    if constexpr (kIsHalf<T> && requires { Op<f32>::template all_16<T>(y, first); }) {
+    if constexpr (kIsHalf<T> && requires(Compute<T> (&y)[kLen]) { Op<f32>::template all_16<T>(y, first); }) {
+        Compute<T> y[kLen];
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) y[l] = widen(x.lane[l]);
         Op<f32>::template all_16<T>(y, first);
+        #pragma unroll
+        for (u32 l = 0; l < kLen; ++l) x.lane[l] = narrow<T>(y[l]);
     } else {
         #pragma unroll
-        for (auto& lane : y) lane = call<Op, T>(lane, first, second);
+        for (T& lane : x.lane) lane = narrow<T>(call<Op, T>(widen(lane), first, second));
     }
-    #pragma unroll
-    for (u32 l = 0; l < kLen; ++l) x.lane[l] = narrow<T>(y[l]);
     return x;
 }
 

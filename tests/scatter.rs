@@ -9,6 +9,7 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.real("scatter::wide_rows", wide_rows);
     suite.real("scatter::repeats", repeats);
     suite.real("scatter::sums_are_wide", sums_are_wide);
+    suite.real("scatter::onto_an_axis_of_one_element", onto_an_axis_of_one_element);
     suite.everywhere("scatter::writes_over_what_no_one_holds", writes_over_what_no_one_holds);
 }
 
@@ -144,6 +145,18 @@ fn sums_are_wide(at: &At) -> Check {
     let got = Tensor::zeros([1], DType::F32, &at.device)?.scatter_add(0, &index, &src)?;
     let error = f64::from(1 << 18) * half_up(DType::F32) * exact;
     within(&got, &[Interval::around(exact, error)])
+}
+
+/// Onto a tensor that someone else holds too, whose elements lie in a row and whose last axis, of one element, has a stride that
+/// a new tensor has not.
+fn onto_an_axis_of_one_element(at: &At) -> Check {
+    let index = Tensor::from_slice(&[4i64, 0, 4], [3], &at.device)?;
+    let src = Tensor::full([2, 3, 1], 1.0, DType::F32, &at.device)?;
+    let x = Tensor::zeros([2, 1, 5], DType::F32, &at.device)?.transpose(1, 2)?;
+    let y = x.clone().index_add(1, &index, &src)?;
+    prop_assert_eq!(y.to_vec::<f32>()?, [[1.0, 0.0, 0.0, 0.0, 2.0]; 2].concat());
+    prop_assert_eq!(x.to_vec::<f32>()?, [0.0; 10]);
+    Ok(())
 }
 
 /// Over the operand where no one else holds it, otherwise in new memory, and the operand stays.

@@ -82,7 +82,7 @@ fn total_bytes(dtype: DType) -> u64 {
 }
 
 /// `dst = from`, and each element of `src` added to the element at its `index` on `axis`, and at its own coordinates on the
-/// other axes; to `dst` itself without `from`, which has the layout of `dst` but for where it begins. `index` and `src`
+/// other axes; to `dst` itself without `from`, which is contiguous as `dst` then is, and of its shape. `index` and `src`
 /// have one shape; `workspace` is the address of [`Choice::workspace_bytes`], aligned to 256. An index that is out of range
 /// is reported by the next call that waits for the device, and its element goes nowhere.
 ///
@@ -108,9 +108,11 @@ pub fn scatter_add(
     check_dtypes(op.name(), &[src, dst])?;
     check_index(op, &index)?;
     let extent = dst.layout.shape()[axis] as u64;
+    // Strides along an axis of one element may differ.
     let like = from.is_none_or(|from| {
-        (from.dtype, from.layout.shape(), from.layout.strides())
-            == (dst.dtype, dst.layout.shape(), dst.layout.strides())
+        (from.dtype, from.layout.shape()) == (dst.dtype, dst.layout.shape())
+            && from.layout.flat().is_some()
+            && dst.layout.flat().is_some()
     });
     if !like || (*index.layout, dst.dtype, extent) != (choice.index, choice.dtype, lists.extent) {
         return Err(Error::shape(format!("{}: the operands are not those that were planned", op.name())));
