@@ -1,7 +1,10 @@
 //! What the pool itself costs, in the group `memory`: rows that need no tensor.
 
 use crate::{Bench, figures::Figure, memory::GROUP, table::number, work::mlp};
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use taut::{
     Budget, DType, Device, Error, ErrorKind, Kind, Result, Tensor,
     memory::{PhantomBacking, Pool, Site, StreamId},
@@ -39,6 +42,9 @@ const MOST_GROWTH: f64 = 2.0;
 
 const THREADS: usize = 8;
 
+/// How long the pool works before it is measured.
+const WARM_UP: Duration = Duration::from_secs(3);
+
 /// Measures this part of the group.
 ///
 /// # Errors
@@ -54,6 +60,8 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
             bench.add(figure);
             progress.advance(1);
         }
+        progress.step("warming up");
+        warm_up(bench)?;
         for family in Family::ALL {
             progress.step(&format!("a made trace, {}", family.name()));
             let figures = traces(bench, family)?;
@@ -85,6 +93,15 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         progress.advance(1);
         Ok(())
     })
+}
+
+/// Some work beforehand: the cores of some hosts take a second or two until they are as fast as they stay.
+fn warm_up(bench: &Bench) -> Result<()> {
+    let (pool, text, begin) = (phantom(), made(Family::ALL[0], 0), Instant::now());
+    while begin.elapsed() < if bench.quick { Duration::from_millis(100) } else { WARM_UP } {
+        pass(&pool, text.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Pages without end that do not exist.
