@@ -26,8 +26,8 @@ TEXT
 
 # Programs are packed compressed: most of them is machine code for the GPU. The first use unpacks one.
 program() {
-    if [ ! -x "$here/$1" ] && [ -f "$here/$1.gz" ]; then
-        gunzip -c "$here/$1.gz" > "$here/$1.part"
+    if [ ! -x "$here/$1" ] && [ -f "$here/$1.xz" ]; then
+        xz -dc "$here/$1.xz" > "$here/$1.part"
         chmod +x "$here/$1.part"
         mv "$here/$1.part" "$here/$1"
     fi

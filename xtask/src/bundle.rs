@@ -8,7 +8,7 @@ use crate::{
     place::Place,
     setup,
 };
-use flate2::{Compression, write::GzEncoder};
+use lzma_rust2::{XzOptions, XzWriter};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -43,11 +43,11 @@ pub(crate) fn bundle(place: &Place, options: Options) -> Result<()> {
 
     let mut files: Vec<(PathBuf, String)> = Vec::new();
     if only != Some("test") {
-        files.push((build(&["build", "--package", "taut-benches"], "taut-bench")?, "taut-bench.gz".into()));
+        files.push((build(&["build", "--package", "taut-benches"], "taut-bench")?, "taut-bench.xz".into()));
     }
     if only.is_none_or(|only| only == "test") {
         let arguments = ["test", "--no-run", "--package", "taut-tests", "--test", "taut"];
-        files.push((build(&arguments, "taut")?, "taut-test.gz".into()));
+        files.push((build(&arguments, "taut")?, "taut-test.xz".into()));
     }
 
     let folder = place.target.join("bundle");
@@ -78,7 +78,7 @@ fn pack(folder: &Path, files: &[(PathBuf, String)], script: &str, commit: &str) 
         let to = partial.join(to);
         fs::create_dir_all(to.parent().unwrap_or(&partial))?;
         match to.extension() {
-            Some(gz) if gz == "gz" && from.extension() != Some(gz) => compress(from, &to)?,
+            Some(xz) if xz == "xz" => compress(from, &to)?,
             _ => fs::copy(from, to).map(drop)?,
         }
     }
@@ -96,9 +96,11 @@ pub(crate) fn add_script(folder: &Path, script: &str, commit: &str) -> io::Resul
     executable(&folder.join("run.sh"))
 }
 
-/// Programs shrink to a fraction: most of them is machine code for the GPU, which repeats itself.
+/// Programs shrink to an eighth: most of them is machine code for the GPU, which repeats itself far apart.
 fn compress(from: &Path, to: &Path) -> io::Result<()> {
-    let mut packed = GzEncoder::new(fs::File::create(to)?, Compression::default());
+    let mut options = XzOptions::with_preset(1);
+    options.lzma_options.dict_size = 64 << 20;
+    let mut packed = XzWriter::new(fs::File::create(to)?, options)?;
     io::copy(&mut fs::File::open(from)?, &mut packed)?;
     packed.finish().map(drop)
 }
@@ -173,6 +175,8 @@ fn executable(_: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lzma_rust2::XzReader;
+    use std::io::Read;
 
     #[test]
     fn a_group_reaches_the_bench_program() {
@@ -205,5 +209,22 @@ mod tests {
         assert!(!folder.join("stale").exists() && !home.path().join("bundle.partial").exists());
         assert_eq!(fs::read_to_string(folder.join("COMMIT")).unwrap(), "abc\n");
         assert_eq!(fs::read_to_string(folder.join("deep/taut-bench")).unwrap(), "12345");
+    }
+
+    #[test]
+    fn programs_come_out_as_they_were() {
+        let home = tempfile::tempdir().unwrap();
+        let (program, folder) = (home.path().join("program"), home.path().join("bundle"));
+        let code: Vec<u8> = (0..1 << 20).map(|i: u32| (i.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+        fs::write(&program, code.repeat(2)).unwrap();
+        let total_bytes = pack(&folder, &[(program, "taut-test.xz".to_owned())], "", "abc").unwrap();
+        assert!(
+            total_bytes < code.len() as u64 * 5 / 4,
+            "what comes twice is packed once: {total_bytes} bytes"
+        );
+        let mut packed = XzReader::new(fs::File::open(folder.join("taut-test.xz")).unwrap(), false);
+        let mut unpacked = Vec::new();
+        packed.read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == code.repeat(2));
     }
 }
