@@ -184,12 +184,10 @@ pub(super) fn in_turns(product: &Product, kernel: Kernel, count: u64, processors
 pub(super) fn roomy(product: &Product, kernel: Kernel) -> Kernel {
     let Kernel::MatmulWgmma(dtype, majors, Tile::Square) = kernel else { return kernel };
     let Product { activation, onto, wide, slope, partial, .. } = *product;
-    let is_rounding = match activation {
-        0 => true,
-        2 => wide == 0 && onto == 0 && slope > 0.0 && slope <= 1.0,
-        1 | 3 => wide == 0 && onto == 0,
-        _ => false,
-    };
+    let is = |of: Activation| activation == of.code().0;
+    let is_alone = wide == 0 && onto == 0;
+    let is_line = is(Activation::Relu) || is(Activation::LeakyRelu { slope }) && slope > 0.0 && slope <= 1.0;
+    let is_rounding = is(Activation::Identity) || is_alone && (is_line || is(Activation::Gelu));
     let has_room = partial != 0 || goes_in_boxes(product) && is_rounding;
     if has_room { kernel } else { Kernel::MatmulWgmma(dtype, majors, Tile::Broad) }
 }
