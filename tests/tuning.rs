@@ -166,9 +166,11 @@ fn what_is_picked_is_chosen(at: &At) -> Check {
     })
 }
 
+type Row = (usize, [usize; 3], DType, Precision);
+
 /// Products of the sorts that have many ways: few tiles, a round of them, few rows, rows on no packs, a batch, f32, as tf32 along
 /// `k` and brought there; and one by a vector.
-const PRODUCTS: [(usize, [usize; 3], DType, Precision); 9] = [
+const PRODUCTS: [Row; 9] = [
     (1, [128, 2112, 7168], DType::F16, Precision::Exact),
     (1, [2048, 2112, 4096], DType::BF16, Precision::Exact),
     (1, [16, 1536, 384], DType::F16, Precision::Exact),
@@ -180,8 +182,8 @@ const PRODUCTS: [(usize, [usize; 3], DType, Precision); 9] = [
     (1, [1, 4096, 4096], DType::F16, Precision::Exact),
 ];
 
-fn products(device: &Device) -> Result<Vec<Tensor>> {
-    let product = |&(count, [m, n, k], dtype, precision): &(usize, [usize; 3], DType, Precision)| {
+fn products(device: &Device, rows: &[Row]) -> Result<Vec<Tensor>> {
+    let product = |&(count, [m, n, k], dtype, precision): &Row| {
         let whole = |shape: [usize; 3], seed| {
             Tensor::uniform(shape, -3.5, 3.5, seed, DType::F32, device)?.round()?.cast(dtype)
         };
@@ -189,7 +191,7 @@ fn products(device: &Device) -> Result<Vec<Tensor>> {
         let product = || a.matmul(&b.t()?);
         if precision == Precision::Tf32 { tf32(product) } else { product() }
     };
-    PRODUCTS.iter().map(product).collect()
+    rows.iter().map(product).collect()
 }
 
 /// One of the ways of each of [`PRODUCTS`].
@@ -209,7 +211,7 @@ fn some_ways(device: &Device, i: usize) -> Result<Tuning> {
 
 /// The memory of a program is the same under any table, and the values are.
 fn plans_stay_as_they_are(at: &At) -> Check {
-    let run = |device: &Device| Ok::<_, taut::Error>((products(device)?, figures(device)));
+    let run = |device: &Device| Ok::<_, taut::Error>((products(device, &PRODUCTS)?, figures(device)));
     let plan = Device::plan(at.device.spec());
     let (want, _) = run(&at.fresh()?)?;
     let (_, planned) = run(&plan)?;
@@ -299,19 +301,21 @@ fn every_way_is_right(at: &At) -> Check {
 /// The table of a program is one of its products, timing takes no more memory than the program, and afterwards none; the
 /// program is as right as before.
 fn a_program_is_tuned(at: &At) -> Check {
+    // One that has many ways, and the vector.
+    let rows = at.shapes(&PRODUCTS, &[PRODUCTS[2], PRODUCTS[8]]);
     let device = at.fresh()?;
-    let want = products(&device)?;
+    let want = products(&device, rows)?;
     let held = device.stats().live_bytes;
     device.pool().reset_peaks();
-    products(&device)?;
+    products(&device, rows)?;
     let alone = device.stats();
     device.pool().reset_peaks();
-    let tuned = device.tune(|| products(&device).map(drop))?;
+    let tuned = device.tune(|| products(&device, rows).map(drop))?;
     let stats = device.stats();
     prop_assert_eq!((stats.live_bytes, stats.peak_live_bytes), (held, alone.peak_live_bytes));
 
-    prop_assert_eq!(tuned.trials.len(), PRODUCTS.len() - 1);
-    for (trial, (count, [m, n, _], dtype, _)) in tuned.trials.iter().zip(PRODUCTS) {
+    prop_assert_eq!(tuned.trials.len(), rows.len() - 1);
+    for (trial, &(count, [m, n, _], dtype, _)) in tuned.trials.iter().zip(rows) {
         let product = trial.product;
         prop_assert_eq!((product.count, product.m, product.n), (count as u64, m as u64, n as u64));
         prop_assert_eq!((product.dtype, product.out), (dtype, dtype));
@@ -325,7 +329,7 @@ fn a_program_is_tuned(at: &At) -> Check {
     }
     let text = tuned.tuning.to_string();
     device.set_tuning(Tuning::parse(&text)?)?;
-    for (got, want) in products(&device)?.iter().zip(&want) {
+    for (got, want) in products(&device, rows)?.iter().zip(&want) {
         same_tensors(got, want)?;
     }
     Ok(())

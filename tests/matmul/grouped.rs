@@ -82,7 +82,7 @@ pub(super) fn all_tile_borders(at: &At) -> Check {
 
 /// More products than a launch holds, of one size or of many.
 pub(super) fn long_lists(at: &At) -> Check {
-    for dtype in [DType::F16, DType::F32] {
+    for &dtype in at.shapes(&[DType::F16, DType::F32], &[DType::F16]) {
         let mut rng = Rng(3);
         let mut size = || [rng.below(70), 8 * rng.below(9), 8 * rng.below(9)];
         let uneven: Vec<[usize; 3]> = (0..200).map(|_| size()).collect();
@@ -99,11 +99,11 @@ pub(super) fn long_lists(at: &At) -> Check {
 pub(super) fn large_lists(at: &At) -> Check {
     let all =
         [(64, 2048, 1024, &[512][..]), (30, 1500, 1111, &[64, 2048, 520]), (90, 300, 776, &[136, 1032])];
-    for &(count, most_rows, n, lengths) in at.shapes(&all, &[(40, 300, 264, &[72, 136][..])]) {
+    for &(count, most_rows, n, lengths) in at.shapes(&all, &[(20, 300, 264, &[72, 136][..])]) {
         let mut rng = Rng(count as u64);
         let sizes: Vec<_> =
             (0..count).map(|i| [1 + rng.below(most_rows), n, lengths[i % lengths.len()]]).collect();
-        for dtype in [DType::F16, DType::BF16] {
+        for &dtype in at.shapes(&[DType::F16, DType::BF16], &[DType::F16]) {
             // The rows of a factor that is stored by columns must begin on packs.
             let even: Vec<_> = sizes.iter().map(|&[m, n, k]| [m.next_multiple_of(8), n / 8 * 8, k]).collect();
             check(at, &factors(at, &sizes, |_| [false, true], dtype)?)?;

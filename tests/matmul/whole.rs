@@ -69,7 +69,7 @@ pub(super) fn few_rows_along_n(at: &At) -> Check {
         [9, 5000, 520],
         [16, 264, 4104],
     ];
-    for &[m, n, k] in at.shapes(&all, &[[5, 264, 1030], [16, 264, 520]]) {
+    for &[m, n, k] in at.shapes(&all, &[[5, 264, 1030]]) {
         large_product(at, [m, n, k])?;
         result_from_any_element(at, [m, n, k])?;
         let (a, b) = (whole_numbers(at, &[3, m, k], 1)?, whole_numbers(at, &[3, k, n], 2)?);
