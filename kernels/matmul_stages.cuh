@@ -27,7 +27,7 @@ template <u32 kM_, u32 kN_, u32 kTeam_, u32 kStages_> struct Shape {
     static constexpr u32 kOutCols = kN > 208 ? kN / 2 : kN;
     static constexpr u32 kLeast = kInBoxes ? kBoxes * kBoxBytes : 64 * kOutCols * 2;
     static constexpr u32 kOutBytes = kLeast > 2 * kBoxBytes || kTight ? kLeast : 2 * kBoxBytes;
-    static constexpr u32 kBarriers = 2 * kStages + 2 * kGroups;  // of stages, and of batches
+    static constexpr u32 kBarriers = 2 * kStages + 2 * kGroups;  // of stages, and of halves of a tile
     static_assert(kRows % 64 == 0 && kTeam >= 1 && kTeam <= 3);
 };
 

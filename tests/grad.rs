@@ -1,12 +1,10 @@
 //! Gradients: uses that add up, views, checkpoints, what is kept and what is refused. Ops by themselves are in `derivative.rs`.
 
 mod checkpoints;
+mod parameters;
 
 use proptest::prelude::*;
-use taut::{
-    Activation, Budget, DType, Device, Error, ErrorKind, Kind, Result, Tensor, checkpoint_sequential,
-    no_grad, scope,
-};
+use taut::{Activation, Budget, DType, Device, Error, ErrorKind, Kind, Result, Tensor, no_grad, scope};
 use taut_tests::{At, Check, Suite, kind_of, message_of};
 
 pub(crate) fn trials(suite: &mut Suite) {
@@ -17,13 +15,14 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("grad::frozen_weights_keep_nothing", frozen_weights_keep_nothing);
     suite.everywhere("grad::saved_tensors_go_as_they_are_used", saved_tensors_go_as_they_are_used);
     suite.real("grad::over_what_was_kept", over_what_was_kept);
-    suite.everywhere("grad::one_buffer_for_a_gradient", one_buffer_for_a_gradient);
+    suite.everywhere("grad::one_buffer_for_a_gradient", parameters::one_buffer_for_a_gradient);
     suite.everywhere("grad::deep_graphs", deep_graphs);
     suite.real("grad::in_place", in_place);
     suite.real("grad::changed_parameters_learn_on", changed_parameters_learn_on);
     suite.everywhere("grad::refused", refused);
     suite.everywhere("grad::an_error_leaves_no_part", an_error_leaves_no_part);
-    suite.everywhere("grad::updates_as_gradients_come", updates_as_gradients_come);
+    suite.everywhere("grad::updates_as_gradients_come", parameters::updates_as_gradients_come);
+    suite.everywhere("grad::past_what_was_rounded", parameters::past_what_was_rounded);
     suite.real("grad::checkpoints_give_the_same", checkpoints::give_the_same);
     suite.everywhere("grad::checkpoints_keep_their_inputs", checkpoints::keep_their_inputs);
 }
@@ -194,24 +193,6 @@ fn saved_tensors_go_as_they_are_used(at: &At) -> Check {
     Ok(())
 }
 
-/// The second backward adds to the gradient where it is.
-fn one_buffer_for_a_gradient(at: &At) -> Check {
-    let device = at.fresh()?;
-    let w = Tensor::zeros([256, 256], DType::F32, &device)?.require_grad()?;
-    let step = || -> Result<u64> {
-        let x = Tensor::zeros([4, 256], DType::F32, &device)?;
-        x.linear(&w)?.sum(&[])?.backward()?;
-        Ok(live(&device))
-    };
-    let first = step()?;
-    device.pool().reset_peaks();
-    prop_assert_eq!(step()?, first);
-    // The product is added in the buffer: no second one exists at any time.
-    prop_assert!(device.stats().peak_tensor_bytes < first + 256 * 256 * 4);
-    prop_assert_eq!(w.grad().map(|g| g.kind()), Some(Kind::Gradients));
-    Ok(())
-}
-
 /// A graph of 100,000 ops is walked, and dropped, without a deep stack.
 fn deep_graphs(at: &At) -> Check {
     let x = leaf(&[1.0], &at.device)?;
@@ -306,58 +287,5 @@ fn an_error_leaves_no_part(at: &At) -> Check {
     drop(rest);
     prop_assert!(w.grad().is_none());
     prop_assert_eq!(live(&device), before);
-    Ok(())
-}
-
-/// Updates inside of a backward see each gradient once, whole, and never all of them together.
-fn updates_as_gradients_come(at: &At) -> Check {
-    let device = at.fresh()?;
-    let weight = 256 * 256 * 4;
-    let weights = || -> Result<Vec<Tensor>> {
-        (0..8)
-            .map(|i| Tensor::normal([256, 256], 0.0, 0.06, i, DType::F32, &device)?.require_grad())
-            .collect()
-    };
-    let loss = |weights: &[Tensor], in_parts: bool| {
-        let x = Tensor::normal([16, 256], 0.0, 1.0, 9, DType::F32, &device)?;
-        // The first is used twice: at the start and at the end.
-        let layers = weights.iter().chain(&weights[..1]).map(|w| {
-            let w = w.clone();
-            move |x: Tensor| x.linear_with(&w, None, Activation::Relu)
-        });
-        let y = match in_parts {
-            true => checkpoint_sequential(x, layers.collect(), 3)?,
-            false => layers.into_iter().try_fold(x, |x, layer| layer(x))?,
-        };
-        y.square()?.mean(&[])
-    };
-
-    let all = weights()?;
-    loss(&all, false)?.backward()?;
-    let plain = all.iter().map(grad).collect::<Result<Vec<_>>>()?;
-    let before = loss(&all, false)?;
-    prop_assert_eq!(kind_of(before.backward_each(|_, _| Ok(())))?, ErrorKind::Grad, "a gradient is there");
-    drop(all);
-
-    for in_parts in [false, true] {
-        let mut all = weights()?;
-        let numbers: Vec<_> = all.iter().map(Tensor::grad_number).collect();
-        let loss = loss(&all, in_parts)?;
-        device.pool().reset_peaks();
-        let mut seen = vec![0; 8];
-        loss.backward_each(|number, grad| {
-            let i = numbers.iter().position(|&n| n == Some(number)).unwrap_or(8);
-            seen[i] += 1;
-            if !device.is_plan() && grad.to_vec::<f32>()? != plain[i] {
-                return Err(Error::grad(format!("gradient {i} is another")));
-            }
-            all[i].sub_(&grad)
-        })?;
-        prop_assert_eq!(&seen, &[1; 8]);
-        prop_assert!(all.iter().all(|w| w.grad().is_none()));
-        let gradients = device.stats().peak_by_kind[Kind::Gradients as usize];
-        prop_assert!(gradients <= if in_parts { 4 } else { 3 } * weight, "{} bytes of gradients", gradients);
-        drop(all);
-    }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, BinaryHeap, btree_map::Entry},
     sync::Arc,
 };
-use taut_core::{Error, Onto, Result, Unary};
+use taut_core::{DType, Error, Onto, Result, Unary};
 use taut_memory::Kind;
 
 /// Takes the gradient of a tensor that requires one, with its number, when it is whole.
@@ -81,6 +81,23 @@ impl Flow<'_, '_> {
         self.walk.arrive(&edge.0, add)
     }
 
+    /// [`fold`](Self::fold) in `dtype`, that of operand `i`, or in f32 where the operand is what is left of a tensor of f32 that
+    /// was rounded: the gradient goes to that tensor, and is neither rounded on its way nor there twice.
+    pub(crate) fn fold_wide(
+        &mut self,
+        i: usize,
+        dtype: DType,
+        add: impl FnOnce(Option<Tensor>, DType) -> Result<Tensor>,
+    ) -> Result<()> {
+        let Some(Some(edge)) = self.operands.get(i) else { return Ok(()) };
+        let Some(source) = edge.0.before_rounding() else {
+            return self.walk.arrive(&edge.0, |sum| add(sum, dtype));
+        };
+        // The walk comes to it all the same, and then nothing more is given by way of it.
+        self.walk.reached.push(Reached(edge.0.clone()));
+        self.walk.arrive(&source.0, |sum| add(sum, DType::F32))
+    }
+
     /// The result of the op that made operand `i`, and the activation it ended with, if this op was the only one to use it:
     /// then no one needs it but to find the gradient before the activation. That is to be given then, or the
     /// result [put back](Self::put_output).
@@ -147,8 +164,12 @@ impl Walk<'_> {
         })?;
         drop(edge);
         while let Some(Reached(node)) = self.reached.pop() {
-            let State { operands, activation, rule, arrived } = std::mem::take(&mut *node.state());
-            let Some(mut grad) = arrived else { continue };
+            let State { operands, activation, rule, arrived, .. } = std::mem::take(&mut *node.state());
+            let Some(mut grad) = arrived else {
+                // All that was given passed it by.
+                self.done(&operands)?;
+                continue;
+            };
             let Some(rule) = rule else {
                 return Err(Error::grad(format!(
                     "backward: has been through `{}` before; what it kept is freed",

@@ -132,7 +132,8 @@ impl Tensor {
     }
 
     /// Adds the gradient of this tensor, of one element, to that of every tensor it was made of and that
-    /// [requires](Self::require_grad) one. Those of 16-bit tensors are 16-bit tensors.
+    /// [requires](Self::require_grad) one. Those of 16-bit tensors are 16-bit tensors; those of weights of f32 that a
+    /// [`cast`](Self::cast) rounded for a product are sums in f32.
     ///
     /// What the forward pass kept is freed on the way, as soon as it is used. A parameter's gradient is one buffer: the first
     /// contribution, to which others are added in place.

@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) operands: Vec<Option<Edge>>,
     /// What the op did last, and its result, of which the derivative follows.
     pub(super) activation: Option<(Unary, Kept)>,
+    /// Whether the op rounded f32 to 16 bits, and did no more.
+    pub(super) is_rounding: bool,
     /// Taken when it runs; a leaf has none.
     pub(super) rule: Option<Rule>,
     /// The sum of the gradients that have arrived.
@@ -57,6 +59,12 @@ impl Node {
     /// Whether it is of an input of a checkpoint.
     pub(super) fn is_gate(&self) -> bool {
         self.op == GATE
+    }
+
+    /// Where the tensor of f32 is from of which the op made one of 16 bits by rounding alone.
+    pub(super) fn before_rounding(&self) -> Option<Edge> {
+        let state = self.state();
+        state.operands.first().filter(|_| state.is_rounding).cloned().flatten()
     }
 
     fn new(op: &'static str, state: State) -> Node {
@@ -211,7 +219,23 @@ impl Tape {
         out: &mut Tensor,
         rule: impl FnOnce(Tensor, &mut Flow<'_, '_>) -> Result<()> + Send + 'static,
     ) {
-        self.note_activated(out, None, rule);
+        self.leave(out, |operands, _| State { operands, rule: Some(Box::new(rule)), ..State::default() });
+    }
+
+    /// [`note`](Self::note) of an op that rounds f32 to 16 bits and does no more: gradients of f32 may pass it by
+    /// ([`Flow::fold_wide`]).
+    pub(crate) fn note_rounding(
+        self,
+        out: &mut Tensor,
+        rule: impl FnOnce(Tensor, &mut Flow<'_, '_>) -> Result<()> + Send + 'static,
+    ) {
+        let rule: Rule = Box::new(rule);
+        self.leave(out, |operands, _| State {
+            operands,
+            is_rounding: true,
+            rule: Some(rule),
+            ..State::default()
+        });
     }
 
     /// [`note`](Self::note) of an op that applies `activation` at its end, whose derivative follows from the result. `rule`
@@ -222,15 +246,20 @@ impl Tape {
         activation: Option<Unary>,
         rule: impl FnOnce(Tensor, &mut Flow<'_, '_>) -> Result<()> + Send + 'static,
     ) {
+        let op = self.op;
+        self.leave(out, |operands, out| {
+            let activation = activation.map(|unary| (unary, Kept::new(out, op)));
+            State { operands, activation, rule: Some(Box::new(rule)), ..State::default() }
+        });
+    }
+
+    /// Leaves a node for `out`, if the op is noted.
+    fn leave(self, out: &mut Tensor, state: impl FnOnce(Vec<Option<Edge>>, &Tensor) -> State) {
         if self.in_place && !self.is_on() && out.edge().is_some_and(Edge::is_leaf) {
             return;
         }
-        let edge = (self.is_on() && out.dtype().is_float()).then(|| {
-            let activation = activation.map(|op| (op, Kept::new(out, self.op)));
-            let rule: Option<Rule> = Some(Box::new(rule));
-            let state = State { operands: self.operands, activation, rule, arrived: None };
-            Edge(Arc::new(Node::new(self.op, state)))
-        });
+        let is_noted = self.is_on() && out.dtype().is_float();
+        let edge = is_noted.then(|| Edge(Arc::new(Node::new(self.op, state(self.operands, out)))));
         out.set_edge(edge);
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     Tensor, cpu,
     device::DeviceKind,
-    grad::{Tape, sum_to},
+    grad::{Flow, Tape, sum_to},
     tensor::{View, ViewMut},
 };
 use taut_core::{DType, Error, Result};
@@ -13,7 +13,8 @@ use taut_memory::{Kind, Site};
 impl Tensor {
     /// The values in another dtype; `self` where it has that dtype. Floats round to nearest; float to integer
     /// truncates, saturates, and gives 0 for NaN; integer to integer wraps; f64 and integers go to 16-bit floats through
-    /// f32; everything to bool is `x != 0`. Shape `[..] -> [..]`. Backward keeps nothing: 0 bytes.
+    /// f32; everything to bool is `x != 0`. Shape `[..] -> [..]`. Backward keeps nothing: 0 bytes. Where f32 was rounded to 16 bits
+    /// for the second factor of a product, or the weight of a layer, the product adds its gradient to that of the f32, in f32.
     ///
     /// ```
     /// use taut::{DType, Device, Tensor};
@@ -86,7 +87,11 @@ impl Tensor {
         let mut out =
             Tensor::allocate(*self.shape(), dtype, self.device(), Site::new(op, Kind::Activations))?;
         eval(self.view()?, out.view_mut(op)?)?;
-        tape.note(&mut out, move |grad, flow| flow.give(0, grad.cast(from)?));
+        let rule = move |grad: Tensor, flow: &mut Flow<'_, '_>| flow.give(0, grad.cast(from)?);
+        match (from, dtype) {
+            (DType::F32, DType::F16 | DType::BF16) => tape.note_rounding(&mut out, rule),
+            _ => tape.note(&mut out, rule),
+        }
         Ok(out)
     }
 }

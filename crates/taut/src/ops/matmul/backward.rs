@@ -79,8 +79,9 @@ impl Factors {
         }
         if let Some(a) = a.map(Kept::take).transpose()? {
             let a = if a_shape.len() == 1 { a.unsqueeze(0)? } else { a };
-            let of_b = |sum: Option<Tensor>| of_right(a, grad.clone(), b_shape, is_layer, sum);
-            flow.fold(at + 1, of_b)?;
+            let of_b =
+                |sum: Option<Tensor>, dtype| of_right(a, grad.clone(), (b_shape, dtype), is_layer, sum);
+            flow.fold_wide(at + 1, dtype, of_b)?;
         }
         if let Some(b) = b.map(Kept::take).transpose()? {
             let b = match (is_layer, b_shape.len()) {
@@ -109,10 +110,16 @@ impl Factors {
     }
 }
 
-/// The gradient of the right factor, of `shape`, on top of `sum`.
-fn of_right(a: Tensor, grad: Tensor, shape: Shape, is_layer: bool, sum: Option<Tensor>) -> Result<Tensor> {
+/// The gradient of the right factor, of this shape and dtype, on top of `sum`.
+fn of_right(
+    a: Tensor,
+    grad: Tensor,
+    (shape, dtype): (Shape, DType),
+    is_layer: bool,
+    sum: Option<Tensor>,
+) -> Result<Tensor> {
     if shape.len() > 2 {
-        let grad = sum_to(a.t()?.matmul(&grad)?, shape)?;
+        let grad = sum_to(a.t()?.matmul(&grad)?, shape)?.cast(dtype)?;
         return sum.map_or_else(|| Ok(grad.clone()), |sum| sum.add(&grad));
     }
     // One product over the rows of the whole batch.
@@ -128,7 +135,7 @@ fn of_right(a: Tensor, grad: Tensor, shape: Shape, is_layer: bool, sum: Option<T
             sum.addmm_(&left, &right)?;
             Ok(sum)
         }
-        Some(sum) => sum.add(&left.matmul(&right)?.reshape(shape)?),
-        None => left.matmul(&right)?.reshape(shape),
+        Some(sum) => sum.add(&super::multiply_as("matmul", &left, &right, dtype)?.reshape(shape)?),
+        None => super::multiply_as("matmul", &left, &right, dtype)?.reshape(shape),
     }
 }

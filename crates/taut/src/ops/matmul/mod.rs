@@ -14,7 +14,7 @@ use crate::{
 };
 use backward::Note;
 use factors::Factors;
-use taut_core::{Activation, Binary, DType, Error, Kept, Layout, Onto, Result, Unary};
+use taut_core::{Activation, Binary, DType, Error, Kept, Layout, Onto, Result, Shape, Unary};
 use taut_cuda::launch::{self, matmul::Problem};
 use taut_memory::{Kind, Site};
 
@@ -306,6 +306,14 @@ fn multiply_over(op: &'static str, out: &mut Tensor, activation: Onto, a: &Tenso
     };
     let grad = grad.reshape(*out.shape())?.unary_backward(unary, out)?;
     out.copy_(&grad)
+}
+
+/// The product of two matrices in new memory, of their dtype or f32. Of this nothing is noted.
+fn multiply_as(op: &'static str, a: &Tensor, b: &Tensor, dtype: DType) -> Result<Tensor> {
+    let shape = Shape::new(&[a.shape()[0], b.shape()[1]])?;
+    let mut out = Tensor::allocate(shape, dtype, a.device(), Site::new(op, Kind::Activations))?;
+    multiply_to(op, a, b, out.view_mut(op)?)?;
+    Ok(out)
 }
 
 /// The product of two matrices, written to `dst`, which is contiguous and apart from both. Of this nothing is noted.
