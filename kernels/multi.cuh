@@ -136,9 +136,7 @@ multi_norm(const __grid_constant__ Table<kWords> table, u32 tensors, Squares* pa
     constexpr u32 kLen = kPackLen<T>, kUnroll = 4;
     const Chunk chunk = find_chunk<1, kThreads * kNormPacks * kLen>(table, tensors);
     const T* in = chunk.operand<const T>(0);
-    Squares acc[kLen];
-    #pragma unroll
-    for (Squares& lane : acc) lane = {0, 0, 0};
+    typename Norm<T>::template Run<kLen> run(0);
 
     const u32 packs = chunk.is_aligned<16>(0, sizeof(T)) ? chunk.count / kLen : 0;
     u32 p = threadIdx.x;
@@ -147,18 +145,15 @@ multi_norm(const __grid_constant__ Table<kWords> table, u32 tensors, Squares* pa
         Pack<T, kLen> x[kUnroll];
         #pragma unroll
         for (u32 j = 0; j < kUnroll; ++j) x[j] = load<kLen, Cache::Skip>(in + (p + j * kThreads) * kLen);
-        Norm<T>::add_all(acc, x);
+        run.add(x, 0, 0);
     }
     #pragma unroll 1
     for (; p < packs; p += kThreads) {
         const Pack<T, kLen> x[1] = {load<kLen, Cache::Skip>(in + p * kLen)};
-        Norm<T>::add_all(acc, x);
+        run.add(x, 0, 0);
     }
     #pragma unroll 1
-    for (u32 i = packs * kLen + threadIdx.x; i < chunk.count; i += kThreads) acc[0] = Norm<T>::add(acc[0], in[i], 0);
-
-    #pragma unroll
-    for (u32 l = 1; l < kLen; ++l) acc[0] = JoinSquares::join(acc[0], acc[l]);
-    const Squares all = Block(0).join<JoinSquares>(acc[0]);
+    for (u32 i = packs * kLen + threadIdx.x; i < chunk.count; i += kThreads) run.acc = Norm<T>::add(run.acc, in[i], 0);
+    const Squares all = Block(0).join<JoinSquares>(run.joined());
     if (threadIdx.x == 0) partials[blockIdx.x] = all;
 }

@@ -25,33 +25,53 @@ template <typename T> struct Norm {
         const f32 usual = is_large || is_small ? 0.0f : x;  // so is NaN
         return {fmaf(large, large, acc.large), fmaf(usual, usual, acc.usual), fmaf(small, small, acc.small)};
     }
-    // Where the largest of each lane, which may be a column of its own, is usual, so are all that count beside it, and NaN.
+    // A sum of squares far from both ends of f32 has none in it that is not usual and counts.
+    static __device__ bool is_usual(f32 sum) { return kSame<T, f16> || (sum >= kSmall * kSmall && sum <= kLarge * kLarge); }
+
     template <u32 kLen, u32 kCount>
-    static __device__ __forceinline__ void add_all(Acc (&acc)[kLen], const Pack<T, kLen> (&x)[kCount]) {
-        bool is_usual = true;
-        if constexpr (!kSame<T, f16>) {
-            #pragma unroll
-            for (u32 l = 0; l < kLen; ++l) {
-                f32 most = 0.0f;
-                #pragma unroll
-                for (u32 j = 0; j < kCount; ++j) most = fmaxf(most, fabsf(widen(x[j].lane[l])));
-                is_usual &= most >= kSmall && most <= kLarge;
-            }
-        }
-        if (is_usual) {
-            #pragma unroll
-            for (u32 i = 0; i < kCount * kLen; ++i) {
-                const f32 element = widen(x[i / kLen].lane[i % kLen]);
-                acc[i % kLen].usual = fmaf(element, element, acc[i % kLen].usual);
-            }
-        } else {
-            #pragma unroll
-            for (u32 j = 0; j < kCount; ++j) {
-                #pragma unroll
-                for (u32 l = 0; l < kLen; ++l) acc[l] = add(acc[l], x[j].lane[l], 0);
-            }
+    static __device__ __forceinline__ void add_squares(f32 (&sum)[kLen], const Pack<T, kLen> (&x)[kCount]) {
+        #pragma unroll
+        for (u32 i = 0; i < kCount * kLen; ++i) {
+            const f32 element = widen(x[i / kLen].lane[i % kLen]);
+            sum[i % kLen] = fmaf(element, element, sum[i % kLen]);
         }
     }
+
+    // Each lane may be a column of its own.
+    template <u32 kLen, u32 kCount>
+    static __device__ __forceinline__ void add_all(Acc (&acc)[kLen], const Pack<T, kLen> (&x)[kCount]) {
+        f32 sum[kLen] = {};
+        add_squares(sum, x);
+        bool are_usual = true;
+        #pragma unroll
+        for (f32 lane : sum) are_usual &= is_usual(lane);
+        if (are_usual) {
+            #pragma unroll
+            for (u32 l = 0; l < kLen; ++l) acc[l].usual += sum[l];
+        } else {
+            #pragma unroll
+            for (u32 i = 0; i < kCount * kLen; ++i) acc[i % kLen] = add(acc[i % kLen], x[i / kLen].lane[i % kLen], 0);
+        }
+    }
+
+    template <u32 kLen> struct Run {
+        Acc acc;
+        __device__ __forceinline__ explicit Run(u64) : acc{0, 0, 0} {}
+        template <u32 kCount> __device__ __forceinline__ void add(const Pack<T, kLen> (&x)[kCount], u64, u64) {
+            f32 sum[kLen] = {};
+            add_squares(sum, x);
+            #pragma unroll
+            for (u32 l = 1; l < kLen; ++l) sum[0] += sum[l];
+            if (is_usual(sum[0])) {
+                acc.usual += sum[0];
+            } else {
+                #pragma unroll
+                for (u32 i = 0; i < kCount * kLen; ++i) acc = Norm::add(acc, x[i / kLen].lane[i % kLen], 0);
+            }
+        }
+        __device__ __forceinline__ Acc joined() const { return acc; }
+    };
+
     static __device__ Acc join(Acc a, Acc b) { return {a.large + b.large, a.usual + b.usual, a.small + b.small}; }
     static __device__ T finish(Acc acc, f32) {
         if (acc.large > 0) return narrow<T>(__fsqrt_rn(fmaf(acc.usual * kDown, kDown, acc.large)) * kUp);
