@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use taut::{DType, ErrorKind, Result, Tensor, f16};
 use taut_tests::{
-    Affine, At, Check, Fill, Interval, Suite, Value, added, by_rows, download, kind_of, layer_norm,
-    message_of, poison, round, same, same_tensors, scale_norm, upload, within,
+    Affine, At, Check, FEW_ROW_LENGTHS, Fill, Interval, ROW_LENGTHS, Suite, Value, added, by_rows, download,
+    kind_of, layer_norm, message_of, poison, round, same, same_tensors, scale_norm, upload, within,
 };
 
 pub(crate) fn trials(suite: &mut Suite) {
@@ -23,13 +23,6 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("norm::reuses_contiguous_memory", reuses_contiguous_memory);
     suite.everywhere("norm::errors", errors);
 }
-
-const LENGTHS: [usize; 21] = [
-    1, 2, 31, 32, 33, 128, 129, 256, 257, 513, 1025, 4096, 8192, 8193, 16_384, 16_392, 32_768, 33_000,
-    65_544, 131_072, 131_077,
-];
-/// Of these one for each way to go, but for the longest.
-const FEW_LENGTHS: [usize; 8] = [1, 33, 257, 1025, 4096, 8193, 33_000, 65_544];
 
 const EPS: f32 = 1e-5;
 
@@ -54,7 +47,7 @@ fn shifted(values: &[Value], n: usize, dtype: DType, at: &At) -> Result<Tensor> 
 }
 
 fn rows_of_any_length(at: &At) -> Check {
-    for (seed, &n) in (0..).zip(at.shapes(&LENGTHS, &FEW_LENGTHS)) {
+    for (seed, &n) in (0..).zip(at.shapes(&ROW_LENGTHS, &FEW_ROW_LENGTHS)) {
         for dtype in at.floats() {
             let values = Fill::Tame.values(3 * n, dtype, seed);
             let floats: Vec<f64> = values.iter().map(|x| x.float()).collect();
@@ -81,7 +74,7 @@ fn rows_of_any_length(at: &At) -> Check {
 
 /// In place too, where the sum takes the place of what other threads still read.
 fn sums_of_any_length(at: &At) -> Check {
-    for (seed, &n) in (0..).zip(at.shapes(&LENGTHS, &FEW_LENGTHS)) {
+    for (seed, &n) in (0..).zip(at.shapes(&ROW_LENGTHS, &FEW_ROW_LENGTHS)) {
         for dtype in at.floats() {
             let [a, b] = [seed, seed + 50].map(|seed| Fill::Tame.values(3 * n, dtype, seed));
             let sum: Vec<f64> = a.iter().zip(&b).map(|(a, b)| added(a.float(), b.float(), dtype)).collect();

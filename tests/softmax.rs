@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use taut::{DType, ErrorKind, Result, Tensor, bf16, f16};
 use taut_tests::{
-    At, Check, Fill, Interval, Suite, Value, by_rows, kind_of, log_softmax, message_of, poison, round, same,
-    same_tensors, scaled, softmax, upload, within,
+    At, Check, FEW_ROW_LENGTHS, Fill, Interval, ROW_LENGTHS, Suite, Value, by_rows, kind_of, log_softmax,
+    message_of, poison, round, same, same_tensors, scaled, softmax, upload, within,
 };
 
 pub(crate) fn trials(suite: &mut Suite) {
@@ -24,14 +24,6 @@ pub(crate) fn trials(suite: &mut Suite) {
     suite.everywhere("softmax::errors", errors);
 }
 
-/// Around what a warp, a block and a pass hold, in packs and single elements.
-const LENGTHS: [usize; 21] = [
-    1, 2, 31, 32, 33, 128, 129, 256, 257, 513, 1025, 4096, 8192, 8193, 16_384, 16_392, 32_768, 33_000,
-    65_544, 131_072, 131_077,
-];
-/// Of these one for each way to go, but for the longest.
-const FEW_LENGTHS: [usize; 8] = [1, 33, 257, 1025, 4096, 8193, 33_000, 65_544];
-
 /// The same numbers as rows that lie packed, aligned to nothing, and across.
 fn views(values: &[Value], n: usize, dtype: DType, at: &At) -> Result<[Tensor; 3]> {
     let rows = values.len() / n;
@@ -44,7 +36,7 @@ fn views(values: &[Value], n: usize, dtype: DType, at: &At) -> Result<[Tensor; 3
 }
 
 fn rows_of_any_length(at: &At) -> Check {
-    for (seed, &n) in (0..).zip(at.shapes(&LENGTHS, &FEW_LENGTHS)) {
+    for (seed, &n) in (0..).zip(at.shapes(&ROW_LENGTHS, &FEW_ROW_LENGTHS)) {
         for dtype in at.floats() {
             let shape = [3, n];
             let values = Fill::Tame.values(3 * n, dtype, seed);
@@ -66,7 +58,7 @@ fn rows_of_any_length(at: &At) -> Check {
 
 fn masked_rows_of_any_length(at: &At) -> Check {
     let scale = 0.37;
-    for (seed, &n) in (0..).zip(at.shapes(&LENGTHS, &FEW_LENGTHS)) {
+    for (seed, &n) in (0..).zip(at.shapes(&ROW_LENGTHS, &FEW_ROW_LENGTHS)) {
         for dtype in at.floats() {
             let values = Fill::Tame.values(3 * n, dtype, seed);
             let truth = Fill::Whole.values(3 * n, DType::Bool, seed);

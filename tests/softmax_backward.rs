@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use taut::{DType, ErrorKind, Result, Tensor};
 use taut_tests::{
-    At, Check, Fill, Suite, Value, by_rows, download, kind_of, log_softmax_backward, message_of, poison,
-    same, same_tensors, softmax_backward, upload, within,
+    At, Check, FEW_ROW_LENGTHS, Fill, Suite, Value, by_rows, download, kind_of, log_softmax_backward,
+    message_of, poison, same, same_tensors, softmax_backward, upload, within,
 };
 
 pub(crate) fn trials(suite: &mut Suite) {
@@ -21,8 +21,6 @@ pub(crate) fn trials(suite: &mut Suite) {
 /// Around what a warp, a block and a pass hold, in packs and single elements.
 const LENGTHS: [usize; 16] =
     [1, 2, 31, 33, 128, 129, 257, 513, 1025, 4096, 8193, 16_384, 16_392, 33_000, 131_072, 131_077];
-/// Of these one for each way to go, but for the longest.
-const FEW_LENGTHS: [usize; 8] = [1, 33, 257, 1025, 4096, 8193, 33_000, 65_544];
 
 /// By central differences in f64 of the sum of outputs times gradients.
 fn is_the_derivative(at: &At) -> Check {
@@ -55,7 +53,7 @@ fn is_the_derivative(at: &At) -> Check {
 }
 
 fn rows_of_any_length(at: &At) -> Check {
-    for (seed, &n) in (0..).zip(at.shapes(&LENGTHS, &FEW_LENGTHS)) {
+    for (seed, &n) in (0..).zip(at.shapes(&LENGTHS, &FEW_ROW_LENGTHS)) {
         for dtype in at.floats() {
             let shape = [3, n];
             let new = |seed| Fill::Tame.values(3 * n, dtype, seed);

@@ -42,7 +42,10 @@ pub use philox::{half_word, philox, word};
 pub use poison::poison;
 pub use prove::{check_once, prove};
 pub use reference::{half_up, product_error, sum_error};
-pub use rows::{Affine, added, by_rows, layer_norm, log_softmax, scale_norm, scaled, softmax};
+pub use rows::{
+    Affine, FEW_ROW_LENGTHS, ROW_LENGTHS, added, by_rows, layer_norm, log_softmax, scale_norm, scaled,
+    softmax,
+};
 pub use rows_backward::{
     CrossEntropy, cross_entropy, log_softmax_backward, norm_backward, norm_weight_backward, softmax_backward,
 };

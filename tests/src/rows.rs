@@ -3,6 +3,15 @@
 use crate::{Interval, half_up, round};
 use taut::DType;
 
+/// Lengths of rows around what a warp, a block, a pass and a cluster hold, in packs and single elements.
+pub const ROW_LENGTHS: [usize; 21] = [
+    1, 2, 31, 32, 33, 128, 129, 256, 257, 513, 1025, 4096, 8192, 8193, 16_384, 16_392, 32_768, 33_000,
+    65_544, 131_072, 131_077,
+];
+
+/// Of these one for each way to go, but for the longest.
+pub const FEW_ROW_LENGTHS: [usize; 8] = [1, 33, 257, 1025, 4096, 8193, 33_000, 65_544];
+
 /// The rows of an array along an axis, each as a list, and what `f` makes of them in their places.
 pub fn by_rows<X: Copy, Y: Clone>(
     shape: &[usize],
