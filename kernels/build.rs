@@ -9,6 +9,9 @@
 #[path = "src/args.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the library, which uses the rest")]
 mod args;
+#[path = "src/block.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the library, which uses the rest")]
+mod block;
 #[path = "build/cache.rs"]
 mod cache;
 #[path = "build/compile.rs"]

@@ -5,7 +5,7 @@
 // whose rows lie outside of a product do not multiply.
 //
 // Launch     1-D, at most a block for each tile; in clusters of 1, or of 2 if kTeam is 2; 384 threads; the dynamic shared
-//            memory of Kernel::shared_bytes in src/expression.rs.
+//            memory of Kernel::shared_bytes in src/block.rs.
 // Requires   maps as in matmul_wgmma.cu; no product is empty, and k is at least 1. `end` counts units as unit_at does.
 // Aliasing   every dst apart from all else.
 // Numerics   as matmul_mma.cu.

@@ -17,7 +17,7 @@
 //
 // Launch     1-D, a cluster for each tile of each share of k of each product; in clusters of 1 to 8, the parts of a share, some
 //            of which may be empty, or of Shape::kShares for as many tiles, where some may have no rows or columns;
-//            Shape::kThreads threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
+//            Shape::kThreads threads; the dynamic shared memory of Kernel::shared_bytes in src/block.rs.
 // Requires   a_map and b_map as in matmul_wgmma.cu, but for boxes of a where m is below theirs: these have m rows, in eights;
 //            and those of b along k have p.width. k at least 1, p.k_part a multiple of kStep<T> if there are shares; p.width a
 //            multiple of 8 up to Shape::kN, and that if b lies across k. dst_map in boxes of 64 rows, if out_of says so: of 64

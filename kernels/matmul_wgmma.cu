@@ -11,7 +11,7 @@
 // tiles would wait for each other longer than they save.
 //
 // Launch     1-D, at most a block for each tile of each part of k of each product; in clusters of 1, or of 2 if kTeam is
-//            more; Shape::kThreads threads; the dynamic shared memory of Kernel::shared_bytes in src/expression.rs.
+//            more; Shape::kThreads threads; the dynamic shared memory of Kernel::shared_bytes in src/block.rs.
 // Requires   a_map and b_map: 3-D, the contiguous axis, the other, products; boxes as in Side; k at least 1. dst_map
 //            likewise in boxes of 128 bytes and 64 rows, 32 if p.turned and p.wide, if out_of says so (else any); of tiles of
 //            no multiple of 64 columns, which are never turned, in boxes of Shape::kOutCols as they lie in dst. With kPlain it

@@ -4,6 +4,7 @@
 //! symbol of each kernel by its slot.
 
 pub mod args;
+mod block;
 mod expression;
 mod kernel;
 mod variant;
